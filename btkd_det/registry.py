@@ -1,0 +1,144 @@
+"""Child registries of MMEngine's, scope ``btkd_det``, and one careful ``build``."""
+
+import difflib
+import inspect
+
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import DefaultScope, Registry
+
+from .errors import ConfigError
+
+SCOPE = 'btkd_det'
+
+MODELS = Registry(
+    'model',
+    parent=MMENGINE_MODELS,
+    scope=SCOPE,
+    locations=['btkd_det.losses', 'btkd_det.models'],
+)
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=SCOPE, locations=['btkd_det.hooks'])
+DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope=SCOPE, locations=['btkd_det'])
+METRICS = Registry('metric', parent=MMENGINE_METRICS, scope=SCOPE, locations=['btkd_det'])
+
+
+def build(cfg, field, base, **default_args):
+    """Build the registered ``base`` that ``cfg`` describes, or say what is wrong with it.
+
+    A type without a scope is looked up here first, then in the default scope, so that
+    ``dict(type='KDLoss')`` means ours in any config and a user's own class is found too.
+
+    Args:
+        cfg (dict | nn.Module): ``dict(type=..., key=value, ...)``. An instance of ``base``
+            is returned as it is.
+        field (str): Where ``cfg`` stands in the config, for the error message.
+        base (type): The class that the result has to be an instance of.
+        **default_args: Values for keys that ``cfg`` leaves out.
+
+    Returns:
+        object: An instance of ``base``.
+
+    Raises:
+        ConfigError: ``cfg`` is no dict with a ``type``, the type is unknown or no ``base``,
+            a key is unknown or missing, or the class refuses a value.
+    """
+    if isinstance(cfg, base):
+        return cfg
+    if not isinstance(cfg, dict) or 'type' not in cfg:
+        raise ConfigError(
+            f'{field}: expected dict(type=..., ...), got {cfg!r}; '
+            f'valid types: {", ".join(registered(base))}'
+        )
+    args = {**default_args, **cfg}
+    name = args.pop('type')
+    args.pop('_scope_', None)
+    cls = name if inspect.isclass(name) else _find(name)
+    if cls is None or not (inspect.isclass(cls) and issubclass(cls, base)):
+        raise ConfigError(
+            f'{field}.type: {name!r} is not a registered {base.__name__}'
+            f'{suggest(str(name).rpartition(".")[2], registered(base))}; '
+            f'valid types: {", ".join(registered(base))}'
+        )
+    check_keys(cls, args, field)
+    with MODELS.switch_scope_and_registry(None):
+        try:
+            return cls(**args)
+        except ConfigError as error:
+            if str(error).startswith(field):
+                raise
+            raise ConfigError(f'{field}.{error}') from error
+
+
+def check_keys(cls, args, field):
+    """Hold the keys of ``args`` against the constructor of ``cls``.
+
+    Args:
+        cls (type): The class that will be called with ``args``.
+        args (dict): Keyword arguments.
+        field (str): Where they stand in the config.
+
+    Raises:
+        ConfigError: A key is unknown, or a required one is missing.
+    """
+    parameters = {}
+    takes_any = True
+    for ancestor in cls.__mro__:
+        if '__init__' not in vars(ancestor):
+            continue
+        own = inspect.signature(ancestor.__init__).parameters
+        for name, parameter in list(own.items())[1:]:
+            parameters.setdefault(name, parameter)
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in own.values())
+        if not takes_any or ancestor.__module__.startswith('torch.'):
+            break
+    named = {
+        name: p
+        for name, p in parameters.items()
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+    unknown = [key for key in args if key not in named]
+    if unknown and not takes_any:
+        raise ConfigError(
+            f'{field}: unknown key {unknown[0]!r} (value {args[unknown[0]]!r}) for '
+            f'{cls.__name__}{suggest(unknown[0], named)}; valid keys: {", ".join(named)}'
+        )
+    missing = [
+        name for name, p in named.items() if p.default is p.empty and name not in args
+    ]
+    if missing and not takes_any:
+        raise ConfigError(
+            f'{field}: {cls.__name__} needs the key {missing[0]!r}; '
+            f'valid keys: {", ".join(named)}'
+        )
+
+
+def registered(base):
+    """Names of all classes registered in this scope that derive from ``base``, sorted."""
+    MODELS.import_from_location()
+    return sorted(
+        name
+        for name, cls in MODELS.module_dict.items()
+        if inspect.isclass(cls) and issubclass(cls, base)
+    )
+
+
+def suggest(name, valid):
+    """`` (did you mean 'x'?)`` for the valid name closest to ``name``, or an empty string."""
+    close = difflib.get_close_matches(str(name), list(valid), n=1)
+    return f' (did you mean {close[0]!r}?)' if close else ''
+
+
+def _find(name):
+    if '.' not in name:
+        MODELS.import_from_location()
+        if name in MODELS.module_dict:
+            return MODELS.module_dict[name]
+        scope = DefaultScope.get_current_instance()
+        if scope is not None and scope.scope_name != SCOPE:
+            name = f'{scope.scope_name}.{name}'
+    try:
+        return MODELS.get(name)
+    except (KeyError, ImportError):
+        return None
