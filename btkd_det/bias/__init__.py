@@ -1,0 +1,7 @@
+"""Where is the teacher wrong, and what then? Three small steps that know torch alone."""
+
+from .curriculum import curriculum
+from .judge import is_right
+from .rectify import rectify, register_rule
+
+__all__ = ['curriculum', 'is_right', 'rectify', 'register_rule']

@@ -1,0 +1,94 @@
+"""How much do the right rows count now, how much the rectified ones?"""
+
+import math
+
+import torch
+
+from ..errors import ConfigError
+
+SCHEDULES = ('cosine', 'linear', 'none')
+NORMALIZATIONS = ('subset', 'all')
+
+
+def coefficient(progress, schedule='cosine'):
+    """Gamma, the weight of the rectified rows; the right ones get 1 - gamma.
+
+    ``cosine`` is the published code of BTKD, ``1 - cos^2(pi / 2 * e / E)``. ``linear`` is the
+    paper's ``e / E`` read plainly. The paper counts iterations, the code epochs; here
+    ``progress`` is whatever the caller counts, and the losses count iterations.
+
+    Args:
+        progress (float | Tensor): e / E, 0 at the start of training and 1 at its end. A
+            tensor has no dimensions.
+        schedule (str): ``'cosine'`` or ``'linear'``.
+
+    Returns:
+        float | Tensor: Gamma, of the kind of ``progress``.
+
+    Raises:
+        ConfigError: ``schedule`` is neither.
+    """
+    if schedule == 'linear':
+        return progress
+    if schedule == 'cosine':
+        angle = progress * (math.pi / 2)
+        sine = torch.sin(angle) if isinstance(angle, torch.Tensor) else math.sin(angle)
+        return sine * sine
+    raise ConfigError(f"schedule: {schedule!r} has no coefficient; valid: 'cosine', 'linear'")
+
+
+def curriculum(
+    right, progress, schedule='cosine', normalize='subset', *, drop_wrong=False, dtype=None
+):
+    """Weight of each row, so that the loss is the weighted sum of the rows' values.
+
+    With ``subset``, as published, each part is a mean over its own rows: a right row weighs
+    ``(1 - gamma) / n_right``, a wrong one ``gamma / n_wrong``. Late in training a handful of
+    wrong rows then carries the whole term: with one wrong row in 512 it weighs as much as
+    all the right ones together at gamma = 0.5, and 512 times its plain share at the end.
+    ``all`` divides both by N. A part without rows weighs nothing, where the published
+    scripts divide by zero.
+
+    Args:
+        right (Tensor): Whether the teacher is right, (N,) bool.
+        progress (float | Tensor | None): e / E in 0 to 1; not read by ``schedule='none'``.
+        schedule (str): ``'cosine'`` and ``'linear'``, see :func:`coefficient`, or
+            ``'none'``: every row weighs 1 / N whatever ``normalize`` says, which is
+            rectification alone. Defaults to ``'cosine'``.
+        normalize (str): ``'subset'`` or ``'all'``. Defaults to ``'subset'``.
+        drop_wrong (bool): Wrong rows weigh 0 and the right ones what they would have
+            weighed beside them: elimination alone. Defaults to False.
+        dtype (torch.dtype, optional): Of the weights. Defaults to torch's default dtype.
+
+    Returns:
+        Tensor: (N,) weights.
+
+    Raises:
+        ConfigError: ``schedule`` or ``normalize`` is unknown.
+    """
+    check_curriculum(schedule, normalize)
+    dtype = dtype or torch.get_default_dtype()
+    size = max(right.shape[0], 1)
+    if schedule == 'none':
+        right_weight = wrong_weight = torch.full((), 1 / size, dtype=dtype, device=right.device)
+    else:
+        gamma = coefficient(progress, schedule)
+        if normalize == 'all':
+            n_right = n_wrong = torch.full((), size, dtype=dtype, device=right.device)
+        else:
+            counted = right.sum(dtype=dtype)
+            n_right, n_wrong = counted.clamp(min=1), (right.shape[0] - counted).clamp(min=1)
+        right_weight, wrong_weight = (1 - gamma) / n_right, gamma / n_wrong
+    if drop_wrong:
+        wrong_weight = torch.zeros_like(right_weight)
+    return torch.where(right, right_weight, wrong_weight).to(dtype)
+
+
+def check_curriculum(schedule, normalize):
+    """Raise a ConfigError unless both names are known."""
+    if schedule not in SCHEDULES:
+        raise ConfigError(f'schedule: unknown value {schedule!r}; valid: {", ".join(SCHEDULES)}')
+    if normalize not in NORMALIZATIONS:
+        raise ConfigError(
+            f'normalize: unknown value {normalize!r}; valid: {", ".join(NORMALIZATIONS)}'
+        )

@@ -1,0 +1,70 @@
+"""On which rows is the teacher right?"""
+
+from ..errors import ConfigError
+
+JUDGED = ('all', 'foreground')
+
+
+def is_right(
+    teacher_logits,
+    labels,
+    *,
+    box_ious=None,
+    iou_threshold=0.5,
+    foreground=None,
+    judged='all',
+):
+    """Whether the teacher's first choice is the label.
+
+    The rule of the BTKD paper (its easy and hard sets) and of the published code. The other
+    arguments are for detection: the papers' authors name the box as a further judge there.
+    Where several classes share the largest logit, the first of them is the choice.
+
+    Args:
+        teacher_logits (Tensor): Logits or anything that orders classes alike, (N, C).
+        labels (Tensor): Class index of each row, (N,).
+        box_ious (Tensor, optional): IoU of the teacher's box with the row's ground truth
+            box, (N,). Given, a foreground row is right only with an IoU of at least
+            ``iou_threshold``. What stands there on other rows is not read.
+        iou_threshold (float): See ``box_ious``. Defaults to 0.5.
+        foreground (Tensor, optional): Which rows show an object, (N,) bool. None means all.
+        judged (str): ``'all'``, or ``'foreground'``: rows without an object are not judged
+            and count as right, so that nothing rectifies them. Defaults to ``'all'``.
+
+    Returns:
+        Tensor: (N,) bool.
+
+    Raises:
+        ConfigError: ``judged`` is unknown.
+    """
+    return judge_predicted(
+        teacher_logits.argmax(dim=1), labels, box_ious, iou_threshold, foreground, judged
+    )
+
+
+def judge_predicted(
+    predicted, labels, box_ious=None, iou_threshold=0.5, foreground=None, judged='all'
+):
+    """:func:`is_right` for a caller that already has the teacher's choice.
+
+    Args:
+        predicted (Tensor): Class index that the teacher chose, (N,).
+        labels, box_ious, iou_threshold, foreground, judged: As in :func:`is_right`.
+
+    Returns:
+        Tensor: (N,) bool.
+    """
+    check_judged(judged)
+    right = predicted == labels
+    if box_ious is not None:
+        box_right = box_ious >= iou_threshold
+        right = right & (box_right if foreground is None else box_right | ~foreground)
+    if judged == 'foreground' and foreground is not None:
+        right = right | ~foreground
+    return right
+
+
+def check_judged(judged):
+    """Raise a ConfigError unless ``judged`` is one of :data:`JUDGED`."""
+    if judged not in JUDGED:
+        raise ConfigError(f'judged: unknown value {judged!r}; valid: {", ".join(JUDGED)}')

@@ -1,0 +1,289 @@
+"""What should the teacher have said on the rows where it is wrong?
+
+A rule is one function. It sees every row and ``rectify`` keeps what it says of the wrong ones::
+
+    from btkd_det.bias import register_rule
+
+
+    @register_rule('label_first', spaces=('logits',), pair=True)
+    def label_first(label_value, top_value, margin=1.0):
+        return top_value + margin, top_value
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import ConfigError
+
+SPACES = ('logits', 'probs')
+
+#: ``pair_blend`` does not scale a pair whose sum lies this close to -1: its factor would be
+#: larger than 200.
+POLE = 0.01
+
+RULES = {}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A registered rule of correction; see :func:`register_rule`."""
+
+    name: str
+    function: Callable
+    spaces: tuple
+    pair: bool
+    drops_wrong: bool
+
+    @property
+    def options(self):
+        """Names of the keyword arguments that the rule takes beside its tensors."""
+        tensors = 2 if self.pair else 3
+        return tuple(inspect.signature(self.function).parameters)[tensors:]
+
+
+def register_rule(name, spaces=SPACES, pair=False, drops_wrong=False):
+    """Register a rule of correction under ``name``.
+
+    Args:
+        name (str): What ``rectify`` and ``BTKDLoss`` call it.
+        spaces (tuple[str]): Where it makes sense: ``'logits'``, ``'probs'`` or both.
+        pair (bool): True for a rule that changes the label's and the chosen class's entry
+            only: the function is ``rule(label_value, top_value, **options)``, two (N,)
+            tensors in, the two new ones out. False, the default:
+            ``rule(teacher, labels, predicted, **options)`` with (N, C), (N,), (N,), and
+            (N, C) out.
+        drops_wrong (bool): A loss gives the wrong rows the weight 0. Defaults to False.
+
+    Returns:
+        Callable: The decorator; it gives the function back unchanged.
+
+    Raises:
+        ConfigError: The name is taken by another function, or a space is unknown.
+    """
+    for space in spaces:
+        if space not in SPACES:
+            raise ConfigError(f'spaces: unknown value {space!r}; valid: {", ".join(SPACES)}')
+
+    def register(function):
+        taken = RULES.get(name)
+        if taken is not None and taken.function.__qualname__ != function.__qualname__:
+            raise ConfigError(f'rule: the name {name!r} is taken by {taken.function!r}')
+        RULES[name] = Rule(name, function, tuple(spaces), pair, drops_wrong)
+        return function
+
+    return register
+
+
+def rectify(
+    teacher_logits, labels, rule='swap', space='logits', *, right=None, predicted=None, **options
+):
+    """The teacher's rows with the wrong ones put right.
+
+    Right rows come back bit for bit; in ``probs`` they are the teacher's softmax. So do rows
+    whose class is right and that ``right`` calls wrong for another reason, a box: there is
+    nothing in their logits to put right.
+
+    Args:
+        teacher_logits (Tensor): (N, C).
+        labels (Tensor): Class index of each row, (N,).
+        rule (str): ``'swap'``, ``'blend'``, ``'pair_blend'``, ``'label_revision'``,
+            ``'none'``, ``'drop'`` or a registered one. Defaults to ``'swap'``.
+        space (str): ``'logits'``: the rule works on the logits. ``'probs'``: it works on
+            their softmax at temperature 1, and probabilities come back. Defaults to
+            ``'logits'``.
+        right (Tensor, optional): Rows to leave alone, (N,) bool. Defaults to
+            ``is_right(teacher_logits, labels)``.
+        predicted (Tensor, optional): The teacher's choices, (N,), if the caller has them.
+        **options: The rule's own, such as ``eta``.
+
+    Returns:
+        Tensor: (N, C), computed in float32 at least, in the dtype of ``teacher_logits``, and
+        cut to that dtype's range.
+
+    Raises:
+        ConfigError: The rule, the space or an option is unknown, or they do not go together.
+    """
+    rule = find_rule(rule, space, options)
+    if predicted is None:
+        predicted = teacher_logits.argmax(dim=1)
+    wrong = predicted != labels
+    if right is not None:
+        wrong = wrong & ~right
+    values = teacher_logits
+    if values.dtype in (torch.float16, torch.bfloat16):
+        values = values.float()
+    if space == 'probs':
+        values = values.softmax(dim=1)
+    values = apply_rule(rule, values, labels, predicted, wrong, options)
+    if values.dtype != teacher_logits.dtype:
+        limit = torch.finfo(teacher_logits.dtype).max
+        values = values.clamp(-limit, limit).to(teacher_logits.dtype)
+    return values
+
+
+def apply_rule(rule, values, labels, predicted, wrong, options):
+    """Rewrite the wrong rows of ``values`` by ``rule``.
+
+    Args:
+        rule (Rule): From :func:`find_rule`.
+        values (Tensor): Logits or probabilities, (N, C), no half precision.
+        labels (Tensor): (N,).
+        predicted (Tensor): (N,), not the label on wrong rows.
+        wrong (Tensor): (N,) bool, the rows to rewrite.
+        options (dict): The rule's own.
+
+    Returns:
+        Tensor: (N, C).
+    """
+    if rule.function is keep:
+        return values
+    if not rule.pair:
+        rewritten = rule.function(values, labels, predicted, **options)
+        return torch.where(wrong.unsqueeze(1), rewritten, values)
+    labels, predicted = labels.unsqueeze(1), predicted.unsqueeze(1)
+    wrong = wrong.unsqueeze(1)
+    old_label, old_top = values.gather(1, labels), values.gather(1, predicted)
+    new_label, new_top = rule.function(old_label, old_top, **options)
+    # A right row may write one cell twice, so both writes have to carry its old value.
+    values = values.scatter(1, predicted, torch.where(wrong, new_top, old_top))
+    return values.scatter_(1, labels, torch.where(wrong, new_label, old_label))
+
+
+def find_rule(name, space, options=()):
+    """The rule of that name, checked against the space and the options.
+
+    Args:
+        name (str): A registered rule.
+        space (str): ``'logits'`` or ``'probs'``.
+        options (Iterable[str]): Names of the options that it will be called with.
+
+    Returns:
+        Rule: The rule.
+
+    Raises:
+        ConfigError: See :func:`rectify`.
+    """
+    if space not in SPACES:
+        raise ConfigError(f'space: unknown value {space!r}; valid: {", ".join(SPACES)}')
+    if not isinstance(name, str) or name not in RULES:
+        raise ConfigError(f'rectify: unknown rule {name!r}; valid: {", ".join(RULES)}')
+    rule = RULES[name]
+    if space not in rule.spaces:
+        raise ConfigError(
+            f'space: rule {name!r} is not defined on {space!r}; valid: {", ".join(rule.spaces)}'
+        )
+    for option in options:
+        if option not in rule.options:
+            valid = ', '.join(rule.options) or 'none'
+            raise ConfigError(f'{option}: rule {name!r} has no such option; its options: {valid}')
+    return rule
+
+
+@register_rule('swap', pair=True)
+def swap(label_value, top_value):
+    """The label's entry and the largest one change places.
+
+    BTKD's first rule, and what Wen et al. call label augmentation ("Preparing Lessons",
+    2019). It keeps the row's values, so its entropy and its softmax at any temperature, and
+    it works the same on logits and on probabilities.
+
+    Args:
+        label_value (Tensor): Entry of the label, any shape.
+        top_value (Tensor): Entry of the teacher's choice, same shape.
+
+    Returns:
+        tuple[Tensor, Tensor]: The new entries, in this order.
+    """
+    return top_value, label_value
+
+
+@register_rule('blend')
+def blend(teacher, labels, predicted):
+    """The mean of the row and the label's one-hot vector, ``(z + onehot(y)) / 2``.
+
+    BTKD. On probabilities the label becomes the largest entry always, unless it held 0 and
+    the choice held 1, a tie. On raw logits it halves the row and gives the label 0.5, which
+    turns a wrong row right only where ``z_y + 1 > z_c``: what it does depends on the scale of
+    the logits, and a shift of a row comes back halved.
+
+    Args:
+        teacher (Tensor): (N, C).
+        labels (Tensor): (N,).
+        predicted (Tensor): (N,), not read.
+
+    Returns:
+        Tensor: (N, C).
+    """
+    half = teacher / 2
+    bonus = torch.full_like(half[:, :1], 0.5)
+    return half.scatter_add_(1, labels.unsqueeze(1), bonus)
+
+
+@register_rule('pair_blend', pair=True)
+def pair_blend(label_value, top_value):
+    """Blend the label's and the largest entry, then give them back their old sum.
+
+    BTKD: ``z_y' = (z_y + 1) / 2``, ``z_c' = z_c / 2``, both times
+    ``(z_y + z_c) / (z_y' + z_c')``. On probabilities the label becomes the larger of the two
+    always. On raw logits that is so only where ``z_y + 1 > z_c``, and the factor,
+    ``2 s / (s + 1)`` with ``s = z_y + z_c``, has a pole at ``s = -1``: the published code
+    multiplies by anything there, and by a negative number for s in (-1, 0), which turns the
+    order around. Ours keeps the pair unscaled within :data:`POLE` of it, and is the
+    published rule everywhere else. On raw logits it is not invariant to a shift.
+
+    Args:
+        label_value (Tensor): Entry of the label, any shape.
+        top_value (Tensor): Entry of the teacher's choice, same shape.
+
+    Returns:
+        tuple[Tensor, Tensor]: The new entries, in this order.
+    """
+    new_label, new_top = (label_value + 1) / 2, top_value / 2
+    blended = new_label + new_top
+    safe = blended.abs() > POLE / 2
+    factor = torch.where(safe, (label_value + top_value) / torch.where(safe, blended, 1.0), 1.0)
+    return new_label * factor, new_top * factor
+
+
+@register_rule('label_revision', spaces=('probs',))
+def label_revision(teacher, labels, predicted, eta=0.8):
+    """As much of the teacher as the label can lead, the rest to the label.
+
+    Label Revision: ``b = eta / (p_c - p_y + 1)``, ``p' = b p + (1 - b) onehot(y)``. LoCa's
+    ``alpha / (1 - p_y + p_c)`` is the same formula with alpha for eta, from 0.9 to 1. The
+    label leads the choice by ``1 - eta``.
+
+    Args:
+        teacher (Tensor): Probabilities, (N, C).
+        labels (Tensor): (N,).
+        predicted (Tensor): (N,).
+        eta (float): In (0, 1]. Defaults to 0.8, Label Revision's.
+
+    Returns:
+        Tensor: Probabilities, (N, C).
+    """
+    labels = labels.unsqueeze(1)
+    gap = teacher.gather(1, predicted.unsqueeze(1)) - teacher.gather(1, labels)
+    share = eta / (gap + 1)
+    return (teacher * share).scatter_add_(1, labels, 1 - share)
+
+
+@register_rule('none')
+def keep(teacher, labels, predicted):
+    """The teacher as it is: what a curriculum alone works on.
+
+    Args:
+        teacher (Tensor): (N, C).
+        labels (Tensor): (N,), not read.
+        predicted (Tensor): (N,), not read.
+
+    Returns:
+        Tensor: ``teacher``.
+    """
+    return teacher
+
+
+register_rule('drop', drops_wrong=True)(keep)

@@ -1,0 +1,199 @@
+"""BTKD: a curriculum from what the teacher knows to what it had to be told."""
+
+import torch
+
+from ..bias.curriculum import check_curriculum, coefficient, curriculum
+from ..bias.judge import check_judged, judge_predicted
+from ..bias.rectify import apply_rule, find_rule
+from ..errors import ConfigError
+from ..registry import MODELS, build
+from .logit_loss import LogitLoss, as_float
+from .progress import training_progress
+from .trust import MeasuredTrust
+
+TRUSTS = ('measured',)
+
+
+@MODELS.register_module()
+class BTKDLoss(LogitLoss):
+    """Biased-teacher distillation around a host loss (AAAI 2025).
+
+    Three steps that ``btkd_det.bias`` has one by one. *Judge*: a row is right where the
+    teacher's first choice is the label. *Rectify*: the others get a target of their own.
+    *Curriculum*: right rows count first, rectified ones later; the loss is
+    ``(1 - gamma) * easy + gamma * hard``, where easy and hard are the host's means over the
+    right and over the wrong rows. A part without rows is 0, where the published scripts give
+    NaN. The host's ``loss_weight`` and warm-up count, as they do without BTKD.
+
+    The loss logs ``right`` (share of right rows), ``easy``, ``hard`` and, where there is a
+    schedule, ``gamma``; with trust also ``trust``, ``teacher_right`` and ``student_right``.
+
+    Args:
+        loss (dict | LogitLoss, optional): The host, any registered
+            :class:`~btkd_det.losses.LogitLoss`. Defaults to
+            ``dict(type='KDLoss', temperature=5.0)``, the paper's.
+        rectify (str | dict): A rule of :func:`btkd_det.bias.rectify`, or
+            ``dict(type=rule, option=value)``. ``'none'`` leaves the teacher as it is,
+            ``'drop'`` gives its wrong rows the weight 0. Defaults to ``'swap'``.
+        space (str): ``'logits'``, or ``'probs'``: the rule works on the teacher's
+            probabilities at temperature 1, and the host gets their logarithms as logits.
+            Defaults to ``'logits'``, as published.
+        schedule (str): ``'cosine'`` (the published code), ``'linear'`` or ``'none'``; see
+            :func:`btkd_det.bias.curriculum`. Defaults to ``'cosine'``.
+        normalize (str): ``'subset'``, as published, or ``'all'``. Defaults to ``'subset'``.
+        trust (str, optional): None, or ``'measured'``:
+            the term follows how often the teacher is right against the student; see
+            :class:`~btkd_det.losses.trust.MeasuredTrust`. Ours. Defaults to None.
+        loss_weight (float): Defaults to 1.0.
+        eta (float, optional): Of ``'label_revision'``; its default if None.
+        judged (str): ``'all'`` rows, or those that show an object, ``'foreground'``.
+            Defaults to ``'all'``.
+        iou_threshold (float): A foreground row whose teacher box overlaps its ground truth
+            less counts as wrong, if the caller passes ``box_ious``. Defaults to 0.5.
+        trust_gain (float): k of :class:`~btkd_det.losses.trust.MeasuredTrust`. Defaults
+            to 20.
+        trust_momentum (float): Its momentum. Defaults to 0.99.
+
+    Raises:
+        ConfigError: A value is unknown or out of its range, the host does not build, or the
+            rule is not defined on the space.
+    """
+
+    extra_inputs = ('progress', 'foreground', 'box_ious')
+
+    def __init__(
+        self,
+        loss=None,
+        rectify='swap',
+        space='logits',
+        schedule='cosine',
+        normalize='subset',
+        trust=None,
+        loss_weight=1.0,
+        *,
+        eta=None,
+        judged='all',
+        iou_threshold=0.5,
+        trust_gain=20.0,
+        trust_momentum=0.99,
+    ):
+        super().__init__(loss_weight)
+        if loss is None:
+            loss = {'type': 'KDLoss', 'temperature': 5.0}
+        self.host = build(loss, field='loss', base=LogitLoss)
+        self.rule, self.rule_options = _parse_rule(rectify, space, eta)
+        check_curriculum(schedule, normalize)
+        check_judged(judged)
+        self.space = space
+        self.schedule = schedule
+        self.normalize = normalize
+        self.judged = judged
+        self.iou_threshold = iou_threshold
+        if trust is not None and trust not in TRUSTS:
+            raise ConfigError(f"trust: unknown value {trust!r}; valid: None, 'measured'")
+        self.trust = None if trust is None else MeasuredTrust(trust_gain, trust_momentum)
+
+    def per_row(
+        self,
+        student_logits,
+        teacher_logits,
+        labels,
+        progress=None,
+        foreground=None,
+        box_ious=None,
+    ):
+        """What each row costs, its weight in the curriculum times N included.
+
+        Args:
+            student_logits (Tensor): (N, C).
+            teacher_logits (Tensor): (N, C).
+            labels (Tensor): Class index of each row, (N,).
+            progress (float | Tensor, optional): e / E, from 0 to 1. None asks the runner.
+            foreground (Tensor, optional): Rows that show an object, (N,) bool. Read by
+                ``judged='foreground'``, by ``box_ious`` and by trust. None means all.
+            box_ious (Tensor, optional): IoU of the teacher's box and the ground truth's,
+                (N,).
+
+        Returns:
+            Tensor: (N,), whose mean is the loss without its weight.
+
+        Raises:
+            RuntimeError: The schedule needs ``progress``, and neither caller nor runner
+                tells it.
+        """
+        if progress is None and self.schedule != 'none':
+            progress = training_progress()
+        student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
+        predicted = teacher_logits.argmax(dim=1)
+        class_right = predicted == labels
+        right = judge_predicted(
+            predicted, labels, box_ious, self.iou_threshold, foreground, self.judged
+        )
+        target = self._target(teacher_logits, labels, predicted, ~(right | class_right))
+        rows = self.host.per_row(student_logits, target, labels)
+        weights = curriculum(
+            right,
+            progress,
+            self.schedule,
+            self.normalize,
+            drop_wrong=self.rule.drops_wrong,
+            dtype=rows.dtype,
+        )
+        self.log_vars = self._seen(rows.detach(), right, progress)
+        rows = rows * (weights * rows.shape[0])
+        if self.trust is None:
+            return rows
+        factor = self.trust(class_right, student_logits.detach(), labels, foreground)
+        self.log_vars.update(self.trust.log_vars)
+        return rows * factor
+
+    def scale(self, progress=None):
+        """``loss_weight`` times the host's; see :meth:`LogitLoss.scale`."""
+        return self.loss_weight * self.host.scale(progress)
+
+    def _target(self, teacher_logits, labels, predicted, wrong):
+        """The teacher that the host sees, (N, C)."""
+        if self.space == 'logits':
+            return apply_rule(
+                self.rule, teacher_logits, labels, predicted, wrong, self.rule_options
+            )
+        probs = apply_rule(
+            self.rule, teacher_logits.softmax(1), labels, predicted, wrong, self.rule_options
+        )
+        log_probs = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
+        # Untouched rows keep what their softmax would round to 0.
+        return torch.where(wrong.unsqueeze(1), log_probs, teacher_logits)
+
+    def _seen(self, rows, right, progress):
+        """The log entries: shares and means of the two parts."""
+        right = right.to(rows.dtype)
+        n_right = right.sum()
+        right_sum = (rows * right).sum()
+        seen = {
+            'right': n_right / max(rows.shape[0], 1),
+            'easy': right_sum / n_right.clamp(min=1),
+            'hard': (rows.sum() - right_sum) / (rows.shape[0] - n_right).clamp(min=1),
+        }
+        if self.schedule != 'none':
+            gamma = coefficient(progress, self.schedule)
+            if not isinstance(gamma, torch.Tensor):
+                gamma = torch.full((), gamma, dtype=rows.dtype, device=rows.device)
+            seen['gamma'] = gamma.detach()
+        return seen
+
+
+def _parse_rule(rectify, space, eta):
+    """The rule and its options from what the config says; ConfigError if they do not fit."""
+    if isinstance(rectify, dict):
+        options = dict(rectify)
+        name = options.pop('type', None)
+    else:
+        name, options = rectify, {}
+    if eta is not None:
+        options['eta'] = eta
+    rule = find_rule(name, space, options)
+    if 'eta' in options and not (
+        isinstance(options['eta'], (int, float)) and 0 < options['eta'] <= 1
+    ):
+        raise ConfigError(f'eta: got {options["eta"]!r}; valid: above 0, at most 1')
+    return rule, options

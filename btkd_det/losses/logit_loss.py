@@ -1,0 +1,170 @@
+"""The base of all losses between two sets of logits."""
+
+import math
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError
+
+
+def as_float(*tensors):
+    """The tensors in float32, or as they are if they are that or float64 already.
+
+    Args:
+        *tensors (Tensor): Floating point.
+
+    Returns:
+        Tensor | tuple[Tensor]: One for one.
+    """
+    half = (torch.float16, torch.bfloat16)
+    cast = tuple(t.float() if t.dtype in half else t for t in tensors)
+    return cast[0] if len(cast) == 1 else cast
+
+
+def check_positive(**values):
+    """Raise a ConfigError unless each value is a finite number above 0."""
+    for field, value in values.items():
+        if not _is_number(value) or value <= 0:
+            raise ConfigError(f'{field}: got {value!r}; valid: a number above 0')
+
+
+def check_not_negative(**values):
+    """Raise a ConfigError unless each value is a finite number of at least 0."""
+    for field, value in values.items():
+        if not _is_number(value) or value < 0:
+            raise ConfigError(f'{field}: got {value!r}; valid: a number of at least 0')
+
+
+def check_fraction(**values):
+    """Raise a ConfigError unless each value is at least 0 and below 1."""
+    for field, value in values.items():
+        if not _is_number(value) or not 0 <= value < 1:
+            raise ConfigError(f'{field}: got {value!r}; valid: at least 0 and below 1')
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+class LogitLoss(nn.Module):
+    """A loss that gives one value per row and knows how to reduce them.
+
+    A subclass says in :meth:`per_row` what a row costs; that alone makes it a loss of its own
+    and a host for :class:`~btkd_det.losses.BTKDLoss`. The teacher never gets a gradient, half
+    precision is computed in float32, and no rows cost an exact 0 that still has a gradient.
+
+    Args:
+        loss_weight (float): Factor of the reduced loss. Defaults to 1.0.
+
+    Attributes:
+        log_vars (dict[str, Tensor]): What the last call saw, detached and without
+            dimensions, for the log; none of it is a loss.
+    """
+
+    #: Names of the keyword arguments that the loss reads beside logits and labels; who calls
+    #: it and has them passes them.
+    extra_inputs = ()
+
+    def __init__(self, loss_weight=1.0):
+        super().__init__()
+        check_not_negative(loss_weight=loss_weight)
+        self.loss_weight = loss_weight
+        self.log_vars = {}
+
+    def per_row(self, student_logits, teacher_logits, labels):
+        """What each row costs, without ``loss_weight``.
+
+        Args:
+            student_logits (Tensor): (N, C).
+            teacher_logits (Tensor): (N, C).
+            labels (Tensor): Class index of each row, (N,).
+
+        Returns:
+            Tensor: (N,).
+        """
+        raise NotImplementedError(f'{type(self).__name__} does not say what a row costs')
+
+    def scale(self, progress=None):
+        """Factor of the reduced loss at this point of the training.
+
+        Args:
+            progress (float | Tensor, optional): e / E; the runner's if not given.
+
+        Returns:
+            float | Tensor: ``loss_weight``, unless a subclass varies it.
+        """
+        return self.loss_weight
+
+    def forward(
+        self,
+        student_logits,
+        teacher_logits,
+        labels,
+        weight=None,
+        avg_factor=None,
+        reduction_override=None,
+        **extra,
+    ):
+        """The reduced loss.
+
+        Args:
+            student_logits (Tensor): (N, C).
+            teacher_logits (Tensor): (N, C).
+            labels (Tensor): Class index of each row, (N,).
+            weight (Tensor, optional): Factor of each row, (N,).
+            avg_factor (float | Tensor, optional): What the sum of the rows is divided by
+                instead of N.
+            reduction_override (str, optional): ``'mean'``, ``'sum'`` or ``'none'``. None, the
+                default, means ``'mean'``.
+            **extra: What :attr:`extra_inputs` names.
+
+        Returns:
+            Tensor: A scalar, or (N,) with ``reduction_override='none'``.
+
+        Raises:
+            ValueError: The shapes do not match, or the reduction does not exist or does not
+                go with ``avg_factor``.
+        """
+        if student_logits.shape != teacher_logits.shape:
+            raise ValueError(
+                f'student logits {tuple(student_logits.shape)} and teacher logits '
+                f'{tuple(teacher_logits.shape)} differ in shape: both have to be (N, C) of the '
+                'same rows and classes'
+            )
+        student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
+        rows = self.per_row(student_logits, teacher_logits, labels, **extra)
+        reduced = reduce_rows(rows, weight, avg_factor, reduction_override)
+        return reduced * self.scale(extra.get('progress'))
+
+
+def reduce_rows(rows, weight=None, avg_factor=None, reduction=None):
+    """Reduce values per row as every loss of MMDetection does, but 0 for no rows.
+
+    Args:
+        rows (Tensor): (N,).
+        weight (Tensor, optional): (N,).
+        avg_factor (float | Tensor, optional): Divisor of the mean instead of N.
+        reduction (str, optional): ``'mean'``, the default, ``'sum'`` or ``'none'``.
+
+    Returns:
+        Tensor: A scalar, or (N,) for ``'none'``.
+
+    Raises:
+        ValueError: The reduction does not exist, or is ``'sum'`` with an ``avg_factor``.
+    """
+    if reduction not in (None, 'mean', 'sum', 'none'):
+        raise ValueError(
+            f"reduction_override: unknown value {reduction!r}; valid: 'mean', 'sum', 'none'"
+        )
+    if reduction == 'sum' and avg_factor is not None:
+        raise ValueError("avg_factor goes with the reduction 'mean', not with 'sum'")
+    if weight is not None:
+        rows = rows * weight
+    if reduction == 'none':
+        return rows
+    if reduction == 'sum':
+        return rows.sum()
+    if avg_factor is not None:
+        return rows.sum() / (avg_factor + torch.finfo(torch.float32).eps)
+    return rows.sum() / max(rows.shape[0], 1)
