@@ -1,0 +1,49 @@
+# Two commands for a fresh machine with Python >= 3.10: `make demo` and `make test`.
+
+# The first of these that is new enough; another one by `make PYTHON=/path/to/python3 ...`.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
+	&& echo $$python && exit; done; echo python3)
+# Further arguments of pytest, as in `make test ARGS='-k losses'`.
+ARGS ?=
+
+.PHONY: help demo test test-openmmlab environment environment-openmmlab python clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo            train a teacher and three students, compare their COCO AP'
+	@echo 'make test            lint and tests, all that CI runs'
+	@echo "make test-openmmlab  the tests on OpenMMLab's own packages"
+	@echo 'make environment     only set up .venv'
+	@echo 'make clean           remove environments, caches and builds; results stay'
+
+demo: environment
+	@.venv/bin/python tools/demo.py $(ARGS)
+
+test: environment
+	@echo '== ruff'
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@echo '== pytest'
+	@.venv/bin/python -m pytest $(ARGS)
+	@echo 'All checks passed. Next: `make demo`, then the README on your own config.'
+
+test-openmmlab: environment-openmmlab
+	@echo "== pytest on OpenMMLab's own packages"
+	@.venv-openmmlab/bin/python -m pytest $(ARGS)
+	@echo "All tests passed on OpenMMLab's own packages."
+
+environment: python
+	@$(PYTHON) requirements/install.py .venv requirements.txt constraints.txt
+
+environment-openmmlab: python
+	@$(PYTHON) requirements/install.py .venv-openmmlab requirements-openmmlab.txt \
+		constraints-openmmlab.txt
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+		echo "btkd_det needs Python >= 3.10; $(PYTHON) is $$($(PYTHON) --version 2>&1 \
+		|| echo not there). Name another: make PYTHON=/path/to/python3.12 test" >&2; exit 1; }
+
+clean:
+	rm -rf .venv .venv-openmmlab build dist btkd_det.egg-info .pytest_cache .ruff_cache .hypothesis
