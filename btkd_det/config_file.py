@@ -1,0 +1,39 @@
+"""Reading the config that the user named, with an error that says what is wrong with it."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from .errors import ConfigError
+
+
+def read_config(path, field):
+    """Read an MMEngine config.
+
+    Args:
+        path (str): A file, or a config of an installed package (``'mmdet::...'``).
+        field (str): Where ``path`` comes from, for the error message.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        ConfigError: There is no such config, or it does not load.
+    """
+    path = str(path)
+    packaged = '::' in path
+    if not packaged and not Path(path).is_file():
+        raise ConfigError(
+            f'{field}: no file {path} (looked in {Path.cwd()}); valid is a config file or a '
+            "config of an installed package, such as 'mmdet::faster_rcnn/"
+            "faster-rcnn_r50_fpn_1x_coco.py'"
+        )
+    try:
+        if packaged:
+            # As the one base of an empty config: the way in which MMEngine looks packages up.
+            return Config.fromstring(f'_base_ = {path!r}\n', file_format='.py')
+        return Config.fromfile(path)
+    except Exception as error:  # a config is code: anything can go wrong in it
+        raise ConfigError(
+            f'{field}: {path} does not load: {type(error).__name__}: {error}'
+        ) from error
