@@ -104,23 +104,24 @@ def check_keys(cls, args, field):
             f'{field}: unknown key {unknown[0]!r} (value {args[unknown[0]]!r}) for '
             f'{cls.__name__}{suggest(unknown[0], named)}; valid keys: {", ".join(named)}'
         )
-    missing = [
-        name for name, p in named.items() if p.default is p.empty and name not in args
-    ]
+    missing = [name for name, p in named.items() if p.default is p.empty and name not in args]
     if missing and not takes_any:
         raise ConfigError(
-            f'{field}: {cls.__name__} needs the key {missing[0]!r}; '
-            f'valid keys: {", ".join(named)}'
+            f'{field}: {cls.__name__} needs the key {missing[0]!r}; valid keys: {", ".join(named)}'
         )
 
 
 def registered(base):
-    """Names of all classes registered in this scope that derive from ``base``, sorted."""
+    """Names of all classes registered in this scope that derive from ``base``, sorted.
+
+    The base itself is registered too, as the meeting point of who calls and who is called, and
+    does not count: it can do nothing.
+    """
     MODELS.import_from_location()
     return sorted(
         name
         for name, cls in MODELS.module_dict.items()
-        if inspect.isclass(cls) and issubclass(cls, base)
+        if inspect.isclass(cls) and issubclass(cls, base) and cls is not base
     )
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
+from ..registry import MODELS
 
 
 def as_float(*tensors):
@@ -47,6 +48,7 @@ def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+@MODELS.register_module()
 class LogitLoss(nn.Module):
     """A loss that gives one value per row and knows how to reduce them.
 

@@ -1,0 +1,77 @@
+"""What every distilled model has beside its host's class: a teacher and sites."""
+
+import contextlib
+import random
+
+import numpy as np
+import torch
+
+from ..errors import ConfigError
+from ..registry import check_keys
+from .sites import Sites
+from .teacher import Teacher
+
+
+class Distilled:
+    """Mixin that adds the keys ``teacher`` and ``distill`` to a host's model class.
+
+    The student stays itself: its ``state_dict`` has the host's keys, and what distillation
+    learns or counts lies under the one prefix ``distill.``. The teacher is no submodule, so it
+    is in no ``parameters()``, ``state_dict()``, DDP wrapping or EMA average; it follows every
+    ``to``, ``cuda`` and ``half``. Building it draws no random number from the student's
+    generators: the student starts as the plain model does under the same seed.
+
+    Args:
+        *args, **kwargs: The host's.
+        teacher (dict | Teacher, optional): ``dict(config=..., checkpoint=..., ...)``, the
+            arguments of :class:`Teacher`.
+        distill (dict, optional): Site name to a loss or a list of losses. Empty: the plain
+            model, and the teacher, if there is one, never runs.
+
+    Raises:
+        ConfigError: A wrong key, site or loss, or sites without a teacher.
+    """
+
+    sites = {}
+
+    def __init__(self, *args, teacher=None, distill=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        with undisturbed_rng():
+            self.distill = Sites(distill, self.sites)
+            guest = None if teacher is None else _build_teacher(teacher)
+        if self.distill and guest is None:
+            raise ConfigError(
+                f'teacher: missing, but distill has the sites {", ".join(self.distill)}; valid: '
+                'teacher=dict(config=..., checkpoint=...)'
+            )
+        # Not through nn.Module's own __setattr__, which would make it a submodule.
+        object.__setattr__(self, 'teacher', guest)
+        if guest is not None:
+            guest.follow(self.data_preprocessor)
+
+    def _apply(self, fn, *args, **kwargs):
+        super()._apply(fn, *args, **kwargs)
+        if self.__dict__.get('teacher') is not None:
+            self.teacher._apply(fn, *args, **kwargs)
+        return self
+
+
+@contextlib.contextmanager
+def undisturbed_rng():
+    """Within this context drawing random numbers on the CPU leaves no trace outside."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+def _build_teacher(teacher):
+    if isinstance(teacher, Teacher):
+        return teacher
+    if not isinstance(teacher, dict):
+        raise ConfigError(f'teacher: expected dict(config=..., checkpoint=...), got {teacher!r}')
+    check_keys(Teacher, teacher, 'teacher')
+    return Teacher(**teacher)

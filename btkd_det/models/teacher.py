@@ -1,0 +1,229 @@
+"""The teacher: a frozen guest in the student's training."""
+
+import contextlib
+import copy
+import logging
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
+from mmengine.logging import print_log
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from ..checkpoint import load_weights
+from ..config_file import read_config
+from ..errors import ConfigError
+
+DTYPES = {
+    'float32': torch.float32,
+    'float16': torch.float16,
+    'bfloat16': torch.bfloat16,
+}
+
+
+class Teacher(nn.Module):
+    """A frozen model that the student looks at and that never changes.
+
+    It is always in eval mode (normalization, dropout and drop-path included), none of its
+    parameters asks for a gradient, and copying the module that holds it, as an averaged (EMA)
+    model does, shares it.
+
+    Args:
+        config (str | dict): A config file, a config of an installed package
+            (``'mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py'``), a whole config as a
+            dict, or its ``model`` part alone.
+        checkpoint (str, optional): A file, an http(s) address, or ``'pretrained'``: the model
+            zoo's weights of a config of an installed package. ``None`` leaves the weights as
+            they were initialized, with a warning: of use in tests only.
+        dtype (str, optional): The precision that the teacher computes in: ``'float32'``,
+            ``'float16'`` or ``'bfloat16'``. By default that of the student's training.
+
+    Attributes:
+        model (nn.Module): The model itself.
+        classes (tuple[str] | None): Class names, where the checkpoint tells them.
+
+    Raises:
+        ConfigError: The config or checkpoint cannot be read or they do not belong together.
+    """
+
+    def __init__(self, config, checkpoint=None, dtype=None):
+        super().__init__()
+        if dtype is not None and dtype not in DTYPES:
+            raise ConfigError(
+                f'teacher.dtype: {dtype!r} is not known; valid: None, {", ".join(DTYPES)}'
+            )
+        self.dtype = DTYPES.get(dtype)
+        cfg, scope = _read_config(config)
+        self.model = _build(cfg, scope)
+        self.classes = None
+        if checkpoint is None:
+            print_log(
+                'teacher.checkpoint: none given, so the teacher knows nothing: its weights are '
+                'random',
+                'current',
+                logging.WARNING,
+            )
+        else:
+            if checkpoint == 'pretrained':
+                checkpoint = pretrained_address(config)
+            meta = load_weights(self.model, checkpoint, 'teacher.checkpoint')
+            self.classes = _class_names(meta)
+        self.requires_grad_(False)
+        self.eval()
+        self._renormalize = None
+
+    def train(self, mode=True):
+        """Stay in eval mode, whatever is asked."""
+        return super().train(False)
+
+    def __deepcopy__(self, memo):
+        """A copy of the student (EMA) shares its teacher: it is frozen, so nothing can differ."""
+        return self
+
+    @contextlib.contextmanager
+    def at_work(self, device_type):
+        """Within this context the teacher computes without gradients, in its own precision.
+
+        Args:
+            device_type (str): ``'cpu'`` or ``'cuda'``: where the inputs are.
+        """
+        precision = contextlib.nullcontext()
+        if self.dtype is not None:
+            precision = torch.autocast(
+                device_type, self.dtype, enabled=self.dtype is not torch.float32
+            )
+        with torch.no_grad(), precision:
+            yield
+
+    def follow(self, preprocessor):
+        """Learn how the student normalizes its images, so as to undo it.
+
+        Args:
+            preprocessor (nn.Module): The student's ``data_preprocessor``.
+        """
+        own = _normalization(getattr(self.model, 'data_preprocessor', None))
+        its = _normalization(preprocessor)
+        if own == its:
+            self._renormalize = None
+            return
+        self._renormalize = (*its, *own)
+
+    def images(self, batch_inputs, shapes=None):
+        """The student's input batch, normalized as the teacher was trained to see it.
+
+        Args:
+            batch_inputs (Tensor): (N, 3, H, W), normalized by the student's preprocessor and
+                padded with zeros at the right and the bottom.
+            shapes (list[tuple[int, int]], optional): Height and width of each image without
+                its padding, in pixels. The padding becomes the teacher's zeros again.
+
+        Returns:
+            Tensor: (N, 3, H, W). The same tensor where both normalize alike.
+        """
+        if self._renormalize is None:
+            return batch_inputs
+        mean_s, std_s, rgb_s, mean_t, std_t, rgb_t = self._renormalize
+        column = lambda values: batch_inputs.new_tensor(values).view(1, 3, 1, 1)
+        images = batch_inputs * column(std_s) + column(mean_s)
+        if rgb_s != rgb_t:
+            images = images.flip(1)
+        images = (images - column(mean_t)) / column(std_t)
+        for image, (height, width) in zip(images, shapes or [], strict=bool(shapes)):
+            image[:, height:] = 0
+            image[:, :, width:] = 0
+        return images
+
+
+def pretrained_address(config):
+    """Where the model zoo keeps the weights of a config of an installed package.
+
+    Args:
+        config (str): ``'mmdet::...'``.
+
+    Returns:
+        str: An http(s) address.
+
+    Raises:
+        ConfigError: The config is of no package, or the zoo lists no weights for it.
+    """
+    if not isinstance(config, str) or '::' not in config:
+        raise ConfigError(
+            "teacher.checkpoint: 'pretrained' needs a config of an installed package, such as "
+            f"teacher.config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py', got {config!r}"
+        )
+    read_config(config, 'teacher.config')
+    try:
+        address = get_config(config, pretrained=True).get('model_path')
+    except AssertionError:
+        address = None
+    if not address:
+        raise ConfigError(
+            f'teacher.checkpoint: the model zoo lists no weights for {config!r}; give '
+            'the path of a checkpoint'
+        )
+    return address
+
+
+def _read_config(config):
+    """The ``model`` part of what the user gave, and the registry scope it is meant for."""
+    if isinstance(config, str):
+        config = read_config(config, 'teacher.config')
+    if not isinstance(config, (dict, Config)):
+        raise ConfigError(f'teacher.config: expected a path or a dict, got {config!r}')
+    scope = config.get('default_scope')
+    model = config.get('model', config)
+    if 'type' not in model:
+        raise ConfigError(
+            f"teacher.config: no 'model' with a 'type' in it; its keys are {', '.join(config)}"
+        )
+    model = copy.deepcopy(ConfigDict(model))
+    if 'data_preprocessor' in config and 'model' in config:
+        model.setdefault('data_preprocessor', config['data_preprocessor'])
+    return model, scope
+
+
+def _build(model, scope):
+    _drop_initialization(model)
+    # A distilled student can be the next student's teacher; its own teacher stays at home.
+    if str(model['type']).startswith('btkd_det.'):
+        model.update(teacher=None, distill={})
+    if scope is None and DefaultScope.get_current_instance() is None:
+        scope = 'mmdet'
+    try:
+        with MMENGINE_MODELS.switch_scope_and_registry(scope) as registry:
+            return registry.build(model)
+    except ConfigError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        raise ConfigError(f'teacher.config: the model cannot be built: {error}') from error
+
+
+def _drop_initialization(node):
+    """Take out every ``init_cfg``: the checkpoint gives all weights, so none is downloaded."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == 'init_cfg':
+                node[key] = None
+            else:
+                _drop_initialization(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            _drop_initialization(value)
+
+
+def _class_names(meta):
+    """Class names in a checkpoint's ``meta`` (MMDetection 3's or 2's key), or ``None``."""
+    names = (meta.get('dataset_meta') or {}).get('classes', meta.get('CLASSES'))
+    return tuple(names) if names else None
+
+
+def _normalization(preprocessor):
+    """Mean and deviation per channel, and whether BGR becomes RGB before they are applied."""
+    if not getattr(preprocessor, '_enable_normalize', False):
+        return (0.0,) * 3, (1.0,) * 3, getattr(preprocessor, '_channel_conversion', False)
+    mean, std = (tuple(value.flatten().tolist()) for value in (preprocessor.mean, preprocessor.std))
+    if len(mean) == 1:
+        mean, std = mean * 3, std * 3
+    return mean, std, preprocessor._channel_conversion

@@ -1,0 +1,89 @@
+"""Small models and batches that every test of the detectors shares."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import InstanceData
+
+import btkd_det  # noqa: F401
+from btkd_det.config_file import read_config
+
+torch.set_num_threads(1)
+
+
+def tiny_faster_rcnn(num_classes=3, width=8, neck=16):
+    """Config of a Faster R-CNN with FPN that runs a step in a fraction of a second."""
+    model = read_config('mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', 'test').model
+    model.backbone.update(
+        depth=18, base_channels=width, stem_channels=width, frozen_stages=-1, init_cfg=None
+    )
+    model.neck.update(in_channels=[width, 2 * width, 4 * width, 8 * width], out_channels=neck)
+    model.rpn_head.update(in_channels=neck, feat_channels=neck)
+    model.roi_head.bbox_roi_extractor.update(out_channels=neck)
+    model.roi_head.bbox_head.update(in_channels=neck, fc_out_channels=32, num_classes=num_classes)
+    model.train_cfg.rcnn.sampler.num = 32
+    model.train_cfg.rpn_proposal.update(nms_pre=200, max_per_img=100)
+    return model
+
+
+def build_detector(model, seed=0):
+    """Build a model config under a seed, its weights initialized."""
+    init_default_scope('mmdet')
+    torch.manual_seed(seed)
+    detector = MODELS.build(copy.deepcopy(model))
+    detector.init_weights()
+    return detector
+
+
+def detection_batch(sizes=((96, 128), (80, 64)), num_classes=3, seed=0):
+    """Raw input of ``data_preprocessor``: images of different sizes with two boxes each."""
+    from mmdet.structures import DetDataSample
+
+    generator = torch.Generator().manual_seed(seed)
+    inputs, samples = [], []
+    for i, (height, width) in enumerate(sizes):
+        inputs.append(
+            torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+        )
+        corner = torch.rand(2, 2, generator=generator) * torch.tensor([width, height]) / 2
+        extent = torch.tensor([width, height]) / 3
+        sample = DetDataSample(
+            metainfo=dict(
+                img_id=i,
+                img_shape=(height, width),
+                ori_shape=(height, width),
+                scale_factor=(1.0, 1.0),
+                img_path=f'{i}.jpg',
+            )
+        )
+        sample.gt_instances = InstanceData(
+            bboxes=torch.cat([corner, corner + extent], dim=1),
+            labels=torch.randint(0, num_classes, (2,), generator=generator),
+        )
+        sample.ignored_instances = InstanceData(
+            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
+        )
+        samples.append(sample)
+    return dict(inputs=inputs, data_samples=samples)
+
+
+@pytest.fixture
+def student_config():
+    return tiny_faster_rcnn()
+
+
+@pytest.fixture
+def teacher_config():
+    return tiny_faster_rcnn(width=12, neck=24)
+
+
+@pytest.fixture
+def teacher_checkpoint(teacher_config, tmp_path):
+    """A checkpoint of the small teacher as MMEngine saves one."""
+    path = tmp_path / 'teacher.pth'
+    model = build_detector(teacher_config, seed=7)
+    meta = dict(dataset_meta=dict(classes=('cat', 'dog', 'hen')))
+    torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
+    return str(path)
