@@ -1,0 +1,53 @@
+"""Tables for a terminal."""
+
+from ..evaluation import COCO_NUMBERS
+
+
+def text_table(header, rows):
+    """A plain table: the first column to the left, the others to the right.
+
+    Args:
+        header (Sequence[str]): Titles.
+        rows (Sequence[Sequence[str]]): Cells, as many to a row as there are titles.
+
+    Returns:
+        str: The lines of the table.
+    """
+    widths = [max(len(str(cell)) for cell in column) for column in zip(header, *rows, strict=True)]
+    line = lambda cells: '  '.join(
+        str(cell).rjust(width) if i else str(cell).ljust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ).rstrip()
+    rule = '  '.join('-' * width for width in widths)
+    return '\n'.join([line(header), rule, *map(line, rows)])
+
+
+def percent(value):
+    """COCO's way to print a number in [0, 1]: ``37.4``, or ``-`` where nothing was counted."""
+    return '-' if value < 0 else f'{100 * value:.1f}'
+
+
+def coco_table(metrics):
+    """What ``tools/test.py`` prints.
+
+    Args:
+        metrics (dict[str, float]): As MMEngine's runner returns them: ``coco/bbox_AP``, ... Other
+            entries are printed as they are.
+
+    Returns:
+        str: A table for each kind of result (boxes, masks), per-class AP, the rest.
+    """
+    rest = dict(metrics)
+    parts = []
+    for kind in ('bbox', 'segm'):
+        prefix = next((k[: -len('AP')] for k in metrics if k.endswith(f'{kind}_AP')), None)
+        if prefix is None:
+            continue
+        cells = [percent(rest.pop(prefix + name)) for name in COCO_NUMBERS]
+        parts.append(text_table([kind, *COCO_NUMBERS], [['', *cells]]))
+        by_class = {k: rest.pop(k) for k in list(rest) if k.startswith(f'{prefix}AP/')}
+        if by_class:
+            rows = [[k[len(f'{prefix}AP/') :], percent(v)] for k, v in by_class.items()]
+            parts.append(text_table(['class', 'AP'], rows))
+    parts.extend(f'{name}: {value}' for name, value in rest.items())
+    return '\n\n'.join(parts)

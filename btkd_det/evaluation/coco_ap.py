@@ -1,0 +1,122 @@
+"""The twelve numbers of COCO, as COCO's own table gives them."""
+
+import contextlib
+import io
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from mmdet.evaluation import CocoMetric
+from mmengine.fileio import load
+from mmengine.logging import MMLogger
+from pycocotools.cocoeval import COCOeval
+
+from ..registry import METRICS
+
+COCO_NUMBERS = (
+    'AP',
+    'AP50',
+    'AP75',
+    'APs',
+    'APm',
+    'APl',
+    'AR1',
+    'AR10',
+    'AR100',
+    'ARs',
+    'ARm',
+    'ARl',
+)
+
+
+def coco_numbers(ground_truth, detections, iou_type='bbox', image_ids=None, category_ids=None):
+    """Evaluate detections by pycocotools with COCO's own settings.
+
+    Args:
+        ground_truth (pycocotools.coco.COCO): The annotations.
+        detections (list[dict]): COCO results: ``image_id``, ``category_id``, ``score`` and
+            ``bbox`` (x, y, width, height in pixels) or ``segmentation``.
+        iou_type (str): ``'bbox'`` or ``'segm'``.
+        image_ids (list[int], optional): The images to count. All by default.
+        category_ids (list[int], optional): The categories to count, in the order in which the
+            per-class values come back. All by default.
+
+    Returns:
+        tuple[dict[str, float], dict[str, float]]: The twelve numbers by the names of
+        :data:`COCO_NUMBERS`, in [0, 1], or -1 where there is nothing to count (COCO's
+        convention); and AP by category name.
+    """
+    category_ids = category_ids or ground_truth.getCatIds()
+    names = [ground_truth.loadCats([i])[0]['name'] for i in category_ids]
+    if not detections:
+        return dict.fromkeys(COCO_NUMBERS, 0.0), dict.fromkeys(names, 0.0)
+    with contextlib.redirect_stdout(io.StringIO()):
+        results = ground_truth.loadRes(detections)
+        evaluation = COCOeval(ground_truth, results, iou_type)
+        evaluation.params.imgIds = image_ids or ground_truth.getImgIds()
+        evaluation.params.catIds = category_ids
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    precision = evaluation.eval['precision'][:, :, :, 0, -1]
+    by_class = {name: _mean(precision[:, :, i]) for i, name in enumerate(names)}
+    return dict(zip(COCO_NUMBERS, map(float, evaluation.stats), strict=True)), by_class
+
+
+@METRICS.register_module()
+class CocoAP(CocoMetric):
+    """COCO's twelve numbers, unrounded, at most 100 detections an image.
+
+    MMDetection's ``CocoMetric`` counts recall at 100, 300 and 1000 detections and rounds to
+    three digits; this one gives the numbers that COCO's server and its published tables give.
+
+    Args:
+        **kwargs: As ``CocoMetric``: ``ann_file``, ``metric`` (``'bbox'``, ``'segm'`` or a list
+            of both), ``classwise``, ``backend_args``.
+
+    Returns from ``compute_metrics``: ``bbox_AP`` ... ``bbox_ARl`` and, with ``classwise``,
+    ``bbox_AP/<class>``.
+    """
+
+    def compute_metrics(self, results):
+        ground_truths, predictions = zip(*results, strict=True)
+        with tempfile.TemporaryDirectory() as folder:
+            prefix = str(Path(folder) / 'results')
+            self._prepare(ground_truths, prefix)
+            files = self.results2json(predictions, prefix)
+            return {
+                key: value
+                for metric in self.metrics
+                for key, value in self._evaluate(metric, load(files[metric])).items()
+            }
+
+    def _prepare(self, ground_truths, prefix):
+        if self._coco_api is None:
+            from mmdet.datasets.api_wrappers import COCO
+
+            self._coco_api = COCO(self.gt_to_coco_json(ground_truths, prefix))
+        if self.cat_ids is None:
+            # The order of the file, not of the names: the data set numbers its labels so.
+            self.cat_ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta['classes'])
+        if self.img_ids is None:
+            self.img_ids = self._coco_api.get_img_ids()
+
+    def _evaluate(self, metric, detections):
+        if metric == 'segm':
+            # With a box present COCO would take the box's area for the mask's.
+            for detection in detections:
+                detection.pop('bbox', None)
+        if not detections:
+            MMLogger.get_current_instance().warning('no detections at all: every number is 0')
+        numbers, by_class = coco_numbers(
+            self._coco_api, detections, metric, self.img_ids, self.cat_ids
+        )
+        values = {f'{metric}_{name}': value for name, value in numbers.items()}
+        if self.classwise:
+            values.update({f'{metric}_AP/{name}': value for name, value in by_class.items()})
+        return values
+
+
+def _mean(precision):
+    counted = precision[precision > -1]
+    return float(np.mean(counted)) if counted.size else -1.0

@@ -1,0 +1,109 @@
+"""Train any MMEngine config: one of this package, or a user's own, plain or distilled.
+
+python tools/train.py CONFIG [--work-dir D] [--resume [CKPT]] [--amp]
+python tools/train.py CONFIG --teacher-config T --teacher-checkpoint C [--distill PRESET]
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import btkd_det.config
+from btkd_det import preflight
+from btkd_det.checkpoint import allow_mmengine_types, weights_only
+from btkd_det.errors import ConfigError
+
+
+def parse_args():
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(description='Train a model, with or without a teacher.')
+    parser.add_argument('config', help="a config file, or a package's config ('mmdet::...')")
+    parser.add_argument('--work-dir', help='where logs and checkpoints go')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CKPT',
+        help='go on from CKPT, or without one from the latest checkpoint in the work dir',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change values of the config; data_root=FOLDER moves every path of the data set',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    group = parser.add_argument_group('adding distillation to a plain config')
+    group.add_argument('--teacher-config', metavar='T', help="the teacher's config")
+    group.add_argument(
+        '--teacher-checkpoint', metavar='C', help="the teacher's weights, or 'pretrained'"
+    )
+    group.add_argument(
+        '--distill',
+        metavar='PRESET',
+        help=f'what to distill: {", ".join(btkd_det.config.PRESETS)} (default: btkd)',
+    )
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def make_config(args):
+    """The config to train, from the command line; raises ConfigError."""
+    cfg = preflight.load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir or not cfg.get('work_dir'):
+        cfg.work_dir = args.work_dir or str(Path('work_dirs', Path(args.config).stem))
+    if args.teacher_config or args.teacher_checkpoint or args.distill:
+        teacher = btkd_det.config.teacher_from_options(args.teacher_config, args.teacher_checkpoint)
+        cfg = btkd_det.config.distill(cfg, teacher, args.distill or 'btkd')
+        print(f'model = {cfg.model.teacher=}\n{cfg.model.distill=}')
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    hooks = cfg.setdefault('custom_hooks', [])
+    if not any('ExactResumeHook' in str(hook.get('type')) for hook in hooks):
+        hooks.append(dict(type='btkd_det.ExactResumeHook'))
+    return cfg
+
+
+def main():
+    args = parse_args()
+    try:
+        cfg = make_config(args)
+        preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
+        preflight.check_weights(cfg)
+        preflight.check_model(cfg)
+    except ConfigError as error:
+        sys.exit(f'error: {error}')
+
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    allow_mmengine_types()
+    with weights_only():
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner.train()
+    if runner.rank == 0:
+        config = Path(runner.work_dir, f'{Path(cfg.filename or args.config).stem}.py')
+        print(
+            f'\nDone. Logs and checkpoints: {runner.work_dir}\n'
+            f'Evaluate: python tools/test.py {config} {_latest(runner.work_dir)}'
+        )
+
+
+def _latest(folder):
+    marker = Path(folder, 'last_checkpoint')
+    return marker.read_text().strip() if marker.is_file() else Path(folder, 'CHECKPOINT.pth')
+
+
+if __name__ == '__main__':
+    main()
