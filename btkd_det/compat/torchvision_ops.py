@@ -15,6 +15,8 @@ import importlib.machinery
 import importlib.util
 import sys
 
+from . import distributions
+
 EXTENSION = 'mmcv._ext'
 
 
@@ -76,15 +78,9 @@ def _missing_op(name):
     def missing(*args, **kwargs):
         raise NotImplementedError(
             f'the MMCV op {name!r} needs an MMCV with compiled ops: this one has none, and '
-            f'torchvision, which stands in for them, has no such op. {COMPILED_MMCV}'
+            f'torchvision, which stands in for them, has no such op. To build it: '
+            f'{distributions.build_mmcv()}'
         )
 
     missing.__name__ = missing.__qualname__ = name
     return missing
-
-
-COMPILED_MMCV = (
-    'To build one (a C++ compiler, 20 minutes or so): '
-    'MMCV_WITH_OPS=1 pip install --no-build-isolation --no-binary :all: --force-reinstall '
-    '--no-deps mmcv'
-)

@@ -1,4 +1,4 @@
-"""Sigmoid focal loss (https://arxiv.org/abs/1708.02002), in closed form."""
+"""Focal loss (https://arxiv.org/abs/1708.02002), sigmoid and softmax, in closed form."""
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,53 @@ def sigmoid_focal_loss_backward(input, target, weight, grad_input, gamma, alpha)
     z = sign * widen(input)
     p, q = torch.sigmoid(z), torch.sigmoid(-z)
     grad_input.copy_(sign * scale * q.pow(gamma) * (gamma * p * F.logsigmoid(z) - q))
+
+
+def softmax_focal_loss_forward(input, target, weight, output, gamma, alpha):
+    """Softmax focal loss of each row, ``-alpha (1 - p)^gamma log(p)`` for its class.
+
+    Args:
+        input (Tensor): Probabilities, (N, C).
+        target (Tensor): Class of each row, (N,) int64; a row with a negative one counts 0.
+        weight (Tensor): Weight of a row by its class, (C,), or empty.
+        output (Tensor): (N,), filled here.
+        gamma (float): Focusing exponent.
+        alpha (float): Factor.
+    """
+    p, scale = _target_probability(input, target, weight, alpha)
+    output.copy_(-scale * (1 - p).pow(gamma) * p.log())
+
+
+def softmax_focal_loss_backward(input, target, weight, buff, grad_input, gamma, alpha):
+    """Derivative of ``softmax_focal_loss_forward`` by each logit, written to ``grad_input``.
+
+    Args:
+        input (Tensor): Probabilities, (N, C).
+        target (Tensor): (N,) int64.
+        weight (Tensor): (C,) or empty.
+        buff (Tensor): (N,), MMCV's scratch; filled with the factor of each row.
+        grad_input (Tensor): (N, C), filled here.
+        gamma (float): Focusing exponent.
+        alpha (float): Factor.
+    """
+    p, scale = _target_probability(input, target, weight, alpha)
+    # gamma (1 - p)^(gamma - 1) has a pole at p = 1 for gamma < 1, where p log(p) is 0.
+    focus = gamma * (1 - p).clamp(min=torch.finfo(p.dtype).tiny).pow(gamma - 1)
+    factor = scale * (focus * p * p.log() - (1 - p).pow(gamma))
+    buff.copy_(factor)
+    own = torch.zeros_like(grad_input, dtype=p.dtype)
+    own.scatter_(1, target.clamp(min=0)[:, None], 1.0)
+    grad_input.copy_(factor[:, None] * (own - widen(input)))
+
+
+def _target_probability(input, target, weight, alpha):
+    """Probability of each row's class, kept off 0, and what the row weighs; both (N,)."""
+    label = target.clamp(min=0)
+    p = widen(input).gather(1, label[:, None])[:, 0]
+    scale = alpha * (target >= 0).to(p.dtype)
+    if weight.numel():
+        scale = scale * widen(weight, like=input)[label]
+    return p.clamp(min=torch.finfo(torch.float32).tiny), scale
 
 
 def _sides(input, target, weight, alpha):

@@ -1,8 +1,12 @@
-"""Non-maximum suppression."""
+"""Non-maximum suppression: greedy, soft (https://arxiv.org/abs/1704.04503), and grouping."""
 
+import numpy as np
+import torch
 import torchvision
 
 from .precision import widen
+
+NAIVE, LINEAR, GAUSSIAN = 0, 1, 2
 
 
 def nms(boxes, scores, iou_threshold, offset):
@@ -21,4 +25,81 @@ def nms(boxes, scores, iou_threshold, offset):
     boxes = widen(boxes)
     if offset:
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
-    return torchvision.ops.nms(boxes, scores.to(boxes), float(iou_threshold))
+    return torchvision.ops.nms(boxes, scores.to(boxes.dtype), float(iou_threshold))
+
+
+def softnms(boxes, scores, dets, iou_threshold, sigma, min_score, method, offset):
+    """Soft non-maximum suppression: overlap lowers a score instead of removing the box.
+
+    The best box left is taken, the scores of the others are multiplied by their weight, and
+    those that fall under ``min_score`` are dropped; then again, until none is left. NumPy does
+    it, on the CPU: a thousand steps of a few numbers each.
+
+    Args:
+        boxes (Tensor): (N, 4), x1 y1 x2 y2 in pixels, on the CPU.
+        scores (Tensor): (N,).
+        dets (Tensor): (N, 5); the first K rows are filled with box and lowered score.
+        iou_threshold (float): IoU from which on ``method`` 0 and 1 act.
+        sigma (float): Width of the Gaussian of ``method`` 2.
+        min_score (float): Lowest score that stays; the first box always does.
+        method (int): 0 weighs an overlapping box 0, 1 weighs it 1 - IoU, and 2 weighs every
+            box exp(-IoU^2 / sigma).
+        offset (int): As in ``nms``.
+
+    Returns:
+        Tensor: Indices of the boxes that stay, (K,) int64, in the order taken.
+    """
+    boxes_left = widen(boxes).numpy()
+    scores_left = widen(scores).numpy().copy()
+    left = np.arange(len(boxes_left))
+    rows, keep = [], []
+    while len(left):
+        best = left[scores_left[left].argmax()]
+        keep.append(best)
+        rows.append([*boxes_left[best], scores_left[best]])
+        left = left[left != best]
+        iou = _iou(boxes_left[best], boxes_left[left], offset)
+        scores_left[left] *= _decay(iou, iou_threshold, sigma, method)
+        left = left[~(scores_left[left] < min_score)]
+    if keep:
+        dets[: len(keep)] = torch.from_numpy(np.array(rows))
+    return torch.from_numpy(np.array(keep, dtype=np.int64))
+
+
+def nms_match(dets, iou_threshold):
+    """Greedy suppression that tells which boxes each kept one stands for.
+
+    Args:
+        dets (Tensor): (N, 5), x1 y1 x2 y2 in pixels and score, on the CPU.
+        iou_threshold (float): A box goes to a better one's group from this IoU on.
+
+    Returns:
+        list[list[int]]: One group per box that stays, by falling score: its index, then those
+        of the boxes that it suppressed, by falling score.
+    """
+    boxes = widen(dets).numpy()
+    left = torch.sort(dets[:, 4], descending=True, stable=True).indices.numpy()
+    groups = []
+    while len(left):
+        best, rest = left[0], left[1:]
+        taken = _iou(boxes[best], boxes[rest], 0) >= iou_threshold
+        groups.append([int(best), *map(int, rest[taken])])
+        left = rest[~taken]
+    return groups
+
+
+def _decay(iou, iou_threshold, sigma, method):
+    if method == GAUSSIAN:
+        return np.exp(-(iou**2) / sigma)
+    weight = 0 if method == NAIVE else 1 - iou
+    return np.where(iou >= iou_threshold, weight, 1)
+
+
+def _iou(box, boxes, offset):
+    """IoU of one box with others, (4,) and (N, 4) -> (N,); 0 where both have no area."""
+    size = np.minimum(box[2:4], boxes[:, 2:4]) - np.maximum(box[:2], boxes[:, :2]) + offset
+    shared = size.clip(min=0).prod(1)
+    area = (box[2:4] - box[:2] + offset).prod()
+    areas = (boxes[:, 2:4] - boxes[:, :2] + offset).prod(1)
+    union = area + areas - shared
+    return np.divide(shared, union, out=np.zeros_like(union), where=union != 0)
