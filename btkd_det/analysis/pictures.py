@@ -1,0 +1,80 @@
+"""Boxes drawn on images, and images side by side."""
+
+from PIL import Image, ImageDraw, ImageFont
+
+INK = (38, 42, 54)
+PAPER = (252, 252, 250)
+GAP = 8
+
+
+def font(size):
+    """Pillow's own font at ``size`` pixels: no file to look for."""
+    try:
+        return ImageFont.load_default(size)
+    except TypeError:  # Pillow < 10.1 knows one size only
+        return ImageFont.load_default()
+
+
+def draw_boxes(image, boxes, captions, colors, scale=2):
+    """Enlarge an image and draw captioned boxes on it.
+
+    Args:
+        image (Image.Image): The image.
+        boxes (Sequence[Sequence[float]]): (N, 4) as x1, y1, x2, y2 in the image's pixels.
+        captions (Sequence[str]): N texts; an empty one draws the box alone.
+        colors (Sequence[tuple[int, int, int]]): N colors.
+        scale (int): Enlargement. Defaults to 2.
+
+    Returns:
+        Image.Image: A new image, ``scale`` times as large.
+    """
+    size = (image.width * scale, image.height * scale)
+    canvas = image.convert('RGB').resize(size, Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(canvas)
+    for box, color in zip(boxes, colors, strict=True):
+        draw.rectangle([v * scale for v in box], outline=color, width=2)
+    # Captions after all boxes, so that no box crosses a text.
+    for box, caption, color in zip(boxes, captions, colors, strict=True):
+        if caption:
+            _tag(draw, (box[0] * scale, box[1] * scale), caption, color, canvas.size)
+    return canvas
+
+
+def grid(rows, titles=None):
+    """Images in rows on one sheet.
+
+    Args:
+        rows (Sequence[Sequence[Image.Image]]): Images of one size, rows of one length.
+        titles (Sequence[str], optional): A heading for each column.
+
+    Returns:
+        Image.Image: The sheet.
+    """
+    width, height = rows[0][0].size
+    head = 26 if titles else GAP
+    columns = len(rows[0])
+    sheet = Image.new(
+        'RGB',
+        (GAP + columns * (width + GAP), head + len(rows) * (height + GAP)),
+        PAPER,
+    )
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles or ()):
+        middle = GAP + column * (width + GAP) + width / 2
+        draw.text((middle, head / 2), title, INK, font(15), anchor='mm')
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            sheet.paste(image, (GAP + x * (width + GAP), head + y * (height + GAP)))
+    return sheet
+
+
+def _tag(draw, corner, caption, color, limits):
+    """A small filled label above ``corner``, moved inside the image where it would leave it."""
+    face = font(11)
+    left, top, right, bottom = draw.textbbox((0, 0), caption, face)
+    width, height = right - left + 6, bottom - top + 4
+    x = min(max(corner[0], 0), limits[0] - width)
+    y = min(max(corner[1] - height, 0), limits[1] - height)
+    draw.rectangle([x, y, x + width, y + height], fill=color)
+    light = 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] > 150
+    draw.text((x + 3 - left, y + 2 - top), caption, INK if light else PAPER, face)

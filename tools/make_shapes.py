@@ -1,0 +1,53 @@
+"""Draw the demo's data: eight look-alike shapes, in COCO's format.
+
+python tools/make_shapes.py --out data/shapes
+"""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from btkd_det.analysis.shapes import ShapesSpec, make_shapes
+from btkd_det.errors import ConfigError
+
+HELP = {
+    'seed': 'seed of the whole set',
+    'train': 'training images',
+    'val': 'validation images',
+    'test': 'held-out test images',
+    'image_size': 'side of the square images in pixels',
+    'max_objects': 'objects in an image at most, crowds aside',
+    'empty_share': 'share of images without any object',
+    'crowd_share': 'share of images with a crowd region',
+}
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__.split('\n')[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('--out', default='data/shapes', help='folder to write')
+    for field in dataclasses.fields(ShapesSpec):
+        option = '--' + field.name.replace('_', '-')
+        parser.add_argument(
+            option, type=type(field.default), default=field.default, help=HELP[field.name]
+        )
+    return parser.parse_args()
+
+
+def main():
+    args = vars(parse_args())
+    out = Path(args.pop('out'))
+    show = lambda done, total: print(f'\r{done}/{total} images', end='', flush=True)
+    try:
+        drawn = make_shapes(out, ShapesSpec(**args), show if sys.stdout.isatty() else None)
+    except ConfigError as error:
+        sys.exit(f'error: {error}')
+    print(f'\r{"Drawn" if drawn else "There already"}: {out}')
+    print(f'Look at {out / "contact_sheet.png"}')
+
+
+if __name__ == '__main__':
+    main()
