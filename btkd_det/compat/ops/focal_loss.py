@@ -93,11 +93,9 @@ def _target_probability(input, target, weight, alpha):
 def _sides(input, target, weight, alpha):
     """+1 at the row's class and -1 elsewhere, and what each entry weighs; both (N, C)."""
     classes = torch.arange(input.size(1), device=input.device)
-    positive = target[:, None] == classes
-    real = widen(input).dtype
-    sign = torch.where(positive, 1.0, -1.0).to(real)
-    scale = torch.where(positive, alpha, 1.0 - alpha).to(real)
+    own = (target[:, None] == classes).to(widen(input).dtype)
+    scale = alpha * own + (1 - alpha) * (1 - own)
     if weight.numel():
-        row = (positive * widen(weight, like=input)).sum(1, keepdim=True)
-        scale = scale * torch.where(positive.any(1, keepdim=True), row, 1.0)
-    return sign, scale
+        background = 1 - own.sum(1, keepdim=True)
+        scale = scale * ((own * widen(weight, like=input)).sum(1, keepdim=True) + background)
+    return 2 * own - 1, scale

@@ -25,7 +25,9 @@ def nms(boxes, scores, iou_threshold, offset):
     boxes = widen(boxes)
     if offset:
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
-    return torchvision.ops.nms(boxes, scores.to(boxes.dtype), float(iou_threshold))
+    # Held against a float32 IoU, MMCV's threshold is a float32 too; torchvision's is a float64.
+    iou_threshold = torch.tensor(iou_threshold, dtype=boxes.dtype).item()
+    return torchvision.ops.nms(boxes, scores.to(boxes.dtype), iou_threshold)
 
 
 def softnms(boxes, scores, dets, iou_threshold, sigma, min_score, method, offset):

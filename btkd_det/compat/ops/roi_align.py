@@ -137,7 +137,8 @@ class _Samples:
             return values, values - 1, values - 1
         by_row = _interpolation(self.rows.flatten(), feature.size(1)).to(feature)
         by_column = _interpolation(self.columns.flatten(), feature.size(2)).to(feature)
-        samples = (by_row @ feature @ by_column.T).unflatten(2, (wide, grid_x))
+        with torch.autocast(feature.device.type, enabled=False):
+            samples = (by_row @ feature @ by_column.T).unflatten(2, (wide, grid_x))
         samples = samples.unflatten(1, (high, grid_y)).transpose(2, 3).flatten(3)
         values, place = samples.max(-1)
         return values, place // grid_x, place % grid_x
@@ -162,7 +163,9 @@ class _Samples:
         first = torch.arange(wide, device=grad.device) * self.columns.size(1)
         column = (first + column.long()).flatten(1)
         # (C, bins, H) and (C, bins, W): a bin's gradient spreads as their outer product.
-        total += (by_row[row] * grad.flatten(1)[..., None]).transpose(1, 2) @ by_column[column]
+        rows = (by_row[row] * grad.flatten(1)[..., None]).transpose(1, 2)
+        with torch.autocast(grad.device.type, enabled=False):
+            total += rows @ by_column[column]
 
 
 def _axis(start, length, bins, sampling_ratio):
