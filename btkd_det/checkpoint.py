@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -22,6 +23,7 @@ def allow_mmengine_types():
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
+            _method_of_history_buffer,
             np.ndarray,
             np.dtype,
             core.multiarray._reconstruct,
@@ -29,6 +31,18 @@ def allow_mmengine_types():
             *{type(np.dtype(code)) for code in '?bBhHiIlLqQefd'},
         ]
     )
+
+
+def _method_of_history_buffer(owner, name):
+    """Stands in for ``getattr``, by which a history buffer's own methods are pickled."""
+    if owner is not HistoryBuffer:
+        raise UnpicklingError(f'Unsupported global: GLOBAL getattr of {owner}')
+    return getattr(owner, name)
+
+
+# The name under which the unpickler looks it up.
+_method_of_history_buffer.__module__ = 'builtins'
+_method_of_history_buffer.__name__ = _method_of_history_buffer.__qualname__ = 'getattr'
 
 
 @contextlib.contextmanager
@@ -165,9 +179,8 @@ def _read_file(path, field):
         return torch.load(path, map_location='cpu', weights_only=True)
     except UnpicklingError as error:
         raise ConfigError(
-            f'{field}: {path} is not read, because it is damaged or holds objects other than '
-            f'weights, and those would have to be executed: {_first_line(error)}. Valid is a '
-            'checkpoint of tensors and plain values'
+            f'{field}: {path} is not read, because it {_refusal(error)}. Valid is a checkpoint '
+            'of tensors and plain values'
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         raise ConfigError(
@@ -179,14 +192,19 @@ def _download(url, field):
     try:
         return torch.hub.load_state_dict_from_url(url, map_location='cpu', weights_only=True)
     except UnpicklingError as error:
-        raise ConfigError(
-            f'{field}: {url} holds objects other than weights: {_first_line(error)}'
-        ) from error
+        raise ConfigError(f'{field}: {url} is not read, because it {_refusal(error)}') from error
     except (OSError, RuntimeError) as error:
         raise ConfigError(
             f'{field}: {url} could not be downloaded: {_first_line(error)}. Download it where '
             'there is a network and give the path of the file'
         ) from error
+
+
+def _refusal(error):
+    found = re.search(r'Unsupported global: GLOBAL (\S+)', str(error))
+    if found:
+        return f'holds a {found[1]}, which would have to be executed'
+    return f'is damaged or is no checkpoint ({_first_line(error)[:100]})'
 
 
 def _first_line(error):

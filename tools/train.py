@@ -69,9 +69,9 @@ def make_config(args):
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    hooks = cfg.setdefault('custom_hooks', [])
+    hooks = cfg.get('custom_hooks') or []
     if not any('ExactResumeHook' in str(hook.get('type')) for hook in hooks):
-        hooks.append(dict(type='btkd_det.ExactResumeHook'))
+        cfg.custom_hooks = [*hooks, dict(type='btkd_det.ExactResumeHook')]
     return cfg
 
 

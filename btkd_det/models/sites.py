@@ -53,7 +53,8 @@ class Sites(nn.ModuleDict):
             ``distill.<site>.<entry>`` for what it saw, which MMEngine logs and does not sum.
         """
         entries = {}
-        for loss in self[site] if site in self else ():
+        losses = self[site] if site in self else ()  # noqa: SIM401 (no get in torch 2.4)
+        for loss in losses:
             name = snake_case(type(loss).__name__.removesuffix('Loss'))
             key, number = f'distill.{site}.loss_{name}', 1
             while key in entries:
