@@ -37,27 +37,52 @@ def coefficient(progress, schedule='cosine'):
     raise ConfigError(f"schedule: {schedule!r} has no coefficient; valid: 'cosine', 'linear'")
 
 
+def count_parts(right, dtype=None):
+    """Number of right and of wrong rows, each at least 1 so that one can divide by it.
+
+    Args:
+        right (Tensor): Whether the teacher is right, (N,) bool.
+        dtype (torch.dtype, optional): Of the counts. Defaults to torch's default dtype.
+
+    Returns:
+        tuple[Tensor, Tensor]: Scalars.
+    """
+    n_right = right.sum(dtype=dtype or torch.get_default_dtype())
+    return n_right.clamp(min=1), (right.shape[0] - n_right).clamp(min=1)
+
+
 def curriculum(
-    right, progress, schedule='cosine', normalize='subset', *, drop_wrong=False, dtype=None
+    right,
+    progress=None,
+    schedule='cosine',
+    normalize='subset',
+    *,
+    drop_wrong=False,
+    total=1.0,
+    counts=None,
+    dtype=None,
 ):
     """Weight of each row, so that the loss is the weighted sum of the rows' values.
 
     With ``subset``, as published, each part is a mean over its own rows: a right row weighs
     ``(1 - gamma) / n_right``, a wrong one ``gamma / n_wrong``. Late in training a handful of
-    wrong rows then carries the whole term: with one wrong row in 512 it weighs as much as
-    all the right ones together at gamma = 0.5, and 512 times its plain share at the end.
-    ``all`` divides both by N. A part without rows weighs nothing, where the published
-    scripts divide by zero.
+    wrong rows then carries the whole term: one wrong row in 512 weighs as much as all the
+    right ones together at gamma = 0.5, and 512 times its plain share at the end. ``all``
+    divides both by N. A part without rows weighs nothing, where the published scripts divide
+    by zero.
 
     Args:
         right (Tensor): Whether the teacher is right, (N,) bool.
-        progress (float | Tensor | None): e / E in 0 to 1; not read by ``schedule='none'``.
+        progress (float | Tensor, optional): e / E in 0 to 1; ``schedule='none'`` does not
+            read it.
         schedule (str): ``'cosine'`` and ``'linear'``, see :func:`coefficient`, or
             ``'none'``: every row weighs 1 / N whatever ``normalize`` says, which is
             rectification alone. Defaults to ``'cosine'``.
         normalize (str): ``'subset'`` or ``'all'``. Defaults to ``'subset'``.
         drop_wrong (bool): Wrong rows weigh 0 and the right ones what they would have
             weighed beside them: elimination alone. Defaults to False.
+        total (float): What the weights of a batch with both parts add up to. Defaults to 1.
+        counts (tuple[Tensor, Tensor], optional): :func:`count_parts`, if the caller has it.
         dtype (torch.dtype, optional): Of the weights. Defaults to torch's default dtype.
 
     Returns:
@@ -68,20 +93,20 @@ def curriculum(
     """
     check_curriculum(schedule, normalize)
     dtype = dtype or torch.get_default_dtype()
-    size = max(right.shape[0], 1)
+    share = total / max(right.shape[0], 1)
     if schedule == 'none':
-        right_weight = wrong_weight = torch.full((), 1 / size, dtype=dtype, device=right.device)
+        right_weight = wrong_weight = torch.full((), share, dtype=dtype, device=right.device)
     else:
         gamma = coefficient(progress, schedule)
-        if normalize == 'all':
-            n_right = n_wrong = torch.full((), size, dtype=dtype, device=right.device)
+        if normalize == 'subset':
+            n_right, n_wrong = counts or count_parts(right, dtype)
+            right_weight, wrong_weight = (1 - gamma) * total / n_right, gamma * total / n_wrong
         else:
-            counted = right.sum(dtype=dtype)
-            n_right, n_wrong = counted.clamp(min=1), (right.shape[0] - counted).clamp(min=1)
-        right_weight, wrong_weight = (1 - gamma) / n_right, gamma / n_wrong
+            one = torch.ones((), dtype=dtype, device=right.device)
+            right_weight, wrong_weight = one * ((1 - gamma) * share), one * (gamma * share)
     if drop_wrong:
         wrong_weight = torch.zeros_like(right_weight)
-    return torch.where(right, right_weight, wrong_weight).to(dtype)
+    return torch.where(right, right_weight, wrong_weight)
 
 
 def check_curriculum(schedule, normalize):

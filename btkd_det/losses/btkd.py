@@ -2,7 +2,7 @@
 
 import torch
 
-from ..bias.curriculum import check_curriculum, coefficient, curriculum
+from ..bias.curriculum import check_curriculum, coefficient, count_parts, curriculum
 from ..bias.judge import check_judged, judge_predicted
 from ..bias.rectify import apply_rule, find_rule
 from ..errors import ConfigError
@@ -60,6 +60,7 @@ class BTKDLoss(LogitLoss):
     """
 
     extra_inputs = ('progress', 'foreground', 'box_ious')
+    hosts = False
 
     def __init__(
         self,
@@ -81,6 +82,11 @@ class BTKDLoss(LogitLoss):
         if loss is None:
             loss = {'type': 'KDLoss', 'temperature': 5.0}
         self.host = build(loss, field='loss', base=LogitLoss)
+        if not self.host.hosts:
+            raise ConfigError(
+                f'loss: {type(self.host).__name__} cannot be the host of BTKDLoss, it does not '
+                'compare a row of the student with one of the teacher; put it beside'
+            )
         self.rule, self.rule_options = _parse_rule(rectify, space, eta)
         check_curriculum(schedule, normalize)
         check_judged(judged)
@@ -125,22 +131,27 @@ class BTKDLoss(LogitLoss):
             progress = training_progress()
         student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
         predicted = teacher_logits.argmax(dim=1)
-        class_right = predicted == labels
-        right = judge_predicted(
-            predicted, labels, box_ious, self.iou_threshold, foreground, self.judged
-        )
-        target = self._target(teacher_logits, labels, predicted, ~(right | class_right))
+        class_right = right = predicted == labels
+        if box_ious is not None or self.judged != 'all':
+            right = judge_predicted(
+                predicted, labels, box_ious, self.iou_threshold, foreground, self.judged
+            )
+            predicted = torch.where(right, labels, predicted)
+        target = self._target(teacher_logits, labels, predicted)
         rows = self.host.per_row(student_logits, target, labels)
+        counts = count_parts(right, rows.dtype)
         weights = curriculum(
             right,
             progress,
             self.schedule,
             self.normalize,
             drop_wrong=self.rule.drops_wrong,
+            total=rows.shape[0],
+            counts=counts,
             dtype=rows.dtype,
         )
-        self.log_vars = self._seen(rows.detach(), right, progress)
-        rows = rows * (weights * rows.shape[0])
+        self.log_vars = self._seen(rows.detach(), right, counts, progress)
+        rows = rows * weights
         if self.trust is None:
             return rows
         factor = self.trust(class_right, student_logits.detach(), labels, foreground)
@@ -151,28 +162,25 @@ class BTKDLoss(LogitLoss):
         """``loss_weight`` times the host's; see :meth:`LogitLoss.scale`."""
         return self.loss_weight * self.host.scale(progress)
 
-    def _target(self, teacher_logits, labels, predicted, wrong):
+    def _target(self, teacher_logits, labels, predicted):
         """The teacher that the host sees, (N, C)."""
         if self.space == 'logits':
-            return apply_rule(
-                self.rule, teacher_logits, labels, predicted, wrong, self.rule_options
-            )
-        probs = apply_rule(
-            self.rule, teacher_logits.softmax(1), labels, predicted, wrong, self.rule_options
-        )
+            return apply_rule(self.rule, teacher_logits, labels, predicted, self.rule_options)
+        probs = teacher_logits.softmax(dim=1)
+        probs = apply_rule(self.rule, probs, labels, predicted, self.rule_options)
         log_probs = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
-        # Untouched rows keep what their softmax would round to 0.
-        return torch.where(wrong.unsqueeze(1), log_probs, teacher_logits)
+        # A row left alone keeps what its softmax rounds to 0.
+        return torch.where((predicted != labels).unsqueeze(1), log_probs, teacher_logits)
 
-    def _seen(self, rows, right, progress):
-        """The log entries: shares and means of the two parts."""
-        right = right.to(rows.dtype)
-        n_right = right.sum()
-        right_sum = (rows * right).sum()
+    def _seen(self, rows, right, counts, progress):
+        """The log entries: the share of right rows, the means of both parts, gamma."""
+        n_right, n_wrong = counts
+        mask = right.to(rows.dtype)
+        easy = (rows * mask).sum()
         seen = {
-            'right': n_right / max(rows.shape[0], 1),
-            'easy': right_sum / n_right.clamp(min=1),
-            'hard': (rows.sum() - right_sum) / (rows.shape[0] - n_right).clamp(min=1),
+            'right': mask.sum() / max(rows.shape[0], 1),
+            'easy': easy / n_right,
+            'hard': (rows.sum() - easy) / n_wrong,
         }
         if self.schedule != 'none':
             gamma = coefficient(progress, self.schedule)

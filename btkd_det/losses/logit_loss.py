@@ -64,9 +64,12 @@ class LogitLoss(nn.Module):
             dimensions, for the log; none of it is a loss.
     """
 
-    #: Names of the keyword arguments that the loss reads beside logits and labels; who calls
-    #: it and has them passes them.
+    #: Names of what :meth:`per_row` reads beside logits and labels. Who calls the loss and
+    #: has them passes them by keyword.
     extra_inputs = ()
+
+    #: Whether BTKD can wrap this loss: a value per row that depends on the teacher's row.
+    hosts = True
 
     def __init__(self, loss_weight=1.0):
         super().__init__()
@@ -106,6 +109,7 @@ class LogitLoss(nn.Module):
         weight=None,
         avg_factor=None,
         reduction_override=None,
+        progress=None,
         **extra,
     ):
         """The reduced loss.
@@ -119,6 +123,8 @@ class LogitLoss(nn.Module):
                 instead of N.
             reduction_override (str, optional): ``'mean'``, ``'sum'`` or ``'none'``. None, the
                 default, means ``'mean'``.
+            progress (float | Tensor, optional): The share e / E of the training that is done,
+                for the losses that change with it. None asks the runner.
             **extra: What :attr:`extra_inputs` names.
 
         Returns:
@@ -135,9 +141,11 @@ class LogitLoss(nn.Module):
                 'same rows and classes'
             )
         student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
+        if 'progress' in self.extra_inputs:
+            extra['progress'] = progress
         rows = self.per_row(student_logits, teacher_logits, labels, **extra)
         reduced = reduce_rows(rows, weight, avg_factor, reduction_override)
-        return reduced * self.scale(extra.get('progress'))
+        return reduced * self.scale(progress)
 
 
 def reduce_rows(rows, weight=None, avg_factor=None, reduction=None):

@@ -1,0 +1,60 @@
+"""Knowledge distillation from a stronger teacher: relations instead of values."""
+
+from ..registry import MODELS
+from .logit_loss import LogitLoss, as_float, check_not_negative, check_positive
+
+EPS = 1e-8
+
+
+def pearson(a, b, dim):
+    """Pearson correlation along one dimension; 0 where one side is constant.
+
+    Args:
+        a (Tensor): (N, C).
+        b (Tensor): (N, C).
+        dim (int): Dimension that is summed over.
+
+    Returns:
+        Tensor: (N,) or (C,), from -1 to 1.
+    """
+    a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
+    return (a * b).sum(dim) / (a.norm(dim=dim) * b.norm(dim=dim) + EPS)
+
+
+@MODELS.register_module()
+class DISTLoss(LogitLoss):
+    """`Knowledge Distillation from A Stronger Teacher <https://arxiv.org/abs/2205.10536>`_.
+
+    ``T^2 * (inter * (1 - Pearson over classes) + intra * (1 - Pearson over rows))`` of the two
+    softmaxes at T. The inter part is one value per row. The intra part compares columns, so
+    it is one value per batch; :meth:`per_row` adds that value to each row, and the mean is the
+    paper's loss. Inside :class:`~btkd_det.losses.BTKDLoss` it is thus computed on the
+    rectified teacher over right and wrong rows together, and counts as much as the weights of
+    the rows add up to: in full, whatever gamma is, in a batch that has both.
+
+    Args:
+        inter_weight (float): Defaults to 1.0.
+        intra_weight (float): Defaults to 1.0.
+        temperature (float): Defaults to 1.0.
+        loss_weight (float): Defaults to 1.0.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    def __init__(self, inter_weight=1.0, intra_weight=1.0, temperature=1.0, loss_weight=1.0):
+        super().__init__(loss_weight)
+        check_not_negative(inter_weight=inter_weight, intra_weight=intra_weight)
+        check_positive(temperature=temperature)
+        self.inter_weight = inter_weight
+        self.intra_weight = intra_weight
+        self.temperature = temperature
+
+    def per_row(self, student_logits, teacher_logits, labels=None):
+        """The row's inter part plus the batch's intra part; see :meth:`LogitLoss.per_row`."""
+        student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
+        student = (student_logits / self.temperature).softmax(dim=1)
+        teacher = (teacher_logits / self.temperature).softmax(dim=1)
+        inter = 1 - pearson(student, teacher, dim=1)
+        intra = 1 - pearson(student, teacher, dim=0).mean()
+        return (self.inter_weight * inter + self.intra_weight * intra) * self.temperature**2

@@ -1,0 +1,258 @@
+"""IKD: what the teacher says of a class on average."""
+
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from ..bias.judge import is_right
+from ..errors import ConfigError
+from ..registry import MODELS
+from .kd import kl_per_row
+from .logit_loss import LogitLoss, as_float, check_positive, reduce_rows
+from .progress import current_iteration, iterations_per_epoch, runner_info
+
+FINISHED = -1
+
+
+@MODELS.register_module()
+class IKDLoss(LogitLoss):
+    """Distillation from the teacher's mean logits of the row's class (IKD, AAAI 2025).
+
+    ``T^2 * KL(softmax(M[y] / T) || softmax(z_s / T))``, where M[y] is the mean of the teacher's
+    logits over the rows of class y. One number per pair of classes has less noise than one
+    row, and a single wrong row hardly moves it.
+
+    The means come from the training itself or from a file:
+
+    * In a runner, each call in training adds its batch and gives 0 until ``collect_epochs``
+      are over, or ``collect_iters`` iterations; then the means stand and the term starts. The
+      sums of a batch are added up over all ranks. The means, their counts and how far
+      collecting is are buffers, so a resumed run goes on exactly.
+    * ``class_means`` names a file that ``tools/class_means.py`` wrote: the term is on from
+      the first step.
+    * :meth:`update` adds a batch by hand; from then on the loss no longer collects by itself.
+    * Without a runner nobody knows when an epoch ends: use :meth:`update`, or give
+      ``collect_iters``, or call the loss, which then collects until :meth:`finish`.
+
+    A row whose class was never seen costs 0. The loss logs ``seen``, the share of rows whose
+    class has a mean.
+
+    Args:
+        num_classes (int): C, the background included where the logits have it.
+        temperature (float): T. Defaults to 1.0.
+        collect_epochs (int): Epochs to collect over. Defaults to 1, as published.
+        loss_weight (float): Defaults to 6.5, the published one.
+        collect_iters (int, optional): Iterations to collect over, instead of epochs.
+        class_means (str | Path, optional): File with the means.
+        only_right (bool): Collect the rows alone on which the teacher is right: both papers
+            in one (ours). Defaults to False.
+
+    Raises:
+        ConfigError: A value is out of its range, or the file is missing, is no such file, or
+            has other classes.
+
+    Attributes:
+        class_means (Tensor): (C, C) float64 buffer, row y the mean logits of class y.
+        class_counts (Tensor): Rows of each class so far, (C,) float64 buffer.
+        collected (Tensor): Iterations collected so far, or -1 when that is over; int64
+            buffer without dimensions.
+    """
+
+    hosts = False
+
+    def __init__(
+        self,
+        num_classes,
+        temperature=1.0,
+        collect_epochs=1,
+        loss_weight=6.5,
+        *,
+        collect_iters=None,
+        class_means=None,
+        only_right=False,
+    ):
+        super().__init__(loss_weight)
+        check_positive(temperature=temperature)
+        _check_whole(num_classes=num_classes, collect_epochs=collect_epochs)
+        if collect_iters is not None:
+            _check_whole(collect_iters=collect_iters)
+        if num_classes < 2:
+            raise ConfigError(f'num_classes: got {num_classes!r}; valid: 2 or more')
+        self.num_classes = num_classes
+        self.temperature = temperature
+        self.collect_epochs = collect_epochs
+        self.collect_iters = collect_iters
+        self.only_right = only_right
+        means, counts = torch.zeros(num_classes, num_classes), torch.zeros(num_classes)
+        if class_means is not None:
+            means, counts = load_class_means(class_means, num_classes)
+        self.register_buffer('class_means', means.double())
+        self.register_buffer('class_counts', counts.double())
+        self.register_buffer('collected', torch.zeros((), dtype=torch.int64))
+        # The host's copy of `collected`: reading a buffer waits for the device.
+        self._collected = 0
+        self._last_iteration = None
+        if class_means is not None or (collect_iters is None and collect_epochs == 0):
+            self.finish()
+
+    def update(self, teacher_logits, labels):
+        """Add a batch, of all ranks together, to the means; they are in the caller's hands now.
+
+        Args:
+            teacher_logits (Tensor): (N, C).
+            labels (Tensor): (N,).
+        """
+        self.finish()
+        self._add(teacher_logits, labels)
+
+    def finish(self):
+        """End collecting; from now on the loss gives the term."""
+        self._set_collected(FINISHED)
+
+    def per_row(self, student_logits, teacher_logits, labels):
+        """The term with the means as they are; see :meth:`LogitLoss.per_row`.
+
+        Args:
+            student_logits (Tensor): (N, C).
+            teacher_logits (Tensor): Not read.
+            labels (Tensor): (N,).
+
+        Returns:
+            Tensor: (N,).
+        """
+        dtype = torch.promote_types(student_logits.dtype, torch.float32)
+        target = self.class_means.index_select(0, labels).to(dtype)
+        seen = (self.class_counts.index_select(0, labels) > 0).to(dtype)
+        self.log_vars = {'seen': seen.sum() / max(seen.shape[0], 1)}
+        return kl_per_row(student_logits, target, self.temperature) * seen
+
+    def forward(
+        self,
+        student_logits,
+        teacher_logits,
+        labels,
+        weight=None,
+        avg_factor=None,
+        reduction_override=None,
+    ):
+        """Collect, or give the term; see :meth:`LogitLoss.forward`.
+
+        Raises:
+            ValueError: The logits have other classes than ``num_classes``.
+            RuntimeError: Collecting would last as long as the training.
+        """
+        if student_logits.shape[1] != self.num_classes:
+            raise ValueError(
+                f'IKDLoss was built with num_classes={self.num_classes}, but the logits have '
+                f'{student_logits.shape[1]} classes'
+            )
+        if self.training and self._is_collecting():
+            self._add(teacher_logits, labels)
+            self._count_iteration()
+            # No columns: an exact 0 whose gradient is 0, whatever the logits hold.
+            rows = student_logits[:, :0].sum(dim=1)
+            return reduce_rows(as_float(rows), weight, avg_factor, reduction_override)
+        return super().forward(
+            student_logits, teacher_logits, labels, weight, avg_factor, reduction_override
+        )
+
+    @torch.no_grad()
+    def _add(self, teacher_logits, labels):
+        kept = torch.ones_like(labels, dtype=torch.bool)
+        if self.only_right:
+            kept = is_right(teacher_logits, labels)
+        kept = kept.unsqueeze(1).to(self.class_means.dtype)
+        rows = torch.cat([teacher_logits.detach().to(kept.dtype) * kept, kept], dim=1)
+        batch = rows.new_zeros(self.num_classes, self.num_classes + 1)
+        batch.index_add_(0, labels, rows)
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(batch)
+        sums, counts = batch[:, :-1], batch[:, -1:]
+        self.class_counts.add_(counts.squeeze(1))
+        # A moving mean and not a sum: the table is ready for use at any time.
+        rows_so_far = self.class_counts.clamp(min=1).unsqueeze(1)
+        self.class_means.add_((sums - self.class_means * counts) / rows_so_far)
+
+    def _is_collecting(self):
+        if self._collected == FINISHED:
+            return False
+        needed = self._iterations_needed()
+        if needed is not None and self._collected >= needed:
+            self.finish()
+        return self._collected != FINISHED
+
+    def _iterations_needed(self):
+        """Iterations to collect over, or None where neither config nor runner tells."""
+        needed = self.collect_iters
+        if needed is None:
+            epoch = iterations_per_epoch()
+            needed = None if epoch is None else self.collect_epochs * epoch
+        (max_iters,) = runner_info('max_iters')
+        if needed is not None and max_iters and needed >= max_iters:
+            raise RuntimeError(
+                f'IKDLoss would collect over {needed} iterations of a training that has '
+                f'{max_iters}, and never start. Set collect_iters to fewer, or class_means to '
+                'a file that tools/class_means.py wrote'
+            )
+        return needed
+
+    def _count_iteration(self):
+        """One more, but only once where a model calls the loss several times in one."""
+        iteration = current_iteration()
+        if iteration is None or iteration != self._last_iteration:
+            self._set_collected(self._collected + 1)
+        self._last_iteration = iteration
+
+    def _set_collected(self, iterations):
+        self._collected = iterations
+        self.collected.fill_(iterations)
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        super()._load_from_state_dict(*args, **kwargs)
+        self._collected = int(self.collected)
+
+
+def load_class_means(path, num_classes):
+    """Read the file that ``tools/class_means.py`` writes.
+
+    Args:
+        path (str | Path): The file: ``dict(class_means=(C, C), class_counts=(C,))``, or the
+            (C, C) tensor alone, then every class counts as seen.
+        num_classes (int): C.
+
+    Returns:
+        tuple[Tensor, Tensor]: Means, (C, C), and rows per class, (C,).
+
+    Raises:
+        ConfigError: The file is missing, is no such file, has other classes or numbers that
+            are not finite.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f'class_means: no file {str(path)!r}; tools/class_means.py writes one')
+    try:
+        stored = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:
+        raise ConfigError(
+            f'class_means: {str(path)!r} is no file of tensors that can be read ({error})'
+        ) from error
+    if isinstance(stored, torch.Tensor):
+        stored = {'class_means': stored, 'class_counts': torch.ones(stored.shape[:1])}
+    expected = {'class_means': (num_classes,) * 2, 'class_counts': (num_classes,)}
+    for name, shape in expected.items():
+        value = stored.get(name) if isinstance(stored, dict) else None
+        found = tuple(value.shape) if isinstance(value, torch.Tensor) else None
+        if found != shape:
+            raise ConfigError(
+                f'class_means: {str(path)!r} has {name} of shape {found}; valid: {shape}, for '
+                f'num_classes={num_classes}'
+            )
+        if not bool(value.isfinite().all()):
+            raise ConfigError(f'class_means: {name} in {str(path)!r} is not finite')
+    return stored['class_means'], stored['class_counts']
+
+
+def _check_whole(**values):
+    for field, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ConfigError(f'{field}: got {value!r}; valid: a whole number of at least 0')
