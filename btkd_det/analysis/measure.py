@@ -1,0 +1,88 @@
+"""Timing that can be trusted: runs of what is compared take turns, medians are reported."""
+
+import platform
+import statistics
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+import btkd_det
+
+
+def alternate(candidates, rounds, warmup=2, device='cpu'):
+    """Time several functions in turn, so that a drift of the machine's speed meets all alike.
+
+    Args:
+        candidates (dict[str, Callable[[int], None]]): By name; each is called with the number
+            of the round.
+        rounds (int): Counted calls of each.
+        warmup (int): Calls of each that are not counted.
+        device (str): ``'cpu'`` or ``'cuda'``; the latter is waited for before and after.
+
+    Returns:
+        dict[str, list[float]]: Seconds of each counted call.
+    """
+    wait = torch.cuda.synchronize if device == 'cuda' else lambda: None
+    seconds = {name: [] for name in candidates}
+    for number in range(-warmup, rounds):
+        for name, run in candidates.items():
+            wait()
+            start = time.perf_counter()
+            run(number)
+            wait()
+            if number >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def summary(seconds):
+    """Minimum, median and maximum of some durations, in seconds to the microsecond."""
+    values = min(seconds), statistics.median(seconds), max(seconds)
+    return dict(zip(('min', 'median', 'max'), (round(v, 6) for v in values), strict=True))
+
+
+def environment(device='cpu'):
+    """What a result has to say about where it comes from.
+
+    Args:
+        device (str): ``'cpu'`` or ``'cuda'``.
+
+    Returns:
+        dict[str, str | int]: Machine, versions, commit.
+    """
+    packages = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmdetection', 'mmengine', 'mmdet')
+    return dict(
+        device=torch.cuda.get_device_name() if device == 'cuda' else _processor(),
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        commit=_commit(),
+        **{name: _version(name) for name in packages if _version(name)},
+    )
+
+
+def _processor():
+    for line in _lines('/proc/cpuinfo'):
+        if line.startswith('model name'):
+            return line.partition(':')[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _lines(path):
+    return Path(path).read_text().splitlines() if Path(path).is_file() else []
+
+
+def _version(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit():
+    folder = Path(btkd_det.__file__).parents[1]
+    command = ['git', '-C', str(folder), 'describe', '--always', '--dirty', '--abbrev=10']
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    return process.stdout.strip() or f'version {btkd_det.__version__}'

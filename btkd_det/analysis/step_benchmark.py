@@ -1,0 +1,160 @@
+"""What a distilled training step costs, against the plain step and the teacher's forward."""
+
+import copy
+import statistics
+
+import torch
+from mmengine.logging import MessageHub
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import InstanceData
+
+from ..config_file import read_config
+from ..models import Teacher
+from .measure import alternate, environment, summary
+
+BASE = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+
+DISTILLATIONS = {
+    'roi_logits: KD': dict(roi_logits=dict(type='btkd_det.KDLoss', temperature=1.0)),
+    'roi_logits: BTKD around KD': dict(
+        roi_logits=dict(
+            type='btkd_det.BTKDLoss',
+            loss=dict(type='btkd_det.KDLoss', temperature=1.0),
+        )
+    ),
+}
+
+
+def run(student=18, teacher=101, size=256, batch=1, rounds=10, device='cpu', seed=0):
+    """Time training steps (forward, backward, SGD) of Faster R-CNN with FPN, COCO's classes.
+
+    The floor of a distilled step is the plain step plus the teacher's backbone, neck and RoI
+    head on the same RoIs. The RoIs are the same in all candidates of a round: the sampler draws
+    under the same seed.
+
+    Args:
+        student (int): Depth of the student's ResNet.
+        teacher (int): Depth of the teacher's ResNet.
+        size (int): Height and width of the images in pixels.
+        batch (int): Images in a batch.
+        rounds (int): Counted steps of each candidate.
+        device (str): ``'cpu'`` or ``'cuda'``.
+        seed (int): Of weights, images and boxes.
+
+    Returns:
+        dict: ``setting``, ``environment``, ``seconds`` (minimum, median, maximum of each
+        candidate) and ``ratio_to_floor`` (of medians) of each distillation.
+    """
+    hub = MessageHub.get_instance('benchmark')
+    hub.update_info('iter', 1)
+    hub.update_info('max_iters', 2)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        torch.manual_seed(seed)
+        plain = MODELS.build(_model(student)).to(device).train()
+        guest = Teacher(_model(teacher)).to(device)
+        distilled = {
+            name: _distilled(student, guest, sites, plain).to(device).train()
+            for name, sites in DISTILLATIONS.items()
+        }
+    data = plain.data_preprocessor(_batch(size, batch, seed), training=True)
+    rois = _sampled_rois(plain, data, seed)
+    candidates = {
+        'plain step': _step(plain, data, seed),
+        "teacher's forward": lambda _: _teacher_forward(guest, data, rois),
+        **{name: _step(model, data, seed) for name, model in distilled.items()},
+    }
+    seconds = alternate(candidates, rounds, device=device)
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    floor = median['plain step'] + median["teacher's forward"]
+    return dict(
+        setting=dict(
+            student=f'Faster R-CNN R{student}-FPN',
+            teacher=f'Faster R-CNN R{teacher}-FPN',
+            image=size,
+            batch=batch,
+            rois=len(rois),
+            rounds=rounds,
+            seed=seed,
+        ),
+        environment=environment(device),
+        seconds={name: summary(values) for name, values in seconds.items()},
+        ratio_to_floor={name: round(median[name] / floor, 4) for name in distilled},
+    )
+
+
+def _model(depth):
+    model = read_config(BASE, 'benchmark').model
+    model.backbone.update(depth=depth, init_cfg=None)
+    if depth < 50:
+        model.neck.in_channels = [64, 128, 256, 512]
+    return model
+
+
+def _distilled(depth, guest, sites, plain):
+    model = MODELS.build(
+        dict(
+            _model(depth),
+            type='btkd_det.DistilledTwoStageDetector',
+            teacher=guest,
+            distill=copy.deepcopy(sites),
+        )
+    )
+    model.load_state_dict(plain.state_dict(), strict=False)
+    return model
+
+
+def _batch(size, batch, seed):
+    from mmdet.structures import DetDataSample
+
+    generator = torch.Generator().manual_seed(seed)
+    inputs, samples = [], []
+    for _ in range(batch):
+        pixels = torch.randint(0, 256, (3, size, size), generator=generator, dtype=torch.uint8)
+        inputs.append(pixels)
+        corner = torch.rand(8, 2, generator=generator) * size / 2
+        extent = (0.1 + 0.4 * torch.rand(8, 2, generator=generator)) * size
+        sample = DetDataSample(
+            metainfo=dict(img_shape=(size, size), ori_shape=(size, size), scale_factor=(1.0, 1.0))
+        )
+        sample.gt_instances = InstanceData(
+            bboxes=torch.cat([corner, corner + extent], dim=1),
+            labels=torch.randint(0, 80, (8,), generator=generator),
+        )
+        sample.ignored_instances = InstanceData(
+            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
+        )
+        samples.append(sample)
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def _step(model, data, seed):
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+
+    def step(number):
+        torch.manual_seed(seed + number)
+        losses = model(data['inputs'], copy.deepcopy(data['data_samples']), mode='loss')
+        total, _ = model.parse_losses(losses)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+
+    return step
+
+
+def _sampled_rois(model, data, seed):
+    """The RoIs of the sampler, as many as in every other step."""
+    seen = []
+    handle = model.roi_head.bbox_roi_extractor.register_forward_hook(
+        lambda module, args, result: seen.append(args[1].detach())
+    )
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        model(data['inputs'], copy.deepcopy(data['data_samples']), mode='loss')
+    handle.remove()
+    return seen[0]
+
+
+@torch.no_grad()
+def _teacher_forward(guest, data, rois):
+    features = guest.model.extract_feat(data['inputs'])
+    guest.model.roi_head._bbox_forward(features, rois)

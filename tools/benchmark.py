@@ -1,0 +1,54 @@
+"""The ratios that the README quotes, each against a peer measured in the same run.
+
+python tools/benchmark.py steps  [--device cuda] [--rounds N] [--out FILE]
+python tools/benchmark.py import [--out FILE]
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description='Measure what distillation costs.')
+    commands = parser.add_subparsers(dest='command', required=True)
+    steps = commands.add_parser('steps', help='a training step, distilled and plain')
+    steps.add_argument('--student', type=int, default=18, help="depth of the student's ResNet")
+    steps.add_argument('--teacher', type=int, default=101, help="depth of the teacher's ResNet")
+    steps.add_argument('--size', type=int, default=256, help='of the images, in pixels')
+    steps.add_argument('--batch', type=int, default=1, help='images in a batch')
+    steps.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    steps.add_argument('--rounds', type=int, default=10)
+    imports = commands.add_parser('import', help='import btkd_det, beyond what it imports')
+    imports.add_argument('--rounds', type=int, default=5)
+    for command in (steps, imports):
+        command.add_argument('--out', metavar='FILE', help='write the result as JSON')
+    return parser.parse_args()
+
+
+def measure(command, options):
+    """Run one benchmark; returns its result, a dict."""
+    if command == 'steps':
+        from btkd_det.analysis import step_benchmark
+
+        return step_benchmark.run(**options)
+    from btkd_det.analysis import import_benchmark
+
+    return import_benchmark.run(**options)
+
+
+def main():
+    options = vars(parse_args())
+    command, out = options.pop('command'), options.pop('out')
+    result = dict(command=f'python {" ".join(sys.argv)}', **measure(command, options))
+    text = json.dumps(result, indent=2)
+    print(text)
+    if out:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        Path(out).write_text(text + '\n')
+        print(f'Written: {out}')
+
+
+if __name__ == '__main__':
+    main()
