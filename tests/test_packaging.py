@@ -1,0 +1,252 @@
+"""What a user installs: the wheel, the configs in it, and the environment that make sets up."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.hub import get_config
+
+import btkd_det
+from btkd_det import config_paths
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ('btkd_det', 'configs', 'requirements', 'tools', 'MANIFEST.in', 'pyproject.toml')
+CONFIG = 'coco/btkd_faster-rcnn_r18-r101_fpn_1x_coco.py'
+
+
+def load_install_script():
+    path = ROOT / 'requirements' / 'install.py'
+    spec = importlib.util.spec_from_file_location('install', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+install = load_install_script()
+
+
+def run(*command, **kwargs):
+    result = subprocess.run(command, capture_output=True, text=True, **kwargs)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    """A wheel made from a source distribution, which a checkout made: the longest way."""
+    folder = tmp_path_factory.mktemp('build')
+    checkout = folder / 'checkout'
+    checkout.mkdir()
+    for name in (*SOURCES, 'setup.py', 'LICENSE'):
+        if (ROOT / name).is_dir():
+            ignore = shutil.ignore_patterns('__pycache__')
+            shutil.copytree(ROOT / name, checkout / name, symlinks=True, ignore=ignore)
+        else:
+            shutil.copy(ROOT / name, checkout)
+    backend = 'from setuptools import build_meta; build_meta.build_sdist({!r})'
+    run(sys.executable, '-c', backend.format(str(folder)), cwd=checkout)
+    (sdist,) = folder.glob('*.tar.gz')
+    offline = ('--no-deps', '--no-build-isolation', '--no-index')
+    run(sys.executable, '-m', 'pip', 'wheel', *offline, '-w', str(folder), str(sdist))
+    (path,) = folder.glob('*.whl')
+    return path
+
+
+def test_wheel_carries_configs_and_tools(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+
+    for folder in ('configs', 'tools'):
+        for path in (ROOT / folder).rglob('*.py'):
+            assert f'btkd_det/.mim/{path.relative_to(ROOT).as_posix()}' in names
+    assert 'btkd_det/.mim/model-index.yml' in names
+    assert not [name for name in names if name.startswith(('tests/', 'requirements/'))]
+
+
+def test_installed_wheel_resolves_configs(wheel, tmp_path):
+    site = tmp_path / 'site'
+    options = ('--no-deps', '--no-index', '--target', str(site))
+    run(sys.executable, '-m', 'pip', 'install', *options, str(wheel))
+    code = f"""
+import json, btkd_det
+from mmengine.config import Config
+from mmengine.hub import get_config
+found = [btkd_det.__file__]
+for cfg in (get_config('btkd_det::{CONFIG}'), Config.fromfile('mine.py')):
+    found.append(cfg.model.distill.roi_logits.type)
+json.dump(found, open('found.json', 'w'))
+"""
+    (tmp_path / 'mine.py').write_text(f"_base_ = 'btkd_det::{CONFIG}'\n")
+    run(sys.executable, '-c', code, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(site)})
+
+    module, *losses = json.loads((tmp_path / 'found.json').read_text())
+    assert module == str(site / 'btkd_det' / '__init__.py')
+    assert losses == ['btkd_det.BTKDLoss', 'btkd_det.BTKDLoss']
+
+
+def test_no_distribution_of_the_host_packages_is_forced(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith('.dist-info/METADATA')]
+        metadata = Parser().parsestr(archive.read(name).decode())
+
+    always = [r for r in metadata.get_all('Requires-Dist') if 'extra ==' not in r]
+    assert sorted(r.partition('>')[0] for r in always) == [
+        'matplotlib',
+        'numpy',
+        'torch',
+        'torchvision',
+    ]
+    extras = ['classification', 'dev', 'mmrazor', 'onedl', 'openmmlab']
+    assert sorted(metadata.get_all('Provides-Extra')) == extras
+    assert metadata['Version'] == btkd_det.__version__
+    assert metadata['Requires-Python'] == '>=3.10'
+
+
+def test_checkout_resolves_configs_with_their_own_scope(tmp_path):
+    beside = Config.fromfile(ROOT / 'configs' / CONFIG)
+    path = tmp_path / 'mine.py'
+    path.write_text(f"_base_ = 'btkd_det::{CONFIG}'\n")
+
+    named = Config.fromfile(path)
+
+    assert named.pretty_text == beside.pretty_text
+    assert get_config(f'btkd_det::{CONFIG}').pretty_text == beside.pretty_text
+    assert "'_scope_': 'btkd_det'" not in str(named.to_dict())
+    # Configs of other packages keep theirs.
+    assert Config._get_cfg_path('mmdet::_base_/default_runtime.py', '')[1] == 'mmdet'
+
+
+def test_registering_twice_wraps_once():
+    before = Config._get_cfg_path
+    config_paths.register()
+
+    assert Config._get_cfg_path is before
+    assert not hasattr(before.__wrapped__, '__wrapped__')
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A stand-in for a virtual environment whose ``bin/python`` the test writes."""
+    (tmp_path / 'bin').mkdir()
+
+    def write(script):
+        python = tmp_path / 'bin' / 'python'
+        python.write_text('#!/bin/sh\n' + script)
+        python.chmod(0o755)
+        return tmp_path
+
+    return write
+
+
+def test_opencv_without_libgl_is_replaced_by_the_headless_build(environment, capsys):
+    folder = environment("""
+cd "$(dirname "$0")"
+case "$*" in
+*"import cv2"*) [ -f mended ] && exit 0
+    echo "ImportError: libGL.so.1: cannot open shared object file" >&2; exit 1 ;;
+*"-m pip"*) echo "$@" > mended ;;
+*metadata.version*) echo 4.12.0.88 ;;
+esac
+""")
+
+    install.mend_opencv(folder)
+
+    command = (folder / 'bin' / 'mended').read_text()
+    assert '--force-reinstall --no-deps opencv-python-headless==4.12.0.88' in command
+    assert 'libGL.so.1' in capsys.readouterr().out
+
+
+def test_opencv_that_fails_for_another_reason_is_reported(environment):
+    folder = environment('echo "ImportError: numpy is too old" >&2; exit 1')
+
+    with pytest.raises(install.SetupError, match='numpy is too old'):
+        install.mend_opencv(folder)
+
+
+def test_failed_pip_shows_its_errors_and_the_log(environment):
+    folder = environment('echo Collecting x; echo ERROR: No matching distribution for x; exit 1')
+
+    with pytest.raises(install.SetupError, match='No matching distribution for x') as error:
+        install.pip(folder, 'install', 'x')
+
+    assert str(folder / install.LOG) in str(error.value)
+    assert 'Collecting' not in str(error.value)
+
+
+def test_environment_is_left_alone_until_its_requirements_change(tmp_path, monkeypatch, capsys):
+    project = tmp_path / 'project'
+    (project / 'requirements').mkdir(parents=True)
+    for name in ('setup.py', 'requirements.txt', 'constraints.txt', 'requirements/core.txt'):
+        (project / name).write_text('first')
+    steps = []
+    monkeypatch.setattr(install, 'ROOT', project)
+    monkeypatch.setattr(install, 'create', lambda env: (env.mkdir(), steps.append('create')))
+    monkeypatch.setattr(install, 'interpreter_works', Path.is_dir)
+    monkeypatch.setattr(install, 'pip', lambda env, *args: steps.append(args[0]))
+    monkeypatch.setattr(install, 'mend_opencv', lambda env: steps.append('opencv'))
+    args = ['requirements.txt', 'constraints.txt']
+
+    assert install.main([str(tmp_path / 'env'), *args]) == 0
+    assert steps == ['create', 'install', 'install', 'opencv']
+    steps.clear()
+    assert install.main([str(tmp_path / 'env'), *args]) == 0
+    assert steps == []
+    assert 'is up to date' in capsys.readouterr().out
+    for name in ('setup.py', 'constraints.txt', 'requirements/core.txt'):
+        (project / name).write_text('second')
+        assert install.main([str(tmp_path / 'env'), *args]) == 0
+        assert steps == ['install', 'install', 'opencv']
+        steps.clear()
+
+
+def test_environment_that_failed_is_not_taken_for_ready(tmp_path, monkeypatch, capsys):
+    def fail(*args):
+        raise install.SetupError('no space left')
+
+    monkeypatch.setattr(install, 'create', lambda env: env.mkdir(exist_ok=True))
+    monkeypatch.setattr(install, 'pip', fail)
+    folder = tmp_path / 'env'
+
+    status = install.main([str(folder), 'requirements.txt', 'constraints.txt'])
+
+    assert status == 1
+    assert 'no space left' in capsys.readouterr().err
+    assert not (folder / install.STAMP).exists()
+
+
+@pytest.mark.parametrize(
+    ('line', 'step'),
+    [
+        ('Collecting torch==2.14.1', 'collecting torch==2.14.1'),
+        ('  Downloading torch-2.whl (9 MB)', 'downloading torch-2.whl (9 MB)'),
+        ('Processing /some/where/six-1.whl (from x)', 'processing six-1.whl'),
+        ('  Building wheel for onedl-mmcv (pyproject.toml): started', 'building wheel onedl-mmcv'),
+        ('Installing collected packages: a, b', 'installing what was downloaded'),
+        ('Looking in indexes', 'starting'),
+    ],
+)
+def test_progress_says_what_pip_does(line, step):
+    assert install.step(f'{line}\nnothing of interest\n') == step
+
+
+@pytest.mark.skipif(shutil.which('make') is None, reason='make is not installed')
+def test_make_refuses_an_old_python_in_one_line(tmp_path):
+    old = tmp_path / 'python3'
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.1 || exit 1\n')
+    old.chmod(0o755)
+
+    result = subprocess.run(
+        ['make', 'test', f'PYTHON={old}'], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert result.returncode != 0
+    assert 'needs Python >= 3.10' in result.stderr
+    assert 'Python 3.8.1' in result.stderr
+    assert result.stdout == ''
