@@ -7,7 +7,7 @@ from ..bias.judge import check_judged, judge_predicted
 from ..bias.rectify import apply_rule, find_rule
 from ..errors import ConfigError
 from ..registry import MODELS, build
-from .logit_loss import LogitLoss, as_float
+from .logit_loss import LogitLoss, as_float, check_fraction
 from .progress import training_progress
 from .trust import MeasuredTrust
 
@@ -90,6 +90,7 @@ class BTKDLoss(LogitLoss):
         self.rule, self.rule_options = _parse_rule(rectify, space, eta)
         check_curriculum(schedule, normalize)
         check_judged(judged)
+        check_fraction(iou_threshold=iou_threshold)
         self.space = space
         self.schedule = schedule
         self.normalize = normalize

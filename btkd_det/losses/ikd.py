@@ -135,6 +135,7 @@ class IKDLoss(LogitLoss):
         weight=None,
         avg_factor=None,
         reduction_override=None,
+        progress=None,
     ):
         """Collect, or give the term; see :meth:`LogitLoss.forward`.
 
@@ -154,7 +155,13 @@ class IKDLoss(LogitLoss):
             rows = student_logits[:, :0].sum(dim=1)
             return reduce_rows(as_float(rows), weight, avg_factor, reduction_override)
         return super().forward(
-            student_logits, teacher_logits, labels, weight, avg_factor, reduction_override
+            student_logits,
+            teacher_logits,
+            labels,
+            weight,
+            avg_factor,
+            reduction_override,
+            progress,
         )
 
     @torch.no_grad()
@@ -177,6 +184,9 @@ class IKDLoss(LogitLoss):
     def _is_collecting(self):
         if self._collected == FINISHED:
             return False
+        iteration = current_iteration()
+        if iteration is not None and iteration == self._last_iteration:
+            return True
         needed = self._iterations_needed()
         if needed is not None and self._collected >= needed:
             self.finish()

@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from btkd_det.bias import is_right
+from btkd_det.errors import ConfigError
+
+LOGITS = torch.tensor([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 0.0, 5.0], [4.0, 1.0, 0.0]])
+LABELS = torch.tensor([0, 2, 2, 1])
+
+
+def test_the_first_choice_has_to_be_the_label():
+    assert is_right(LOGITS, LABELS).tolist() == [True, False, True, False]
+
+
+def test_of_several_largest_logits_the_first_is_the_choice():
+    logits = torch.tensor([[1.0, 1.0, 0.0]]).repeat(2, 1)
+    assert is_right(logits, torch.tensor([0, 1])).tolist() == [True, False]
+
+
+def test_a_box_that_overlaps_too_little_is_wrong():
+    ious = torch.tensor([0.4, 0.9, 0.5, 0.9])
+    assert is_right(LOGITS, LABELS, box_ious=ious).tolist() == [False, False, True, False]
+    assert is_right(LOGITS, LABELS, box_ious=ious, iou_threshold=0.3)[0]
+
+
+def test_boxes_are_read_on_foreground_rows_only():
+    ious = torch.tensor([0.4, 0.4, float('nan'), 0.4])
+    foreground = torch.tensor([True, True, False, False])
+    right = is_right(LOGITS, LABELS, box_ious=ious, foreground=foreground)
+    assert right.tolist() == [False, False, True, False]
+
+
+def test_judging_the_foreground_leaves_the_rest_alone():
+    foreground = torch.tensor([True, True, False, False])
+    right = is_right(LOGITS, LABELS, foreground=foreground, judged='foreground')
+    assert right.tolist() == [True, False, True, True]
+
+
+def test_judging_the_foreground_without_knowing_it_judges_all():
+    assert torch.equal(is_right(LOGITS, LABELS, judged='foreground'), is_right(LOGITS, LABELS))
+
+
+def test_unknown_judge():
+    with pytest.raises(ConfigError, match="judged: unknown value 'fg'; valid: all, foreground"):
+        is_right(LOGITS, LABELS, judged='fg')
