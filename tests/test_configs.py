@@ -10,8 +10,10 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, METRICS, MODELS, init_default_scope
 from torch import nn
+
+from btkd_det.registry import check_keys
 
 from .conftest import detection_batch
 
@@ -32,6 +34,10 @@ def cfg(request):
             pytest.skip(f'{package} is not installed: pip install btkd_det[{extra}]')
     init_default_scope(cfg.default_scope)
     return cfg
+
+
+def scoped(name, cfg):
+    return name if '.' in name else f'{cfg.default_scope}.{name}'
 
 
 def installed(package):
@@ -128,13 +134,17 @@ def test_builds_and_runs_a_loss_step(cfg):
 
 
 def test_builds_what_stands_beside_the_model(cfg):
-    """Data sets without reading them, with their pipelines, and the optimizer."""
+    """Data sets without reading them, with their pipelines; evaluators' keys; the optimizer."""
     for loader in LOADERS:
         if cfg.get(loader) is None:
             continue
         dataset = copy.deepcopy(cfg[loader].dataset)
-        if issubclass(DATASETS.get(f'{cfg.default_scope}.{dataset.type}'), BaseDataset):
+        if issubclass(DATASETS.get(scoped(dataset.type, cfg)), BaseDataset):
             assert DATASETS.build(dataset | dict(lazy_init=True)).pipeline.transforms
+    for evaluator in (cfg.get('val_evaluator'), cfg.get('test_evaluator')):
+        for metric in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
+            args = {k: v for k, v in metric.items() if k not in ('type', '_scope_')}
+            check_keys(METRICS.get(scoped(metric.type, cfg)), args, 'evaluator')
     wrapper = build_optim_wrapper(nn.Linear(2, 2), cfg.optim_wrapper)
     assert wrapper.optimizer.param_groups
 

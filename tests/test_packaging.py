@@ -19,7 +19,7 @@ from btkd_det import config_paths
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ('btkd_det', 'configs', 'requirements', 'tools', 'MANIFEST.in', 'pyproject.toml')
-CONFIG = 'coco/btkd_faster-rcnn_r18-r101_fpn_1x_coco.py'
+CONFIG = 'bccd/btkd_faster-rcnn_r18w8-r34w32_fpn_40e_bccd.py'
 
 
 def load_install_script():
