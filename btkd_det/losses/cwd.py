@@ -1,0 +1,42 @@
+"""CWD: where in the picture each channel looks."""
+
+from ..registry import MODELS
+from .feature_loss import FeatureLoss
+from .logit_loss import check_positive
+
+
+@MODELS.register_module()
+class CWDLoss(FeatureLoss):
+    """KL divergence between the spatial distributions of each channel.
+
+    A softmax over the positions makes a distribution of each channel; the divergence from the
+    student's to the teacher's is summed over the positions and averaged over images and
+    channels, times the squared temperature.
+
+    Source: Channel-wise knowledge distillation (Shu et al., ICCV 2021), equation 4. With a gate
+    (ours) both distributions are restricted to the gate: positions weigh in proportion to it
+    and those of weight 0 are left out.
+
+    Args:
+        temperature (float): Of the softmax.
+        levels, adapter, loss_weight: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
+
+    Raises:
+        ConfigError: ``temperature`` is not above 0; see also the base.
+    """
+
+    def __init__(self, temperature=1.0, loss_weight=1.0, levels=None, adapter='auto'):
+        super().__init__(levels, adapter, loss_weight)
+        check_positive(temperature=temperature)
+        self.temperature = temperature
+
+    def level(self, student, teacher, gate=None):
+        """Squared temperature times the mean divergence of a channel."""
+        student, teacher = (maps.flatten(2) / self.temperature for maps in (student, teacher))
+        if gate is not None:
+            # A logarithm that is finite at 0, and small enough to leave no trace there.
+            offset = gate.flatten(2).clamp_min(1e-37).log()
+            student, teacher = student + offset, teacher + offset
+        student, teacher = student.log_softmax(dim=2), teacher.log_softmax(dim=2)
+        divergence = (teacher.exp() * (teacher - student)).sum(dim=2)
+        return self.temperature**2 * divergence.mean()

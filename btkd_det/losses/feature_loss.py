@@ -1,0 +1,186 @@
+"""The base of all losses between feature maps."""
+
+import torch
+from mmengine.logging import print_log
+from torch import nn
+from torch.nn import functional as F
+
+from ..errors import ConfigError
+from ..registry import MODELS
+from .logit_loss import as_float, check_not_negative
+
+
+@MODELS.register_module()
+class FeatureLoss(nn.Module):
+    """A loss that compares the student's feature maps with the teacher's, level by level.
+
+    A subclass says in :meth:`level` what one level costs. The teacher never gets a gradient,
+    half precision is computed in float32, and an empty batch costs an exact 0 that still has a
+    gradient.
+
+    Where channels differ, :meth:`fit` makes an adapter from the student's channels to the
+    teacher's, a 1 x 1 convolution, before training starts; where sizes differ, the student's map
+    is interpolated to the teacher's size.
+
+    Args:
+        levels (Sequence[int], optional): Which of the maps take part, such as ``(0, 1, 2, 3)``.
+            All by default.
+        adapter (str, optional): ``'auto'``, or ``None``: channels and sizes have to be equal.
+        loss_weight (float): Factor of the loss.
+
+    Raises:
+        ConfigError: ``adapter`` is neither, ``levels`` is no list of distinct numbers, or
+            ``loss_weight`` is below 0.
+    """
+
+    def __init__(self, levels=None, adapter='auto', loss_weight=1.0):
+        super().__init__()
+        check_not_negative(loss_weight=loss_weight)
+        if adapter not in ('auto', None):
+            raise ConfigError(f"adapter: got {adapter!r}; valid: 'auto', None")
+        if levels is not None and (
+            not isinstance(levels, (list, tuple))
+            or not levels
+            or len(set(levels)) != len(levels)
+            or not all(isinstance(level, int) and level >= 0 for level in levels)
+        ):
+            raise ConfigError(
+                f'levels: got {levels!r}; valid: None for all, or distinct numbers from 0 on, '
+                'such as (0, 1, 2, 3)'
+            )
+        self.levels = None if levels is None else tuple(sorted(levels))
+        self.adapter = adapter
+        self.loss_weight = loss_weight
+        self.adapters = nn.ModuleDict()
+
+    def fit(self, student_shapes, teacher_shapes):
+        """Prepare for maps of these shapes; called once, when the model is built.
+
+        Args:
+            student_shapes (Sequence[tuple[int, int, int]]): (C, H, W) of each of the student's
+                maps, for some input.
+            teacher_shapes (Sequence[tuple[int, int, int]]): The teacher's for the same input.
+
+        Raises:
+            ConfigError: There is no such level, or shapes differ and ``adapter`` is ``None``.
+        """
+        for level in self.chosen(student_shapes, teacher_shapes):
+            student, teacher = tuple(student_shapes[level]), tuple(teacher_shapes[level])
+            if student == teacher:
+                continue
+            if self.adapter is None:
+                raise ConfigError(
+                    f"adapter: None, but at level {level} the student's map is {student} and the "
+                    f"teacher's {teacher} (channels, height, width); valid: adapter='auto', or "
+                    'maps of equal shape'
+                )
+            self._adapt(level, student, teacher)
+
+    def chosen(self, student_maps, teacher_maps):
+        """The levels that take part.
+
+        Args:
+            student_maps (Sequence): One entry for each level.
+            teacher_maps (Sequence): Likewise.
+
+        Returns:
+            tuple[int]: From the shallowest to the deepest.
+
+        Raises:
+            ConfigError: ``levels`` names one that is not there.
+        """
+        count = min(len(student_maps), len(teacher_maps))
+        levels = self.levels or tuple(range(count))
+        if max(levels) >= count:
+            raise ConfigError(
+                f'levels: there is no level {max(levels)}; the student has {len(student_maps)} '
+                f'maps and the teacher {len(teacher_maps)}; valid: 0 to {count - 1}'
+            )
+        return levels
+
+    def forward(self, student_maps, teacher_maps, gate=None):
+        """The sum over the levels, times ``loss_weight``.
+
+        Args:
+            student_maps (Sequence[Tensor]): (N, C, H, W) each.
+            teacher_maps (Sequence[Tensor]): (N, C', H', W') each.
+            gate (Sequence[Tensor], optional): (N, 1, H', W') each: the weight of each position,
+                at the teacher's size. What a level costs is then the weighted sum over its
+                positions, where without a gate it is their mean (each weighs 1 / (N H' W')).
+
+        Returns:
+            Tensor: A scalar.
+        """
+        total = student_maps[0][:0].float().sum()
+        for level in self.chosen(student_maps, teacher_maps):
+            student, teacher = as_float(student_maps[level], teacher_maps[level].detach())
+            if student.numel() == 0 or teacher.numel() == 0:
+                continue
+            student = self.adapted(level, student, teacher)
+            total = total + self.level(student, teacher, None if gate is None else gate[level])
+        return total * self.loss_weight
+
+    def adapted(self, level, student, teacher):
+        """The student's map with the teacher's channels and size.
+
+        Args:
+            level (int): Which adapter.
+            student (Tensor): (N, C, H, W).
+            teacher (Tensor): (N, C', H', W').
+
+        Returns:
+            Tensor: (N, C', H', W').
+
+        Raises:
+            ValueError: Channels differ and :meth:`fit` was not called with them.
+        """
+        if str(level) in self.adapters:
+            student = self.adapters[str(level)](student)
+        if student.shape[1] != teacher.shape[1]:
+            raise ValueError(
+                f"level {level}: the student's map {tuple(student.shape)} and the teacher's "
+                f'{tuple(teacher.shape)} differ in channels; call fit(student_shapes, '
+                'teacher_shapes) before training, as the distilled models do'
+            )
+        if student.shape[2:] != teacher.shape[2:]:
+            student = F.interpolate(
+                student, teacher.shape[2:], mode='bilinear', align_corners=False
+            )
+        return student
+
+    def level(self, student, teacher, gate=None):
+        """What one level costs, without ``loss_weight``.
+
+        Args:
+            student (Tensor): (N, C, H, W).
+            teacher (Tensor): (N, C, H, W).
+            gate (Tensor, optional): (N, 1, H, W), see :meth:`forward`.
+
+        Returns:
+            Tensor: A scalar.
+        """
+        raise NotImplementedError(f'{type(self).__name__} does not say what a level costs')
+
+    def _adapt(self, level, student, teacher):
+        made = []
+        if student[0] != teacher[0]:
+            self.adapters[str(level)] = nn.Conv2d(student[0], teacher[0], kernel_size=1)
+            made.append(f'1 x 1 convolution from {student[0]} to {teacher[0]} channels')
+        if student[1:] != teacher[1:]:
+            made.append(f'interpolation by {teacher[1] / student[1]:g}')
+        print_log(f'{type(self).__name__}, level {level}: {", ".join(made)}', 'current')
+
+
+def weighted_sum(values, gate=None):
+    """The mean over all positions, or with a gate their weighted sum.
+
+    Args:
+        values (Tensor): (N, H, W).
+        gate (Tensor, optional): (N, 1, H, W).
+
+    Returns:
+        Tensor: A scalar.
+    """
+    if gate is None:
+        return values.mean()
+    return torch.sum(values * gate.squeeze(1))

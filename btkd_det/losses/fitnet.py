@@ -1,0 +1,19 @@
+"""FitNets: the student's features toward the teacher's, as they are."""
+
+from ..registry import MODELS
+from .feature_loss import FeatureLoss, weighted_sum
+
+
+@MODELS.register_module()
+class FitNetLoss(FeatureLoss):
+    """Mean squared error, after an adapter where channels differ.
+
+    Source: FitNets (Romero et al., ICLR 2015), its hint loss.
+
+    Args:
+        levels, adapter, loss_weight: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
+    """
+
+    def level(self, student, teacher, gate=None):
+        """Mean over channels and positions of the squared difference."""
+        return weighted_sum((student - teacher).square().mean(dim=1), gate)

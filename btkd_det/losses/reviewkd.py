@@ -1,0 +1,164 @@
+"""ReviewKD: each level of the student reviews what the deeper ones know."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..errors import ConfigError
+from ..registry import MODELS
+from .feature_loss import FeatureLoss, weighted_sum
+
+POOLS = (4, 2, 1)
+
+
+@MODELS.register_module()
+class ReviewKDLoss(FeatureLoss):
+    """Attention-based fusion over the student's levels, then the hierarchical context loss.
+
+    From the deepest level to the shallowest, each of the student's maps is fused with what came
+    from the level below it by an attention map learned for that purpose, and the result is
+    compared with the teacher's map of the same level. The fusion needs to know the channels:
+    the distilled models call :meth:`fit` when they are built.
+
+    Source: Distilling Knowledge via Knowledge Review (Chen et al., CVPR 2021), figures 2 and 3.
+    The literature's weights for detection: 1.2 (R101 to R18), 1.0 (R101 to R50), 2.0 (R50 to
+    MobileNetV2).
+
+    Args:
+        mid_channels (int): Width of the fusion.
+        levels, adapter, loss_weight: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
+
+    Raises:
+        ConfigError: ``mid_channels`` is not above 0; see also the base.
+    """
+
+    def __init__(self, loss_weight=1.0, mid_channels=256, levels=None, adapter='auto'):
+        super().__init__(levels, adapter, loss_weight)
+        if not isinstance(mid_channels, int) or mid_channels <= 0:
+            raise ConfigError(f'mid_channels: got {mid_channels!r}; valid: a number above 0')
+        self.mid_channels = mid_channels
+        self.fusions = nn.ModuleDict()
+
+    def fit(self, student_shapes, teacher_shapes):
+        """Make the fusions; see :meth:`FeatureLoss.fit`."""
+        levels = self.chosen(student_shapes, teacher_shapes)
+        for level in levels:
+            self.fusions[str(level)] = AttentionFusion(
+                student_shapes[level][0],
+                self.mid_channels,
+                teacher_shapes[level][0],
+                fuse=level != levels[-1],
+            )
+
+    def forward(self, student_maps, teacher_maps, gate=None):
+        """See :meth:`FeatureLoss.forward`."""
+        if not self.fusions:
+            raise ValueError(
+                'ReviewKDLoss learns a fusion of the levels; call fit(student_shapes, '
+                'teacher_shapes) before training, as the distilled models do'
+            )
+        total, deeper = student_maps[0][:0].float().sum(), None
+        for name in sorted(self.fusions, key=int, reverse=True):
+            level = int(name)
+            teacher = teacher_maps[level].detach().float()
+            if teacher.numel() == 0:
+                continue
+            fused, deeper = self.fusions[name](student_maps[level], deeper, teacher.shape[2:])
+            total = total + self.level(fused.float(), teacher, gate and gate[level])
+        return total * self.loss_weight
+
+    def level(self, student, teacher, gate=None):
+        """The hierarchical context of one level."""
+        return hierarchical_context(student, teacher, gate)
+
+
+class AttentionFusion(nn.Module):
+    """One step of the review: a map of the student and what came from the deeper levels.
+
+    Args:
+        in_channels (int): Of the student's map.
+        mid_channels (int): Of what is passed on to the next level.
+        out_channels (int): Of the teacher's map.
+        fuse (bool): Whether anything came from a deeper level.
+    """
+
+    def __init__(self, in_channels, mid_channels, out_channels, fuse):
+        super().__init__()
+        self.reduce = nn.Sequential(
+            nn.Conv2d(in_channels, mid_channels, kernel_size=1, bias=False),
+            nn.BatchNorm2d(mid_channels),
+        )
+        self.attend = nn.Conv2d(2 * mid_channels, 2, kernel_size=1) if fuse else None
+        self.expand = nn.Sequential(
+            nn.Conv2d(mid_channels, out_channels, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+        )
+
+    def forward(self, student, deeper, size):
+        """Fuse.
+
+        Args:
+            student (Tensor): (N, C, H, W).
+            deeper (Tensor | None): (N, M, h, w) of the level below.
+            size (tuple[int, int]): Height and width of the teacher's map.
+
+        Returns:
+            tuple[Tensor, Tensor]: (N, C', *size) for the teacher, (N, M, H, W) to pass on.
+        """
+        own = self.reduce(student)
+        if self.attend is not None and deeper is not None:
+            deeper = F.interpolate(deeper, own.shape[2:], mode='nearest')
+            share = self.attend(torch.cat([own, deeper], dim=1)).sigmoid()
+            own = own * share[:, :1] + deeper * share[:, 1:]
+        resized = own
+        if own.shape[2:] != tuple(size):
+            resized = F.interpolate(own, size, mode='nearest')
+        return self.expand(resized), own
+
+
+def hierarchical_context_loss(student_maps, teacher_maps):
+    """Mean squared error at several resolutions, summed over the levels.
+
+    Args:
+        student_maps (Sequence[Tensor]): (N, C, H, W) each.
+        teacher_maps (Sequence[Tensor]): (N, C, H, W) each.
+
+    Returns:
+        Tensor: A scalar.
+    """
+    return sum(
+        hierarchical_context(student, teacher)
+        for student, teacher in zip(student_maps, teacher_maps, strict=True)
+    )
+
+
+def hierarchical_context(student, teacher, gate=None):
+    """The hierarchical context loss of one level.
+
+    Full size weighs 1; average pools to 4 x 4, 2 x 2 and 1 x 1, those smaller than the map's
+    height, weigh 1/2, 1/4, 1/8 in turn; divided by the sum of the weights used.
+
+    Source: Chen et al., CVPR 2021, figure 3(b), and their published code. With a gate (ours) the
+    error at full size is gated, and the maps are gated before they are pooled.
+
+    Args:
+        student (Tensor): (N, C, H, W).
+        teacher (Tensor): (N, C, H, W).
+        gate (Tensor, optional): (N, 1, H, W).
+
+    Returns:
+        Tensor: A scalar.
+    """
+    loss = weighted_sum((student - teacher).square().mean(dim=1), gate)
+    if gate is not None:
+        kept = (gate > 0).to(student.dtype)
+        student, teacher = student * kept, teacher * kept
+    weight = total = 1.0
+    for size in POOLS:
+        if size >= student.shape[2]:
+            continue
+        weight /= 2
+        total += weight
+        pooled = [F.adaptive_avg_pool2d(maps, size) for maps in (student, teacher)]
+        loss = loss + weight * F.mse_loss(*pooled)
+    return loss / total

@@ -1,0 +1,186 @@
+"""Feature losses: the published values, their edges, adapters and gates."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from btkd_det.errors import ConfigError
+from btkd_det.losses.cwd import CWDLoss
+from btkd_det.losses.fitnet import FitNetLoss
+from btkd_det.losses.pkd import PKDLoss
+from btkd_det.losses.reviewkd import ReviewKDLoss, hierarchical_context_loss
+
+GOLDEN = Path(__file__).parents[1] / 'golden'
+LOSSES = [FitNetLoss, PKDLoss, CWDLoss]
+
+
+@pytest.fixture(scope='module')
+def golden():
+    arrays = np.load(GOLDEN / 'features.npz')
+    return arrays, json.loads((GOLDEN / 'features.json').read_text())
+
+
+def maps(arrays, who, grad=False):
+    return [torch.tensor(arrays[f'{who}/{i}']).requires_grad_(grad) for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    ('name', 'loss', 'levels'),
+    [
+        ('reviewkd_hcl', hierarchical_context_loss, 3),
+        ('pkd', PKDLoss(), 3),
+        ('cwd_tau1_level0', CWDLoss(temperature=1.0), 1),
+        ('cwd_tau4_level0', CWDLoss(temperature=4.0), 1),
+    ],
+)
+def test_values_and_gradients_of_the_published_code(golden, name, loss, levels):
+    arrays, values = golden
+    student, teacher = maps(arrays, 'student', grad=True), maps(arrays, 'teacher')
+    value = loss(student[:levels], teacher[:levels])
+    assert value.item() == pytest.approx(values[name], rel=1e-6)
+    if f'grad/{name}' in arrays:
+        value.backward()
+        expected = torch.tensor(arrays[f'grad/{name}'], dtype=torch.float64)
+        torch.testing.assert_close(student[0].grad, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_golden_gradients_are_there(golden):
+    assert {'grad/pkd', 'grad/reviewkd_hcl'} <= set(golden[0])
+
+
+def random_maps(channels=4, sizes=((8, 12), (4, 6)), seed=0, batch=2, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(batch, channels, *s, generator=generator).to(dtype) for s in sizes]
+
+
+@pytest.mark.parametrize('cls', LOSSES)
+def test_equal_maps_cost_nothing(cls):
+    student = random_maps()
+    assert cls()(student, [m.clone() for m in student]).item() == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize('cls', LOSSES)
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+def test_large_values_stay_finite_and_the_teacher_gets_no_gradient(cls, dtype):
+    student, teacher = (
+        [(m * 1e4).clamp(-6e4, 6e4).requires_grad_() for m in random_maps(seed=seed, dtype=dtype)]
+        for seed in (0, 1)
+    )
+    loss = cls()(student, teacher)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(m.grad).all() for m in student)
+    assert all(m.grad is None for m in teacher)
+
+
+@pytest.mark.parametrize('cls', LOSSES)
+def test_a_constant_map_has_a_finite_gradient(cls):
+    student = [torch.ones(2, 4, 3, 3, requires_grad=True)]
+    cls()(student, [torch.randn(2, 4, 3, 3)]).backward()
+    assert torch.isfinite(student[0].grad).all()
+
+
+@pytest.mark.parametrize('cls', LOSSES)
+def test_no_images_cost_an_exact_zero_with_a_gradient(cls):
+    student = [torch.zeros(0, 4, 8, 8, requires_grad=True)]
+    loss = cls()(student, [torch.zeros(0, 4, 8, 8)])
+    loss.backward()
+    assert loss.item() == 0
+    assert student[0].grad is not None
+
+
+@pytest.mark.parametrize('cls', LOSSES)
+def test_levels_choose_and_weights_scale(cls):
+    student, teacher = random_maps(), random_maps(seed=1)
+    both = cls(loss_weight=2.0)(student, teacher)
+    one = [cls(levels=(i,), loss_weight=2.0)(student, teacher) for i in (0, 1)]
+    torch.testing.assert_close(both, one[0] + one[1])
+    torch.testing.assert_close(both, 2 * cls()(student, teacher))
+
+
+@pytest.mark.parametrize('cls', [FitNetLoss, PKDLoss])
+def test_an_even_gate_changes_nothing_and_a_closed_one_hides(cls):
+    student, teacher = random_maps(), random_maps(seed=1)
+    even = [torch.full((2, 1, *m.shape[2:]), 1 / (2 * m[0, 0].numel())) for m in student]
+    torch.testing.assert_close(cls()(student, teacher, even), cls()(student, teacher))
+    closed = [torch.zeros_like(gate) for gate in even]
+    assert cls()(student, teacher, closed) == 0
+
+
+def test_cwd_leaves_out_what_the_gate_closes():
+    student, teacher = random_maps(), random_maps(seed=1)
+    gate = [torch.zeros(2, 1, *m.shape[2:]) for m in student]
+    for part in gate:
+        part[..., :2] = 1
+    cut = lambda levels: [m[..., :2] for m in levels]
+    gated = CWDLoss()(student, teacher, gate)
+    torch.testing.assert_close(gated, CWDLoss()(cut(student), cut(teacher)))
+
+
+@pytest.mark.parametrize('cls', [*LOSSES, ReviewKDLoss])
+def test_other_channels_and_sizes_are_adapted(cls):
+    student = random_maps(channels=4, sizes=((8, 12), (4, 6)))
+    teacher = random_maps(channels=6, sizes=((16, 24), (4, 6)), seed=1)
+    loss = cls()
+    loss.fit([m.shape[1:] for m in student], [m.shape[1:] for m in teacher])
+    value = loss(student, teacher)
+    value.backward()
+    learned = dict(loss.named_parameters())
+    assert learned
+    assert all(p.grad is not None for p in learned.values()), [
+        n for n, p in learned.items() if p.grad is None
+    ]
+    assert torch.isfinite(value)
+
+
+def test_an_adapter_that_is_not_wanted_is_an_error_with_both_shapes():
+    loss = PKDLoss(adapter=None)
+    loss.fit([(4, 8, 8)], [(4, 8, 8)])
+    with pytest.raises(ConfigError, match=r'level 1.*\(4, 4, 4\).*\(6, 4, 4\)'):
+        loss.fit([(4, 8, 8), (4, 4, 4)], [(4, 8, 8), (6, 4, 4)])
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (dict(levels=()), 'levels'),
+        (dict(levels=(0, 0)), 'levels'),
+        (dict(levels=3), 'levels'),
+        (dict(adapter='linear'), "'auto', None"),
+        (dict(loss_weight=-1), 'loss_weight'),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, words):
+    with pytest.raises(ConfigError, match=words):
+        PKDLoss(**arguments)
+
+
+def test_a_level_that_is_not_there_is_named():
+    with pytest.raises(ConfigError, match=r'no level 4.*valid: 0 to 1'):
+        PKDLoss(levels=(0, 4)).fit([(4, 8, 8)] * 2, [(4, 8, 8)] * 2)
+
+
+def test_what_was_not_fitted_says_so():
+    with pytest.raises(ValueError, match=r'fit\('):
+        ReviewKDLoss()(random_maps(), random_maps())
+    with pytest.raises(ValueError, match=r'differ in channels.*fit\('):
+        PKDLoss()(random_maps(channels=4), random_maps(channels=6))
+
+
+def test_reviewkd_learns_to_imitate():
+    torch.manual_seed(0)
+    student, teacher = random_maps(), random_maps(seed=1)
+    loss = ReviewKDLoss(mid_channels=32)
+    loss.fit([m.shape[1:] for m in student], [m.shape[1:] for m in teacher])
+    optimizer = torch.optim.Adam(loss.parameters(), lr=1e-2)
+    values = []
+    for _ in range(150):
+        value = loss(student, teacher)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert values[-1] < values[0] / 5
