@@ -56,7 +56,7 @@ def providers(package):
     elif package in MAINTAINED:
         names = (MAINTAINED[package], *ORIGINAL[package])
     else:
-        names = (package,)
+        names = (package,) if package else ()
     found = {name: version_of(name) for name in names}
     return {name: version for name, version in found.items() if version}
 
