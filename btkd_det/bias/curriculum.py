@@ -38,17 +38,17 @@ def coefficient(progress, schedule='cosine'):
 
 
 def count_parts(right, dtype=None):
-    """Number of right and of wrong rows, each at least 1 so that one can divide by it.
+    """Number of right and of wrong rows.
 
     Args:
         right (Tensor): Whether the teacher is right, (N,) bool.
         dtype (torch.dtype, optional): Of the counts. Defaults to torch's default dtype.
 
     Returns:
-        tuple[Tensor, Tensor]: Scalars.
+        Tensor: (2,).
     """
     n_right = right.sum(dtype=dtype or torch.get_default_dtype())
-    return n_right.clamp(min=1), (right.shape[0] - n_right).clamp(min=1)
+    return torch.stack([n_right, right.shape[0] - n_right])
 
 
 def curriculum(
@@ -82,7 +82,8 @@ def curriculum(
         drop_wrong (bool): Wrong rows weigh 0 and the right ones what they would have
             weighed beside them: elimination alone. Defaults to False.
         total (float): What the weights of a batch with both parts add up to. Defaults to 1.
-        counts (tuple[Tensor, Tensor], optional): :func:`count_parts`, if the caller has it.
+        counts (Tensor, optional): What ``subset`` divides right and wrong rows by, (2,), above
+            0. Defaults to their numbers, and 1 for a part without rows.
         dtype (torch.dtype, optional): Of the weights. Defaults to torch's default dtype.
 
     Returns:
@@ -99,7 +100,9 @@ def curriculum(
     else:
         gamma = coefficient(progress, schedule)
         if normalize == 'subset':
-            n_right, n_wrong = counts or count_parts(right, dtype)
+            if counts is None:
+                counts = count_parts(right, dtype).clamp(min=1)
+            n_right, n_wrong = counts.unbind()
             right_weight, wrong_weight = (1 - gamma) * total / n_right, gamma * total / n_wrong
         else:
             one = torch.ones((), dtype=dtype, device=right.device)

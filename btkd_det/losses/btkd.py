@@ -9,6 +9,7 @@ from ..errors import ConfigError
 from ..registry import MODELS, build
 from .logit_loss import LogitLoss, as_float, check_fraction
 from .progress import training_progress
+from .ranks import num_ranks, sum_over_ranks
 from .trust import MeasuredTrust
 
 TRUSTS = ('measured',)
@@ -140,7 +141,7 @@ class BTKDLoss(LogitLoss):
             predicted = torch.where(right, labels, predicted)
         target = self._target(teacher_logits, labels, predicted)
         rows = self.host.per_row(student_logits, target, labels)
-        counts = count_parts(right, rows.dtype)
+        counts = self._part_sizes(right, rows.dtype)
         weights = curriculum(
             right,
             progress,
@@ -173,9 +174,20 @@ class BTKDLoss(LogitLoss):
         # A row left alone keeps what its softmax rounds to 0.
         return torch.where((predicted != labels).unsqueeze(1), log_probs, teacher_logits)
 
+    def _part_sizes(self, right, dtype):
+        """Number of right and of wrong rows, the mean over ranks, at least 1 in all of them.
+
+        With its own counts each rank would give its few wrong rows the full weight, and two
+        processes would not train as one does on the joined batch.
+        """
+        counts = count_parts(right, dtype)
+        if not self.training or num_ranks() == 1:
+            return counts.clamp_(min=1)
+        return sum_over_ranks(counts).clamp_(min=1) / num_ranks()
+
     def _seen(self, rows, right, counts, progress):
         """The log entries: the share of right rows, the means of both parts, gamma."""
-        n_right, n_wrong = counts
+        n_right, n_wrong = counts.unbind()
         mask = right.to(rows.dtype)
         easy = (rows * mask).sum()
         seen = {

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from torch import distributed
 
 from ..bias.judge import is_right
 from ..errors import ConfigError
@@ -11,6 +10,7 @@ from ..registry import MODELS
 from .kd import kl_per_row
 from .logit_loss import LogitLoss, as_float, check_positive, reduce_rows
 from .progress import current_iteration, iterations_per_epoch, runner_info
+from .ranks import sum_over_ranks
 
 FINISHED = -1
 
@@ -148,9 +148,7 @@ class IKDLoss(LogitLoss):
                 f'IKDLoss was built with num_classes={self.num_classes}, but the logits have '
                 f'{student_logits.shape[1]} classes'
             )
-        if self.training and self._is_collecting():
-            self._add(teacher_logits, labels)
-            self._count_iteration()
+        if self.training and self._collected != FINISHED and self._collect(teacher_logits, labels):
             # No columns: an exact 0 whose gradient is 0, whatever the logits hold.
             rows = student_logits[:, :0].sum(dim=1)
             return reduce_rows(as_float(rows), weight, avg_factor, reduction_override)
@@ -173,24 +171,27 @@ class IKDLoss(LogitLoss):
         rows = torch.cat([teacher_logits.detach().to(kept.dtype) * kept, kept], dim=1)
         batch = rows.new_zeros(self.num_classes, self.num_classes + 1)
         batch.index_add_(0, labels, rows)
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(batch)
+        sum_over_ranks(batch)
         sums, counts = batch[:, :-1], batch[:, -1:]
         self.class_counts.add_(counts.squeeze(1))
         # A moving mean and not a sum: the table is ready for use at any time.
         rows_so_far = self.class_counts.clamp(min=1).unsqueeze(1)
         self.class_means.add_((sums - self.class_means * counts) / rows_so_far)
 
-    def _is_collecting(self):
-        if self._collected == FINISHED:
-            return False
+    @torch.compiler.disable
+    def _collect(self, teacher_logits, labels):
+        """Add the batch if collecting is not over; whether it was added."""
         iteration = current_iteration()
-        if iteration is not None and iteration == self._last_iteration:
-            return True
-        needed = self._iterations_needed()
-        if needed is not None and self._collected >= needed:
-            self.finish()
-        return self._collected != FINISHED
+        # A model may call the loss several times in an iteration, which counts once.
+        if iteration is None or iteration != self._last_iteration:
+            needed = self._iterations_needed()
+            if needed is not None and self._collected >= needed:
+                self.finish()
+                return False
+            self._set_collected(self._collected + 1)
+            self._last_iteration = iteration
+        self._add(teacher_logits, labels)
+        return True
 
     def _iterations_needed(self):
         """Iterations to collect over, or None where neither config nor runner tells."""
@@ -206,13 +207,6 @@ class IKDLoss(LogitLoss):
                 'a file that tools/class_means.py wrote'
             )
         return needed
-
-    def _count_iteration(self):
-        """One more, but only once where a model calls the loss several times in one."""
-        iteration = current_iteration()
-        if iteration is None or iteration != self._last_iteration:
-            self._set_collected(self._collected + 1)
-        self._last_iteration = iteration
 
     def _set_collected(self, iterations):
         self._collected = iterations

@@ -1,5 +1,6 @@
 """How far is the training? Read from MMEngine's message hub, or told by the caller."""
 
+import torch
 from mmengine.logging import MessageHub
 
 
@@ -44,8 +45,11 @@ def iterations_per_epoch():
     return max(round(max_iters / max_epochs), 1)
 
 
+@torch.compiler.disable
 def runner_info(*keys):
     """Values of the current message hub, None for each that it does not have.
+
+    Reading it takes a lock, which no compiled graph can hold: the graph breaks here.
 
     The hub is the one of the runner built last; those of earlier runs in the same process
     stay alive and are not read.

@@ -1,9 +1,10 @@
 """How far the teacher is ahead of the student, as a factor."""
 
 import torch
-from torch import distributed, nn
+from torch import nn
 
 from .logit_loss import check_fraction, check_positive
+from .ranks import sum_over_ranks
 
 
 class MeasuredTrust(nn.Module):
@@ -65,6 +66,5 @@ class MeasuredTrust(nn.Module):
             counted = torch.ones_like(teacher_right)
         batch = torch.stack([counted, teacher_right & counted, student_right & counted])
         batch = batch.sum(dim=1, dtype=self.sums.dtype)
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(batch)
+        sum_over_ranks(batch)
         self.sums.mul_(self.momentum).add_(batch)
