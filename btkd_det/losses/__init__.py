@@ -1,5 +1,6 @@
 """Losses for distillation, each a registered class that also works alone."""
 
+from .box import BoxLoss
 from .btkd import BTKDLoss
 from .cwd import CWDLoss
 from .dist import DISTLoss
@@ -17,6 +18,7 @@ from .wttm import WTTMLoss
 
 __all__ = [
     'BTKDLoss',
+    'BoxLoss',
     'CWDLoss',
     'DISTLoss',
     'DKDLoss',

@@ -19,14 +19,14 @@ class CWDLoss(FeatureLoss):
 
     Args:
         temperature (float): Of the softmax.
-        levels, adapter, loss_weight: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
+        loss_weight, **kwargs: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
 
     Raises:
         ConfigError: ``temperature`` is not above 0; see also the base.
     """
 
-    def __init__(self, temperature=1.0, loss_weight=1.0, levels=None, adapter='auto'):
-        super().__init__(levels, adapter, loss_weight)
+    def __init__(self, temperature=1.0, loss_weight=1.0, **kwargs):
+        super().__init__(loss_weight=loss_weight, **kwargs)
         check_positive(temperature=temperature)
         self.temperature = temperature
 

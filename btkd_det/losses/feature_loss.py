@@ -9,6 +9,8 @@ from ..errors import ConfigError
 from ..registry import MODELS
 from .logit_loss import as_float, check_not_negative
 
+GATES = (None, 'teacher_right', 'foreground')
+
 
 @MODELS.register_module()
 class FeatureLoss(nn.Module):
@@ -26,16 +28,30 @@ class FeatureLoss(nn.Module):
         levels (Sequence[int], optional): Which of the maps take part, such as ``(0, 1, 2, 3)``.
             All by default.
         adapter (str, optional): ``'auto'``, or ``None``: channels and sizes have to be equal.
+        gate (str, optional): Which part of a detector's maps counts: ``'teacher_right'``, the
+            inside of the boxes that the teacher classifies rightly; ``'foreground'``, the inside
+            of all boxes; ``None``, everything alike. The distilled detectors make the gate.
+        background_weight (float): With a gate, what the background weighs as a whole, where the
+            foreground weighs 1.
         loss_weight (float): Factor of the loss.
 
     Raises:
-        ConfigError: ``adapter`` is neither, ``levels`` is no list of distinct numbers, or
-            ``loss_weight`` is below 0.
+        ConfigError: ``adapter`` or ``gate`` is unknown, ``levels`` is no list of distinct
+            numbers, or a weight is below 0.
     """
 
-    def __init__(self, levels=None, adapter='auto', loss_weight=1.0):
+    #: What the loss reads beside the maps; see LogitLoss.
+    extra_inputs = ('gate',)
+
+    def __init__(
+        self, levels=None, adapter='auto', gate=None, background_weight=0.5, loss_weight=1.0
+    ):
         super().__init__()
-        check_not_negative(loss_weight=loss_weight)
+        check_not_negative(loss_weight=loss_weight, background_weight=background_weight)
+        if gate not in GATES:
+            raise ConfigError(f'gate: got {gate!r}; valid: {", ".join(map(repr, GATES))}')
+        self.gate = gate
+        self.background_weight = background_weight
         if adapter not in ('auto', None):
             raise ConfigError(f"adapter: got {adapter!r}; valid: 'auto', None")
         if levels is not None and (

@@ -11,7 +11,7 @@ class FitNetLoss(FeatureLoss):
     Source: FitNets (Romero et al., ICLR 2015), its hint loss.
 
     Args:
-        levels, adapter, loss_weight: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
+        **kwargs: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
     """
 
     def level(self, student, teacher, gate=None):

@@ -17,7 +17,7 @@ class PKDLoss(FeatureLoss):
     that of the whole map, and the squared error is gated.
 
     Args:
-        levels, adapter, loss_weight: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
+        **kwargs: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
     """
 
     def level(self, student, teacher, gate=None):

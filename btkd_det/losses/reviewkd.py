@@ -26,14 +26,14 @@ class ReviewKDLoss(FeatureLoss):
 
     Args:
         mid_channels (int): Width of the fusion.
-        levels, adapter, loss_weight: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
+        loss_weight, **kwargs: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
 
     Raises:
         ConfigError: ``mid_channels`` is not above 0; see also the base.
     """
 
-    def __init__(self, loss_weight=1.0, mid_channels=256, levels=None, adapter='auto'):
-        super().__init__(levels, adapter, loss_weight)
+    def __init__(self, loss_weight=1.0, mid_channels=256, **kwargs):
+        super().__init__(loss_weight=loss_weight, **kwargs)
         if not isinstance(mid_channels, int) or mid_channels <= 0:
             raise ConfigError(f'mid_channels: got {mid_channels!r}; valid: a number above 0')
         self.mid_channels = mid_channels

@@ -2,17 +2,73 @@
 
 import re
 
+from mmengine.logging import MessageHub
 from torch import nn
 
 from ..errors import ConfigError
 from ..registry import MODELS, build, suggest
 
+OPTIONS = ('losses', 'stop_at', 'stages')
 
-class Sites(nn.ModuleDict):
-    """The losses of each site of a distilled model, by the site's name.
+
+class Site(nn.ModuleList):
+    """The losses at one place of the model.
 
     Args:
-        cfg (dict[str, dict | list[dict]] | None): Site name to a loss or a list of losses.
+        cfg (dict | list[dict]): A loss, a list of losses, or
+            ``dict(losses=..., stop_at=..., stages=...)`` with a loss or a list in it.
+        field (str): Where ``cfg`` stands in the config.
+        base (type): The class of the losses that can stand here.
+
+    Attributes:
+        stop_at (float): The share of training after which the site is silent.
+        stages (str): ``'all'`` stages of a cascade, or the ``'last'``.
+
+    Raises:
+        ConfigError: A loss does not build, or an option is unknown or out of range.
+    """
+
+    def __init__(self, cfg, field, base):
+        super().__init__()
+        options = {}
+        if isinstance(cfg, dict) and 'type' not in cfg and 'losses' in cfg:
+            options = dict(cfg)
+            cfg = options.pop('losses')
+            field = f'{field}.losses'
+        for key in options:
+            if key not in OPTIONS and key != '_scope_':
+                raise ConfigError(
+                    f'{field}: unknown key {key!r}{suggest(key, OPTIONS)}; valid keys: '
+                    f'{", ".join(OPTIONS)}'
+                )
+        self.stop_at = options.get('stop_at', 1.0)
+        self.stages = options.get('stages', 'all')
+        if not isinstance(self.stop_at, (int, float)) or not 0 < self.stop_at <= 1:
+            raise ConfigError(
+                f'{field}.stop_at: got {self.stop_at!r}; valid: a share of training, above 0 and '
+                'at most 1'
+            )
+        if self.stages not in ('all', 'last'):
+            raise ConfigError(f"{field}.stages: got {self.stages!r}; valid: 'all', 'last'")
+        several = isinstance(cfg, (list, tuple))
+        for i, loss in enumerate(cfg if several else [cfg]):
+            self.append(build(loss, f'{field}[{i}]' if several else field, base))
+
+    @property
+    def silent(self):
+        """Whether training has passed ``stop_at``; False where no runner tells how far it is."""
+        if self.stop_at == 1:
+            return False
+        hub = MessageHub.get_current_instance()
+        iteration, total = hub.get_info('iter'), hub.get_info('max_iters')
+        return bool(total) and iteration is not None and iteration / total >= self.stop_at
+
+
+class Sites(nn.ModuleDict):
+    """The sites of a distilled model, by name.
+
+    Args:
+        cfg (dict[str, dict | list[dict]] | None): Site name to what :class:`Site` takes.
         valid (dict[str, str]): Each site that the model has, with the registered base class of
             the losses that can stand there.
 
@@ -27,50 +83,72 @@ class Sites(nn.ModuleDict):
         if not isinstance(cfg, dict):
             raise ConfigError(f'distill: expected dict(site=loss, ...), got {cfg!r}')
         for site, losses in cfg.items():
+            if site == '_scope_':
+                continue
             if site not in valid:
                 raise ConfigError(
                     f'distill: unknown site {site!r}{suggest(site, valid)}; valid sites: '
                     f'{", ".join(valid)}'
                 )
             base = MODELS.get(f'btkd_det.{valid[site]}')
-            if not isinstance(losses, (list, tuple)):
-                losses = [losses]
-            self[site] = nn.ModuleList(
-                build(loss, _field(site, i, len(losses)), base) for i, loss in enumerate(losses)
-            )
+            self[site] = Site(losses, f'distill.{site}', base)
 
-    def evaluate(self, site, *args, **extras):
+    def speaking(self):
+        """The sites that have not passed their ``stop_at``.
+
+        Returns:
+            set[str]: Their names.
+        """
+        return {name for name, site in self.items() if not site.silent}
+
+    def silence(self):
+        """What keeps the gradients of silent sites defined.
+
+        Returns:
+            dict[str, Tensor]: A loss of exactly 0 for each silent site that learns something, so
+            that distributed training misses no parameter.
+        """
+        return {
+            f'distill.{name}.loss_silent': sum(p.sum() for p in site.parameters()) * 0
+            for name, site in self.items()
+            if site.silent and any(True for _ in site.parameters())
+        }
+
+    def evaluate(self, name, *args, stage=None, **extras):
         """Call every loss of a site.
 
         Args:
-            site (str): The site's name. One without losses gives an empty dict.
+            name (str): The site's name. One that is not there gives an empty dict.
             *args: What every loss of this site takes.
+            stage (int, optional): The stage of a cascade, for the entries' names.
             **extras: What the site knows beside it. A loss gets those that it names in its
-                ``extra_inputs``.
+                ``extra_inputs``. A function is called with the loss first.
 
         Returns:
-            dict[str, Tensor]: ``distill.<site>.loss_<name>`` for each loss, and
+            dict[str, Tensor]: ``distill.<site>.loss_<loss>`` for each loss, and
             ``distill.<site>.<entry>`` for what it saw, which MMEngine logs and does not sum.
         """
         entries = {}
-        losses = self[site] if site in self else ()  # noqa: SIM401 (no get in torch 2.4)
-        for loss in losses:
-            name = snake_case(type(loss).__name__.removesuffix('Loss'))
-            key, number = f'distill.{site}.loss_{name}', 1
+        site = self[name] if name in self else ()  # noqa: SIM401 (no get in torch 2.4)
+        prefix = f'distill.{name}.' if stage is None else f'distill.{name}.s{stage}.'
+        for loss in site:
+            label = snake_case(type(loss).__name__.removesuffix('Loss'))
+            key, number = f'{prefix}loss_{label}', 1
             while key in entries:
                 number += 1
-                key = f'distill.{site}.loss_{name}{number}'
+                key = f'{prefix}loss_{label}{number}'
             wanted = getattr(loss, 'extra_inputs', ())
-            entries[key] = loss(*args, **{k: v for k, v in extras.items() if k in wanted})
+            known = {
+                key: value(loss) if callable(value) else value
+                for key, value in extras.items()
+                if key in wanted
+            }
+            entries[key] = loss(*args, **known)
             for entry, value in getattr(loss, 'log_vars', {}).items():
-                entries[f'distill.{site}.{entry}{number if number > 1 else ""}'] = value
+                entries[f'{prefix}{entry}{number if number > 1 else ""}'] = value
         return entries
 
 
 def snake_case(name):
     """``'ReviewKD'`` -> ``'review_kd'``: the name of a class as a log entry."""
     return re.sub(r'(?<=[a-z])(?=[A-Z])', '_', name).lower()
-
-
-def _field(site, index, count):
-    return f'distill.{site}' if count == 1 else f'distill.{site}[{index}]'

@@ -1,137 +1,177 @@
 """Distilled two-stage detectors: one set of RoIs for the student and the teacher."""
 
-import contextlib
-from typing import NamedTuple
-
+import torch
 from mmdet.models.detectors import TwoStageDetector
-from torch import Tensor
+from mmdet.structures.bbox import bbox2roi, bbox_overlaps
 
+from ..bias import is_right
 from ..errors import ConfigError
 from ..registry import MODELS
-from .distilled import Distilled
-
-
-class RoIs(NamedTuple):
-    """What the student's box head saw and said in one iteration.
-
-    Attributes:
-        rois (Tensor): (N, 5): index of the image, then x1, y1, x2, y2 in pixels of the padded
-            input.
-        logits (Tensor): (N, C + 1), background last.
-        labels (Tensor): (N,), ``C`` for background.
-    """
-
-    rois: Tensor
-    logits: Tensor
-    labels: Tensor
+from .detector import DistilledDetectorMixin
+from .gate import Objects
+from .rois import box_heads, look_at, recorded
 
 
 @MODELS.register_module()
-class DistilledTwoStageDetector(Distilled, TwoStageDetector):
-    """A two-stage detector (Faster R-CNN) that learns from a teacher.
+class DistilledTwoStageDetector(DistilledDetectorMixin, TwoStageDetector):
+    """A two-stage detector (Faster, Mask or Cascade R-CNN) that learns from a teacher.
 
     The student proposes, assigns and samples; then both heads see the same RoIs, each on its
     own features. The teacher runs its backbone, its neck and its RoI head, no more.
 
-    Sites: ``roi_logits``, the class logits of the sampled RoIs with their assigned labels.
+    Sites: ``roi_logits``, the class logits of the sampled RoIs with their assigned labels;
+    ``roi_features``, what the box head is given for them; ``roi_boxes``, the box deltas of the
+    foreground RoIs; ``fpn``, the maps of the neck. A cascade has the first three at every
+    stage, or with ``dict(losses=..., stages='last')`` at its last one.
 
     Args:
         *args, **kwargs: As ``mmdet.models.TwoStageDetector``.
         teacher (dict): See :class:`btkd_det.models.Teacher`.
-        distill (dict): Site name to a loss or a list of losses.
+        distill (dict): Site name to a loss, a list of losses, or a dict of ``losses`` and
+            options; see :class:`btkd_det.models.sites.Site`.
 
     Raises:
         ConfigError: See :class:`Distilled`; also where teacher and student do not tell the
             same number of classes apart, or the teacher has no RoI head.
     """
 
-    sites = {'roi_logits': 'LogitLoss'}
+    sites = {
+        'roi_logits': 'LogitLoss',
+        'roi_features': 'FeatureLoss',
+        'roi_boxes': 'BoxLoss',
+        'fpn': 'FeatureLoss',
+    }
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        if self.distill:
-            check_same_classes(self, self.teacher.model)
-
-    def loss(self, batch_inputs, batch_data_samples):
-        """The plain detector's losses, and the distillation's beside them.
-
-        Args:
-            batch_inputs (Tensor): (N, 3, H, W).
-            batch_data_samples (list[DetDataSample]): The annotations.
-
-        Returns:
-            dict[str, Tensor]: The plain detector's entries first, unchanged, then
-            ``distill.<site>.<entry>``.
-        """
-        if not self.distill:
-            return super().loss(batch_inputs, batch_data_samples)
-        with recorded(self.roi_head.bbox_head) as seen:
-            losses = super().loss(batch_inputs, batch_data_samples)
-        (student,) = seen
-        shapes = [sample.img_shape[:2] for sample in batch_data_samples]
-        teacher_logits = self.teach(batch_inputs, shapes, student.rois)
-        losses.update(
-            self.distill.evaluate(
-                'roi_logits',
-                student.logits,
-                teacher_logits,
-                student.labels,
-                foreground=student.labels < self.roi_head.bbox_head.num_classes,
-            )
+    def check_teacher(self):
+        """Hold the box heads of student and teacher against each other."""
+        at_rois = [site for site in self.distill if site != 'fpn']
+        if at_rois or self.gated:
+            check_same_classes(self, self.teacher.model, at_rois[0] if at_rois else 'fpn')
+        heads = (
+            [*box_heads(self.roi_head), *box_heads(self.teacher.model.roi_head)]
+            if ('roi_boxes' in self.distill)
+            else []
         )
+        for head in heads:
+            if not head.with_reg or not hasattr(head.bbox_coder, 'encode'):
+                raise ConfigError(
+                    f'distill.roi_boxes: {type(head).__name__} predicts no box deltas; valid is '
+                    'a box head with a bbox_coder'
+                )
+
+    def probe(self, model, features):
+        """Shapes of what the sites see, for :meth:`FeatureLoss.fit`."""
+        shapes = super().probe(model, features)
+        if 'roi_features' in self.distill:
+            rois = features[0].new_tensor([[0, 0, 0, 32, 32]])
+            said, _ = look_at(model.roi_head, features, rois, 0, len(box_heads(model.roi_head)))
+            shapes['roi_features'] = [said['bbox_feats'].shape[1:]]
+        return shapes
+
+    def host_loss(self, batch_inputs, batch_data_samples):
+        """The plain detector's losses, and what its heads saw on the way."""
+        with recorded(self.roi_head) as seen:
+            losses, _ = super().host_loss(batch_inputs, batch_data_samples)
+        return losses, seen
+
+    def distill_heads(self, seen, features, speaking):
+        """The losses at the RoIs of every stage; ``seen`` is a list of :class:`RoIs`."""
+        losses = {}
+        if not speaking - {'fpn'}:
+            return losses
+        for stage, student in enumerate(seen):
+            here = {
+                site
+                for site in speaking - {'fpn'}
+                if self.distill[site].stages == 'all' or stage == len(seen) - 1
+            }
+            if here:
+                with self.teacher.at_work(student.rois.device.type):
+                    said, head = look_at(
+                        self.teacher.model.roi_head, features, student.rois, stage, len(seen)
+                    )
+                losses.update(
+                    self._at_rois(here, student, said, head, stage if len(seen) > 1 else None)
+                )
         return losses
 
-    def teach(self, batch_inputs, shapes, rois):
-        """The teacher's class logits for the student's RoIs.
+    def _at_rois(self, here, student, said, head, stage):
+        """The losses at one stage's RoIs; the teacher ``said``, its deltas belong to ``head``."""
+        losses = {}
+        if 'roi_logits' in here:
+            losses |= self.distill.evaluate(
+                'roi_logits',
+                student.logits,
+                said['cls_score'],
+                student.labels,
+                foreground=student.foreground,
+                box_ious=lambda loss: _overlap(student, said, head)[1],
+                stage=stage,
+            )
+        if 'roi_features' in here:
+            losses |= self.distill.evaluate(
+                'roi_features',
+                (student.features,),
+                (said['bbox_feats'],),
+                gate=lambda loss: _roi_gate(loss, student, said),
+                stage=stage,
+            )
+        if 'roi_boxes' in here:
+            boxes, ious = _overlap(student, said, head)
+            encode = lambda boxes: student.head.bbox_coder.encode(student.rois[:, 1:], boxes)
+            losses |= self.distill.evaluate(
+                'roi_boxes',
+                student.own_deltas(student.deltas, student.head),
+                encode(boxes),
+                encode(student.true_boxes()),
+                ious,
+                student.foreground,
+                stage=stage,
+            )
+        return losses
 
-        Args:
-            batch_inputs (Tensor): (N, 3, H, W), normalized for the student.
-            shapes (list[tuple[int, int]]): Height and width of each image in pixels.
-            rois (Tensor): (R, 5).
-
-        Returns:
-            Tensor: (R, C + 1).
-        """
-        teacher = self.teacher
-        with teacher.at_work(batch_inputs.device.type):
-            features = teacher.model.extract_feat(teacher.images(batch_inputs, shapes))
-            return teacher.model.roi_head._bbox_forward(features, rois)['cls_score']
-
-
-@contextlib.contextmanager
-def recorded(bbox_head):
-    """Within this context, note what meets in the box head's ``loss_and_target``.
-
-    It is the one call in which RoIs, logits and assigned labels come together, in every RoI
-    head of MMDetection. Only this instance is touched, and only for the time of the context.
-
-    Args:
-        bbox_head (nn.Module): The student's box head.
-
-    Yields:
-        list[RoIs]: One entry for each call.
-    """
-    seen = []
-    original = bbox_head.loss_and_target
-
-    def loss_and_target(cls_score, bbox_pred, rois, *args, **kwargs):
-        result = original(cls_score, bbox_pred, rois, *args, **kwargs)
-        seen.append(RoIs(rois, cls_score, result['bbox_targets'][0]))
-        return result
-
-    bbox_head.loss_and_target = loss_and_target
-    try:
-        yield seen
-    finally:
-        del bbox_head.loss_and_target
+    def objects(self, features, samples):
+        """The annotated objects, judged by the teacher's box head at their own boxes."""
+        boxes = [sample.gt_instances.bboxes for sample in samples]
+        boxes = [getattr(part, 'tensor', part) for part in boxes]
+        said, _ = look_at(self.teacher.model.roi_head, features, bbox2roi(boxes), 0, 0)
+        labels = torch.cat([sample.gt_instances.labels for sample in samples])
+        right = is_right(said['cls_score'], labels).split([len(part) for part in boxes])
+        return [
+            Objects(part, judged, sample.img_shape[:2])
+            for part, judged, sample in zip(boxes, right, samples, strict=True)
+        ]
 
 
-def check_same_classes(student, teacher):
+@torch.no_grad()
+def _overlap(student, said, head):
+    """The teacher's box of each RoI's assigned class, (R, 4), and its IoU with the truth, (R,)."""
+    deltas = student.own_deltas(said['bbox_pred'].float(), head)
+    boxes = head.bbox_coder.decode(student.rois[:, 1:], deltas)
+    return boxes, bbox_overlaps(boxes, student.true_boxes(), is_aligned=True)
+
+
+def _roi_gate(loss, student, said):
+    """The gate of RoI features: rows weigh as the logits' curriculum has them."""
+    if loss.gate is None:
+        return None
+    rows = student.foreground
+    if loss.gate == 'teacher_right':
+        rows = rows & is_right(said['cls_score'], student.labels)
+    background = ~student.foreground
+    weights = rows / rows.sum().clamp(min=1)
+    weights = weights + loss.background_weight * background / background.sum().clamp(min=1)
+    height, width = said['bbox_feats'].shape[2:]
+    return [(weights / (height * width))[:, None, None, None].expand(-1, 1, height, width)]
+
+
+def check_same_classes(student, teacher, site):
     """Hold the box heads of student and teacher against each other.
 
     Args:
         student (nn.Module): The student.
         teacher (nn.Module): The teacher's model.
+        site (str): What asks for it.
 
     Raises:
         ConfigError: The teacher has no RoI head, or the numbers of classes differ.
@@ -139,9 +179,9 @@ def check_same_classes(student, teacher):
     if getattr(teacher, 'roi_head', None) is None:
         raise ConfigError(
             f'teacher.config: {type(teacher).__name__} has no RoI head; valid for the site '
-            'roi_logits is a two-stage detector, such as Faster R-CNN'
+            f'{site} is a two-stage detector, such as Faster R-CNN'
         )
-    ours, its = (model.roi_head.bbox_head.num_classes for model in (student, teacher))
+    ours, its = (box_heads(model.roi_head)[0].num_classes for model in (student, teacher))
     if ours != its:
         raise ConfigError(
             f'teacher.config: the teacher tells {its} classes apart and the student {ours} '

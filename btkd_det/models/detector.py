@@ -1,0 +1,150 @@
+"""What all distilled detectors share: the site ``fpn``, and the teacher's one forward."""
+
+import functools
+
+import torch
+
+from ..errors import ConfigError
+from .distilled import Distilled, undisturbed_rng
+from .gate import map_gate
+
+
+class DistilledDetectorMixin(Distilled):
+    """Mixin for detectors that have ``extract_feat``.
+
+    A subclass adds the sites of its heads: it overrides :meth:`host_loss` to note what they saw,
+    and :meth:`distill_heads`.
+
+    Sites: ``fpn``, the maps that ``extract_feat`` gives.
+    """
+
+    sites = {'fpn': 'FeatureLoss'}
+    _maps = None
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.distill:
+            self.check_teacher()
+            self.fit_features()
+
+    @property
+    def gated(self):
+        """Whether a loss at ``fpn`` asks for the teacher's judgement."""
+        losses = self.distill['fpn'] if 'fpn' in self.distill else ()  # noqa: SIM401
+        return any(getattr(loss, 'gate', None) for loss in losses)
+
+    def check_teacher(self):
+        """Raise a ConfigError where the teacher cannot serve the sites."""
+        if self.gated:
+            raise ConfigError(
+                f'distill.fpn.gate: {type(self).__name__} has no box head to judge with; valid: '
+                'gate=None, or a two-stage detector'
+            )
+
+    def probe(self, model, features):
+        """Shapes of what a model's sites see.
+
+        Args:
+            model (nn.Module): The student or the teacher.
+            features (Sequence[Tensor]): What its ``extract_feat`` gave.
+
+        Returns:
+            dict[str, list[tuple]]: Site name to the (C, H, W) of its maps.
+        """
+        return {'fpn': [tuple(part.shape[1:]) for part in features]}
+
+    def host_loss(self, batch_inputs, batch_data_samples):
+        """The plain detector's losses, and what its heads saw on the way."""
+        return super().loss(batch_inputs, batch_data_samples), None
+
+    def distill_heads(self, seen, features, speaking):
+        """The losses at the heads; none here.
+
+        Args:
+            seen: What :meth:`host_loss` noted.
+            features (Sequence[Tensor]): What the teacher's ``extract_feat`` gave.
+            speaking (set[str]): The sites that are not silent.
+
+        Returns:
+            dict[str, Tensor]: Their entries.
+        """
+        return {}
+
+    def loss(self, batch_inputs, batch_data_samples):
+        """The plain detector's losses, and the distillation's beside them.
+
+        Args:
+            batch_inputs (Tensor): (N, 3, H, W).
+            batch_data_samples (list[DetDataSample]): The annotations.
+
+        Returns:
+            dict[str, Tensor]: The plain detector's entries first, unchanged, then
+            ``distill.<site>.<entry>``.
+        """
+        speaking = self.distill.speaking()
+        if not speaking:
+            return {**super().loss(batch_inputs, batch_data_samples), **self.distill.silence()}
+        self._maps = []
+        try:
+            losses, seen = self.host_loss(batch_inputs, batch_data_samples)
+            student = self._maps[0]
+        finally:
+            self._maps = None
+        shapes = [sample.img_shape[:2] for sample in batch_data_samples]
+        with self.teacher.at_work(batch_inputs.device.type):
+            teacher = self.teacher.model.extract_feat(self.teacher.images(batch_inputs, shapes))
+        losses.update(self.distill_heads(seen, teacher, speaking))
+        if 'fpn' in speaking:
+            gate = functools.partial(self._gate, teacher, batch_inputs, batch_data_samples)
+            losses.update(self.distill.evaluate('fpn', student, teacher, gate=gate))
+        losses.update(self.distill.silence())
+        return losses
+
+    def extract_feat(self, batch_inputs):
+        """As the host's; notes the maps while a loss is computed."""
+        maps = super().extract_feat(batch_inputs)
+        if self._maps is not None:
+            self._maps.append(maps)
+        return maps
+
+    def fit_features(self):
+        """Tell the feature losses the shapes that they will see, of a small black image.
+
+        Raises:
+            ConfigError: A loss cannot do with them.
+        """
+        fitting = [
+            (site, loss)
+            for site in self.distill
+            for loss in self.distill[site]
+            if hasattr(loss, 'fit')
+        ]
+        if not fitting:
+            return
+        training = self.training
+        self.eval()
+        with undisturbed_rng(), torch.no_grad():
+            image = next(self.parameters()).new_zeros(1, 3, 128, 128)
+            student, teacher = (
+                self.probe(model, model.extract_feat(image)) for model in (self, self.teacher.model)
+            )
+            for site, loss in fitting:
+                try:
+                    loss.fit(student[site], teacher[site])
+                except ConfigError as error:
+                    raise ConfigError(f'distill.{site}.{error}') from error
+        self.train(training)
+
+    def _gate(self, features, batch_inputs, samples, loss):
+        """The gate that a loss at ``fpn`` asks for, at the teacher's sizes."""
+        if loss.gate is None:
+            return None
+        with self.teacher.at_work(batch_inputs.device.type):
+            objects = self.objects(features, samples)
+        return map_gate(
+            objects,
+            [tuple(maps.shape[2:]) for maps in features],
+            tuple(batch_inputs.shape[2:]),
+            loss.gate,
+            loss.background_weight,
+        )

@@ -1,0 +1,73 @@
+"""Where in a feature map the teacher is right."""
+
+from typing import NamedTuple
+
+import torch
+
+
+class Objects(NamedTuple):
+    """The annotated objects of one image.
+
+    Attributes:
+        boxes (Tensor): (B, 4): x1, y1, x2, y2 in pixels of the padded input.
+        right (Tensor): (B,) bool: whether the teacher's head classifies the box rightly.
+        shape (tuple[int, int]): Height and width of the image in pixels, without its padding.
+    """
+
+    boxes: torch.Tensor
+    right: torch.Tensor
+    shape: tuple
+
+
+def map_gate(objects, sizes, padded, kind='teacher_right', background_weight=0.5):
+    """Weights of the positions of feature maps.
+
+    A position belongs to a box if its center lies in it, by the geometry of the padded input: a
+    map of height h covers the padded height, so its rows are padded height / h pixels apart. A
+    box that holds no center belongs to the position that holds its own. Boxes that the teacher
+    classifies wrongly are left out, but for positions that a right box covers too; so is the
+    padding.
+
+    Source: ours. The split of foreground and background, each normalized by its own count, is
+    that of FGD (Yang et al., CVPR 2022).
+
+    Args:
+        objects (list[Objects]): One entry for each image.
+        sizes (list[tuple[int, int]]): Height and width of each map.
+        padded (tuple[int, int]): Height and width of the padded input in pixels.
+        kind (str): ``'teacher_right'``, or ``'foreground'``: every box counts as right, the
+            plain foreground mask.
+        background_weight (float): What the background weighs as a whole; the foreground
+            weighs 1.
+
+    Returns:
+        list[Tensor]: (N, 1, h, w) for each map; sums to 1 over the foreground and to
+        ``background_weight`` over the background, or to 0 where there is none.
+    """
+    gates = []
+    for size in sizes:
+        parts = [_masks(image, size, padded, kind) for image in objects]
+        inside = torch.stack([part[0] for part in parts]).float()
+        outside = torch.stack([part[1] for part in parts]).float()
+        weights = inside / inside.sum().clamp(min=1)
+        weights = weights + background_weight * outside / outside.sum().clamp(min=1)
+        gates.append(weights.unsqueeze(1))
+    return gates
+
+
+def _masks(image, size, padded, kind):
+    """Positions inside right boxes, and those outside all boxes and inside the image."""
+    (height, width), boxes = size, image.boxes.float()
+    step_y, step_x = padded[0] / height, padded[1] / width
+    y = (torch.arange(height, device=boxes.device) + 0.5) * step_y
+    x = (torch.arange(width, device=boxes.device) + 0.5) * step_x
+    x1, y1, x2, y2 = (side[:, None] for side in boxes.unbind(1))
+    # The position that holds the box's center always belongs to it.
+    holds_y = (y - (y1 + y2) / 2).abs() <= step_y / 2
+    holds_x = (x - (x1 + x2) / 2).abs() <= step_x / 2
+    rows, columns = (y >= y1) & (y <= y2), (x >= x1) & (x <= x2)
+    covered = rows[:, :, None] & columns[:, None, :] | holds_y[:, :, None] & holds_x[:, None, :]
+    right = image.right if kind == 'teacher_right' else torch.ones_like(image.right)
+    inside = (covered & right[:, None, None]).any(dim=0)
+    in_image = (y < image.shape[0])[:, None] & (x < image.shape[1])
+    return inside, in_image & ~covered.any(dim=0)

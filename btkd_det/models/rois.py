@@ -1,0 +1,137 @@
+"""What the box heads of student and teacher see and say, on one set of RoIs."""
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class RoIs:
+    """What a box head saw and said in one iteration; R RoIs, C classes.
+
+    Attributes:
+        head (nn.Module): The student's box head.
+        rois (Tensor): (R, 5): index of the image, then x1, y1, x2, y2 in pixels of the padded
+            input.
+        features (Tensor): (R, F, h, w), what the head was given.
+        logits (Tensor): (R, C + 1), background last.
+        deltas (Tensor | None): (R, 4) or (R, 4 C), ``None`` for a head without boxes.
+        labels (Tensor): (R,), ``C`` for background.
+        box_targets (Tensor): (R, 4), the ground truth as the head's deltas, or as boxes where
+            the head's loss takes decoded boxes; 0 for background.
+    """
+
+    head: nn.Module
+    rois: Tensor
+    features: Tensor
+    logits: Tensor
+    deltas: Tensor
+    labels: Tensor
+    box_targets: Tensor
+
+    @property
+    def foreground(self):
+        """(R,) bool: the RoIs that were assigned an object."""
+        return self.labels < self.head.num_classes
+
+    def own_deltas(self, deltas, head):
+        """The deltas of each RoI's assigned class.
+
+        Args:
+            deltas (Tensor): (R, 4) or (R, 4 C), of ``head``.
+            head (nn.Module): Whose deltas they are.
+
+        Returns:
+            Tensor: (R, 4). Background rows hold those of the last class.
+        """
+        if head.reg_class_agnostic:
+            return deltas
+        index = self.labels.clamp(max=head.num_classes - 1)
+        deltas = deltas.view(len(deltas), -1, 4)
+        return deltas.gather(1, index[:, None, None].expand(-1, 1, 4)).squeeze(1)
+
+    def true_boxes(self):
+        """(R, 4): the ground truth's box of each foreground RoI."""
+        if self.head.reg_decoded_bbox:
+            return self.box_targets
+        return self.head.bbox_coder.decode(self.rois[:, 1:], self.box_targets)
+
+
+def box_heads(roi_head):
+    """The box heads of a RoI head, one for each stage.
+
+    Args:
+        roi_head (nn.Module): Of any two-stage detector.
+
+    Returns:
+        list[nn.Module]: One, or as many as the cascade has stages.
+    """
+    heads = roi_head.bbox_head
+    return list(heads) if isinstance(heads, nn.ModuleList) else [heads]
+
+
+@contextlib.contextmanager
+def recorded(roi_head):
+    """Within this context, note what meets in the box heads' ``loss_and_target``.
+
+    It is the one call in which RoIs, logits and assigned targets come together, in every RoI
+    head of MMDetection. Only these instances are touched, and only for the time of the context.
+
+    Args:
+        roi_head (nn.Module): The student's.
+
+    Yields:
+        list[RoIs]: One entry for each stage that ran, in their order.
+    """
+    seen, given, undo = [], {}, []
+    for head in box_heads(roi_head):
+        original = head.loss_and_target
+
+        def loss_and_target(
+            cls_score, bbox_pred, rois, *args, _head=head, _original=original, **kwargs
+        ):
+            result = _original(cls_score, bbox_pred, rois, *args, **kwargs)
+            labels, _, box_targets, _ = result['bbox_targets']
+            seen.append(RoIs(_head, rois, given[_head], cls_score, bbox_pred, labels, box_targets))
+            return result
+
+        head.loss_and_target = loss_and_target
+        undo.append(
+            head.register_forward_pre_hook(lambda head, args: given.update({head: args[0]}))
+        )
+    try:
+        yield seen
+    finally:
+        for head, hook in zip(box_heads(roi_head), undo, strict=True):
+            hook.remove()
+            del head.loss_and_target
+
+
+def look_at(roi_head, features, rois, stage, stages):
+    """What a teacher's RoI head says of given RoIs.
+
+    A cascade of as many stages as the student's answers stage by stage; another cascade answers
+    with the mean over its stages, as it does when it predicts.
+
+    Args:
+        roi_head (nn.Module): The teacher's.
+        features (Sequence[Tensor]): Of its neck.
+        rois (Tensor): (R, 5).
+        stage (int): Of the student's cascade, from 0.
+        stages (int): How many the student has.
+
+    Returns:
+        tuple[dict, nn.Module]: ``cls_score``, ``bbox_pred`` and ``bbox_feats`` by the names that
+        MMDetection gives them, and the head that the deltas belong to.
+    """
+    heads = box_heads(roi_head)
+    if not isinstance(roi_head.bbox_head, nn.ModuleList):
+        return roi_head._bbox_forward(features, rois), heads[0]
+    if len(heads) == stages:
+        return roi_head._bbox_forward(stage, features, rois), heads[stage]
+    said = [roi_head._bbox_forward(i, features, rois) for i in range(len(heads))]
+    answer = dict(said[-1])
+    answer['cls_score'] = torch.stack([part['cls_score'] for part in said]).mean(dim=0)
+    return answer, heads[-1]
