@@ -161,10 +161,9 @@ def pip(environment, *args):
         SetupError: pip failed; the message holds its errors.
     """
     command = [str(python_of(environment)), '-m', 'pip', '--no-input']
-    run_logged(
-        [*command, '--disable-pip-version-check', *args, '--progress-bar', 'off'],
-        environment / LOG,
-    )
+    # Without --no-compile pip spends half of its time on byte code of modules never imported.
+    options = ['--no-compile', '--progress-bar', 'off']
+    run_logged([*command, '--disable-pip-version-check', *args, *options], environment / LOG)
 
 
 def run_logged(command, log):
@@ -173,7 +172,7 @@ def run_logged(command, log):
     Raises:
         SetupError: The command failed; the message holds the errors in its output.
     """
-    started = time.monotonic()
+    started, before = time.monotonic(), installed(log.parent)
     with log.open('ab') as sink:
         written = sink.seek(0, 2)
         process = subprocess.Popen(
@@ -181,7 +180,8 @@ def run_logged(command, log):
         )
         try:
             while not ended(process, TERMINAL_PULSE if sys.stdout.isatty() else LOG_PULSE):
-                show(f'      {elapsed(started)}  {step(output(log, written))}')
+                text, done = output(log, written), installed(log.parent) - before
+                show(f'      {elapsed(started)}  {step(text, done)}')
         except BaseException:
             process.terminate()
             raise
@@ -218,11 +218,17 @@ def output(log, start):
         return source.read().decode(errors='replace')
 
 
-def step(text):
+def installed(environment):
+    """How many packages are in the environment."""
+    return len(list(environment.glob('lib/python*/site-packages/*.dist-info')))
+
+
+def step(text, done=0):
     """What pip is doing, in a few words.
 
     Args:
         text (str): Its output so far.
+        done (int): Packages that it has installed so far.
 
     Returns:
         str: The last step that it named.
@@ -237,7 +243,7 @@ def step(text):
         return 'starting'
     verb, name, rest = found[-1]
     if verb == 'Installing':
-        return 'installing what was downloaded'
+        return f'installing, {done} of {rest.count(",") + 1} packages'
     size = re.search(r'\(\d.*?\)', rest)
     return f'{verb.lower()} {name.rpartition("/")[2]} {size.group() if size else ""}'.rstrip()
 
