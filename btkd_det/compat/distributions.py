@@ -5,7 +5,6 @@ Two of them provide each package: the maintained ``onedl-*`` and OpenMMLab's own
 """
 
 import importlib.metadata
-import re
 
 MAINTAINED = {
     'mmengine': 'onedl-mmengine',
@@ -83,18 +82,6 @@ def pip_name(package):
     if package not in MAINTAINED:
         return package
     return ORIGINAL[package][0] if uses_original() else MAINTAINED[package]
-
-
-def release(version):
-    """The numbers of a version, ``'2.14.1+cu130'`` -> ``(2, 14, 1)``.
-
-    Args:
-        version (str): Any version.
-
-    Returns:
-        tuple[int]: As many as there are before the first other part.
-    """
-    return tuple(map(int, re.match(r'\d+(?:\.\d+)*', version).group().split('.')))
 
 
 def build_mmcv():

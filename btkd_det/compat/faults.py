@@ -104,7 +104,10 @@ def _refused_version(error, message):
     version, package, low, high = found.groups()
     by = _package_of(error)
     cause = f'{by or "the importing package"} takes {package} {low},{high} and found {version}'
-    if MAINTAINED.get(package) in providers(package) and _is_original(by):
+    if by == 'mmrazor' and MAINTAINED.get(package) in providers(package):
+        # It has no maintained distribution, and the maintained mmcv starts above its range.
+        remove, take = (), '-r requirements-openmmlab.txt, in an environment of its own'
+    elif MAINTAINED.get(package) in providers(package) and _is_original(by):
         # The maintained mmcv starts above what OpenMMLab's own packages take.
         remove, take = providers(by), MAINTAINED[by]
     else:

@@ -51,20 +51,20 @@ def softnms(boxes, scores, dets, iou_threshold, sigma, min_score, method, offset
     Returns:
         Tensor: Indices of the boxes that stay, (K,) int64, in the order taken.
     """
-    boxes_left = widen(boxes).numpy()
-    scores_left = widen(scores).numpy().copy()
-    left = np.arange(len(boxes_left))
-    rows, keep = [], []
-    while len(left):
-        best = left[scores_left[left].argmax()]
-        keep.append(best)
-        rows.append([*boxes_left[best], scores_left[best]])
-        left = left[left != best]
-        iou = _iou(boxes_left[best], boxes_left[left], offset)
-        scores_left[left] *= _decay(iou, iou_threshold, sigma, method)
-        left = left[~(scores_left[left] < min_score)]
+    # Rows x1, y1, x2, y2 and score of the boxes that are left, one column each.
+    left = np.vstack([widen(boxes).numpy().T, widen(scores, like=boxes).numpy()])
+    index = np.arange(left.shape[1])
+    taken, keep = [], []
+    while len(index):
+        best = left[4].argmax()
+        taken.append(left[:, best].copy())
+        keep.append(index[best])
+        left[4] *= _decay(_iou(left[:4, best], left[:4], offset), iou_threshold, sigma, method)
+        stay = ~(left[4] < min_score)
+        stay[best] = False
+        left, index = left[:, stay], index[stay]
     if keep:
-        dets[: len(keep)] = torch.from_numpy(np.array(rows))
+        dets[: len(keep)] = torch.from_numpy(np.array(taken))
     return torch.from_numpy(np.array(keep, dtype=np.int64))
 
 
@@ -79,12 +79,12 @@ def nms_match(dets, iou_threshold):
         list[list[int]]: One group per box that stays, by falling score: its index, then those
         of the boxes that it suppressed, by falling score.
     """
-    boxes = widen(dets).numpy()
+    boxes = widen(dets[:, :4]).numpy().T
     left = torch.sort(dets[:, 4], descending=True, stable=True).indices.numpy()
     groups = []
     while len(left):
         best, rest = left[0], left[1:]
-        taken = _iou(boxes[best], boxes[rest], 0) >= iou_threshold
+        taken = _iou(boxes[:, best], boxes[:, rest], 0) >= iou_threshold
         groups.append([int(best), *map(int, rest[taken])])
         left = rest[~taken]
     return groups
@@ -98,10 +98,11 @@ def _decay(iou, iou_threshold, sigma, method):
 
 
 def _iou(box, boxes, offset):
-    """IoU of one box with others, (4,) and (N, 4) -> (N,); 0 where both have no area."""
-    size = np.minimum(box[2:4], boxes[:, 2:4]) - np.maximum(box[:2], boxes[:, :2]) + offset
-    shared = size.clip(min=0).prod(1)
-    area = (box[2:4] - box[:2] + offset).prod()
-    areas = (boxes[:, 2:4] - boxes[:, :2] + offset).prod(1)
-    union = area + areas - shared
+    """IoU of one box with others, (4,) and (4, N) -> (N,); 0 where both have no area."""
+    x1, y1, x2, y2 = boxes
+    width = np.minimum(box[2], x2) - np.maximum(box[0], x1) + offset
+    height = np.minimum(box[3], y2) - np.maximum(box[1], y1) + offset
+    shared = width.clip(min=0) * height.clip(min=0)
+    area = (box[2] - box[0] + offset) * (box[3] - box[1] + offset)
+    union = area + (x2 - x1 + offset) * (y2 - y1 + offset) - shared
     return np.divide(shared, union, out=np.zeros_like(union), where=union != 0)
