@@ -1,9 +1,11 @@
 """Losses for distillation, each a registered class that also works alone."""
 
+from .binary_kd import BinaryKDLoss
 from .box import BoxLoss
 from .btkd import BTKDLoss
 from .cwd import CWDLoss
 from .dist import DISTLoss
+from .distribution import DistributionLoss
 from .dkd import DKDLoss
 from .feature_loss import FeatureLoss
 from .fitnet import FitNetLoss
@@ -18,10 +20,12 @@ from .wttm import WTTMLoss
 
 __all__ = [
     'BTKDLoss',
+    'BinaryKDLoss',
     'BoxLoss',
     'CWDLoss',
     'DISTLoss',
     'DKDLoss',
+    'DistributionLoss',
     'FeatureLoss',
     'FitNetLoss',
     'IKDLoss',

@@ -1,6 +1,13 @@
 """Distilled models: the host's own classes with a teacher beside them."""
 
+from .any_detector import build_distilled_detector
+from .single_stage import DistilledSingleStageDetector
 from .teacher import Teacher
 from .two_stage import DistilledTwoStageDetector
 
-__all__ = ['DistilledTwoStageDetector', 'Teacher']
+__all__ = [
+    'DistilledSingleStageDetector',
+    'DistilledTwoStageDetector',
+    'Teacher',
+    'build_distilled_detector',
+]

@@ -1,5 +1,6 @@
 """What all distilled detectors share: the site ``fpn``, and the teacher's one forward."""
 
+import contextlib
 import functools
 
 import torch
@@ -84,19 +85,23 @@ class DistilledDetectorMixin(Distilled):
         speaking = self.distill.speaking()
         if not speaking:
             return {**super().loss(batch_inputs, batch_data_samples), **self.distill.silence()}
-        self._maps = []
-        try:
-            losses, seen = self.host_loss(batch_inputs, batch_data_samples)
-            student = self._maps[0]
-        finally:
-            self._maps = None
+        with outputs_of(self, 'backbone') as student_backbone:
+            self._maps = []
+            try:
+                losses, seen = self.host_loss(batch_inputs, batch_data_samples)
+                student = self._maps[0]
+            finally:
+                self._maps = None
         shapes = [sample.img_shape[:2] for sample in batch_data_samples]
-        with self.teacher.at_work(batch_inputs.device.type):
-            teacher = self.teacher.model.extract_feat(self.teacher.images(batch_inputs, shapes))
+        guest = self.teacher
+        with guest.at_work(batch_inputs.device.type), outputs_of(guest.model, 'backbone') as below:
+            teacher = guest.model.extract_feat(guest.images(batch_inputs, shapes))
         losses.update(self.distill_heads(seen, teacher, speaking))
         if 'fpn' in speaking:
             gate = functools.partial(self._gate, teacher, batch_inputs, batch_data_samples)
             losses.update(self.distill.evaluate('fpn', student, teacher, gate=gate))
+        if 'backbone' in speaking:
+            losses.update(self.distill.evaluate('backbone', student_backbone[0], below[0]))
         losses.update(self.distill.silence())
         return losses
 
@@ -125,15 +130,19 @@ class DistilledDetectorMixin(Distilled):
         self.eval()
         with undisturbed_rng(), torch.no_grad():
             image = next(self.parameters()).new_zeros(1, 3, 128, 128)
-            student, teacher = (
-                self.probe(model, model.extract_feat(image)) for model in (self, self.teacher.model)
-            )
+            student, teacher = (self._shapes(model, image) for model in (self, self.teacher.model))
             for site, loss in fitting:
                 try:
                     loss.fit(student[site], teacher[site])
                 except ConfigError as error:
                     raise ConfigError(f'distill.{site}.{error}') from error
         self.train(training)
+
+    def _shapes(self, model, image):
+        """Shapes of what the sites see of one image, by site."""
+        with outputs_of(model, 'backbone') as backbone:
+            shapes = self.probe(model, model.extract_feat(image))
+        return dict(shapes, backbone=[tuple(maps.shape[1:]) for maps in backbone[0]])
 
     def _gate(self, features, batch_inputs, samples, loss):
         """The gate that a loss at ``fpn`` asks for, at the teacher's sizes."""
@@ -148,3 +157,24 @@ class DistilledDetectorMixin(Distilled):
             loss.gate,
             loss.background_weight,
         )
+
+
+@contextlib.contextmanager
+def outputs_of(model, name):
+    """Within this context, note what a part of a model gives.
+
+    Args:
+        model (nn.Module): The model.
+        name (str): The attribute that the part is.
+
+    Yields:
+        list: One entry for each call.
+    """
+    seen = []
+    hook = getattr(model, name).register_forward_hook(
+        lambda module, args, result: seen.append(result)
+    )
+    try:
+        yield seen
+    finally:
+        hook.remove()

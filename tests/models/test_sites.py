@@ -1,4 +1,4 @@
-"""Every site of two-stage detectors: values, geometry, cascades, masks, and when knowledge stops."""
+"""Every site of two-stage detectors: values, geometry, cascades, masks, when knowledge stops."""
 
 import copy
 

@@ -1,0 +1,54 @@
+"""KD for heads that ask each class separately."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..registry import MODELS
+from .logit_loss import LogitLoss, check_positive
+
+
+@MODELS.register_module()
+class BinaryKDLoss(LogitLoss):
+    """KD in binary form, for sigmoid heads: each class is a question of its own.
+
+    Source: Hinton's KD (2015) with a Bernoulli distribution per class in place of one over all
+    classes, as used on dense heads.
+
+    Args:
+        temperature (float): Divides all logits; the factor of its square is included.
+        background (bool): The last column stands for background and is left out, as the
+            distilled single-stage detectors give it.
+        loss_weight (float): Factor of the loss.
+
+    Raises:
+        ConfigError: ``temperature`` is not above 0, or ``loss_weight`` is below 0.
+    """
+
+    def __init__(self, temperature=1.0, background=True, loss_weight=1.0):
+        super().__init__(loss_weight)
+        check_positive(temperature=temperature)
+        self.temperature = temperature
+        self.background = background
+
+    def per_row(self, student_logits, teacher_logits, labels):
+        """The sum over the classes of the divergences, (N,)."""
+        if self.background:
+            student_logits, teacher_logits = student_logits[:, :-1], teacher_logits[:, :-1]
+        divergence = binary_kl(student_logits / self.temperature, teacher_logits / self.temperature)
+        return self.temperature**2 * divergence.sum(dim=1)
+
+
+def binary_kl(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """KL divergence of two Bernoulli distributions given by their logits.
+
+    Args:
+        student_logits (Tensor): Any shape.
+        teacher_logits (Tensor): The same shape.
+
+    Returns:
+        Tensor: The same shape; finite for any finite logits.
+    """
+    yes = teacher_logits.sigmoid()
+    gap_yes = F.logsigmoid(teacher_logits) - F.logsigmoid(student_logits)
+    gap_no = F.logsigmoid(-teacher_logits) - F.logsigmoid(-student_logits)
+    return yes * gap_yes + (1 - yes) * gap_no

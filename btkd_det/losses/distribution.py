@@ -1,0 +1,49 @@
+"""Distributions over box sides toward the teacher's."""
+
+from torch import nn
+
+from ..registry import MODELS
+from .logit_loss import as_float, check_not_negative, check_positive
+
+
+@MODELS.register_module()
+class DistributionLoss(nn.Module):
+    """KL divergence of the distributions over a box's four sides, on foreground anchors.
+
+    Source: Localization Distillation (Zheng et al., CVPR 2022), equation 2, on the main
+    distillation region; the mean over sides and foreground anchors, times the squared
+    temperature.
+
+    Args:
+        temperature (float): Of both softmaxes.
+        loss_weight (float): Factor of the loss.
+
+    Raises:
+        ConfigError: ``temperature`` is not above 0, or ``loss_weight`` is below 0.
+    """
+
+    def __init__(self, temperature=10.0, loss_weight=0.25):
+        super().__init__()
+        check_positive(temperature=temperature)
+        check_not_negative(loss_weight=loss_weight)
+        self.temperature = temperature
+        self.loss_weight = loss_weight
+
+    def forward(self, student_sides, teacher_sides, foreground):
+        """The loss.
+
+        Args:
+            student_sides (Tensor): (R, 4 B), the logits of B bins for each side.
+            teacher_sides (Tensor): (R, 4 B).
+            foreground (Tensor): (R,) bool; the other rows do not count.
+
+        Returns:
+            Tensor: A scalar; an exact 0 where no row counts.
+        """
+        student, teacher = (
+            (sides.unflatten(1, (4, -1)) / self.temperature).log_softmax(dim=2)
+            for sides in as_float(student_sides, teacher_sides.detach())
+        )
+        divergence = (teacher.exp() * (teacher - student)).sum(dim=2).mean(dim=1)
+        total = (divergence * foreground).sum() / foreground.sum().clamp(min=1)
+        return self.temperature**2 * total * self.loss_weight
