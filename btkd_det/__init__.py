@@ -10,6 +10,23 @@ import sys
 __version__ = '0.1.0'
 
 
+def distill(cfg, teacher, preset='btkd'):
+    """Add a teacher and distillation losses to a plain config.
+
+    Args:
+        cfg (Config | str): A config without distillation, or where to read one.
+        teacher (dict): ``dict(config=..., checkpoint=...)``.
+        preset (str): ``'kd'``, ``'btkd'``, ``'btkd-dkd'``, ``'btkd-pkd'``, ``'ikd'`` or
+            ``'feature'``.
+
+    Returns:
+        Config: See :func:`btkd_det.config.distill`.
+    """
+    from . import config
+
+    return config.distill(cfg, teacher, preset)
+
+
 def _register():
     from .compat import torchvision_ops
 

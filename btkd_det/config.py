@@ -7,17 +7,59 @@ from .errors import ConfigError
 from .registry import suggest
 
 _KD = dict(type='btkd_det.KDLoss', temperature=1.0)
+_BINARY = dict(type='btkd_det.BinaryKDLoss')
+_PKD = dict(type='btkd_det.PKDLoss', loss_weight=6.0)
+_TWO_STAGE = 'btkd_det.DistilledTwoStageDetector'
+_SINGLE_STAGE = 'btkd_det.DistilledSingleStageDetector'
+_ANY = 'btkd_det.DistilledDetector'
 
-# What each preset puts at which site of a two-stage detector.
+# What each preset puts where, by the distilled class.
 PRESETS = {
-    'kd': dict(roi_logits=_KD),
-    'btkd': dict(roi_logits=dict(type='btkd_det.BTKDLoss', loss=_KD)),
+    'kd': {
+        _TWO_STAGE: dict(roi_logits=_KD),
+        _SINGLE_STAGE: dict(dense_logits=_BINARY),
+    },
+    'btkd': {
+        _TWO_STAGE: dict(roi_logits=dict(type='btkd_det.BTKDLoss', loss=_KD)),
+        _SINGLE_STAGE: dict(dense_logits=dict(type='btkd_det.BTKDLoss', loss=_BINARY)),
+    },
+    'btkd-dkd': {
+        _TWO_STAGE: dict(
+            roi_logits=dict(
+                type='btkd_det.BTKDLoss',
+                loss=dict(type='btkd_det.DKDLoss', alpha=1.0, beta=0.25, temperature=1.0),
+            )
+        ),
+    },
+    'btkd-pkd': {
+        _TWO_STAGE: dict(roi_logits=dict(type='btkd_det.BTKDLoss', loss=_KD), fpn=_PKD),
+        _SINGLE_STAGE: dict(dense_logits=dict(type='btkd_det.BTKDLoss', loss=_BINARY), fpn=_PKD),
+    },
+    'ikd': {
+        _TWO_STAGE: dict(
+            roi_logits=[_KD, dict(type='btkd_det.IKDLoss', num_classes=None, loss_weight=1.0)]
+        ),
+    },
+    'feature': {
+        _TWO_STAGE: dict(fpn=_PKD),
+        _SINGLE_STAGE: dict(fpn=_PKD),
+        _ANY: dict(fpn=_PKD),
+    },
 }
 
-# Plain model type -> the distilled class that takes its place.
+# Plain model type -> the distilled class that takes its place. Any other detector of
+# MMDetection becomes a DistilledDetector.
 DISTILLED = {
-    'TwoStageDetector': 'btkd_det.DistilledTwoStageDetector',
-    'FasterRCNN': 'btkd_det.DistilledTwoStageDetector',
+    'TwoStageDetector': _TWO_STAGE,
+    'FasterRCNN': _TWO_STAGE,
+    'MaskRCNN': _TWO_STAGE,
+    'CascadeRCNN': _TWO_STAGE,
+    'SingleStageDetector': _SINGLE_STAGE,
+    'RetinaNet': _SINGLE_STAGE,
+    'FCOS': _SINGLE_STAGE,
+    'ATSS': _SINGLE_STAGE,
+    'GFL': _SINGLE_STAGE,
+    'RTMDet': _SINGLE_STAGE,
 }
 
 
@@ -34,8 +76,8 @@ def distill(cfg, teacher, preset='btkd'):
         Config: A copy whose model is the distilled class of the plain one.
 
     Raises:
-        ConfigError: An unknown preset, a model without a distilled class, or one that is
-            distilled already.
+        ConfigError: An unknown preset or one that this detector has no sites for, a model
+            without a distilled class, or one that is distilled already.
     """
     cfg = read_config(cfg, 'cfg') if isinstance(cfg, str) else copy.deepcopy(cfg)
     if preset not in PRESETS:
@@ -43,23 +85,26 @@ def distill(cfg, teacher, preset='btkd'):
             f'preset: {preset!r} is not known{suggest(preset, PRESETS)}; valid: '
             f'{", ".join(PRESETS)}'
         )
-    name = str(cfg.model.type)
-    if name in DISTILLED.values():
+    host = str(cfg.model.type).rpartition('.')[2]
+    distilled = _distilled_type(str(cfg.model.type))
+    if distilled not in PRESETS[preset]:
+        able = [name for name, sites in PRESETS.items() if distilled in sites]
         raise ConfigError(
-            f'model.type: {name} is distilled already; valid is a plain config, or change its '
-            'model.distill by hand'
-        )
-    plain = name.rpartition('.')[2]
-    if plain not in DISTILLED:
-        raise ConfigError(
-            f'model.type: {name} has no distilled class; these have: {", ".join(DISTILLED)}'
+            f'preset: {preset!r} has no site in {host}; valid for it: {", ".join(able)}'
         )
     cfg.model.update(
-        type=DISTILLED[plain], teacher=dict(teacher), distill=copy.deepcopy(PRESETS[preset])
+        type=distilled,
+        teacher=dict(teacher),
+        distill=copy.deepcopy(PRESETS[preset][distilled]),
     )
-    imports = cfg.setdefault('custom_imports', dict(imports=[]))
+    if distilled == _ANY:
+        cfg.model.host = host
+    if host == 'RTMDet':
+        cfg.model.setdefault('use_syncbn', True)
+    _fill_class_count(cfg.model)
+    imports = dict(cfg.get('custom_imports') or dict(imports=[]))
     if 'btkd_det' not in imports['imports']:
-        imports['imports'] = [*imports['imports'], 'btkd_det']
+        cfg.custom_imports = dict(imports, imports=[*imports['imports'], 'btkd_det'])
     return cfg
 
 
@@ -99,3 +144,34 @@ def teacher_from_options(config, checkpoint):
                 "--teacher-checkpoint (a path, or 'pretrained')"
             )
     return dict(config=config, checkpoint=checkpoint)
+
+
+def _distilled_type(name):
+    if name.startswith('btkd_det.'):
+        raise ConfigError(
+            f'model.type: {name} is distilled already; valid is a plain config, or change its '
+            'model.distill by hand'
+        )
+    plain = name.rpartition('.')[2]
+    if plain in DISTILLED:
+        return DISTILLED[plain]
+    from mmdet.models.detectors import BaseDetector
+    from mmdet.registry import MODELS
+
+    cls = MODELS.get(plain)
+    if cls is None or not issubclass(cls, BaseDetector):
+        raise ConfigError(
+            f'model.type: {name} has no distilled class; these have: {", ".join(DISTILLED)}, '
+            'and, for their features, all other detectors of MMDetection'
+        )
+    return _ANY
+
+
+def _fill_class_count(model):
+    """Tell IKD how many classes the box head tells apart, background included."""
+    for losses in model.distill.values():
+        for loss in losses if isinstance(losses, list) else [losses]:
+            if loss.get('type') == 'btkd_det.IKDLoss' and loss.get('num_classes') is None:
+                head = model.roi_head.bbox_head
+                head = head[0] if isinstance(head, (list, tuple)) else head
+                loss['num_classes'] = head.num_classes + 1

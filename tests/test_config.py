@@ -1,0 +1,87 @@
+"""Distillation added to plain configs: the right class, sites and imports, or a clear no."""
+
+import copy
+
+import pytest
+import torch
+
+import btkd_det
+from btkd_det.config import PRESETS, without_distillation
+from btkd_det.config_file import read_config
+from btkd_det.errors import ConfigError
+from btkd_det.models import DistilledTwoStageDetector
+from tests.conftest import build_detector, tiny_faster_rcnn
+
+TEACHER = dict(config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py', checkpoint='t.pth')
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected', 'host'),
+    [
+        ('faster_rcnn/faster-rcnn_r50_fpn_1x_coco', 'DistilledTwoStageDetector', None),
+        ('mask_rcnn/mask-rcnn_r50_fpn_1x_coco', 'DistilledTwoStageDetector', None),
+        ('cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco', 'DistilledTwoStageDetector', None),
+        ('retinanet/retinanet_r50_fpn_1x_coco', 'DistilledSingleStageDetector', None),
+        ('fcos/fcos_r50-caffe_fpn_gn-head_1x_coco', 'DistilledSingleStageDetector', None),
+        ('atss/atss_r50_fpn_1x_coco', 'DistilledSingleStageDetector', None),
+        ('gfl/gfl_r50_fpn_1x_coco', 'DistilledSingleStageDetector', None),
+        ('rtmdet/rtmdet_s_8xb32-300e_coco', 'DistilledSingleStageDetector', None),
+        ('dino/dino-4scale_r50_8xb2-12e_coco', 'DistilledDetector', 'DINO'),
+    ],
+)
+def test_the_class_follows_from_the_models_type(name, expected, host):
+    cfg = btkd_det.distill(f'mmdet::{name}.py', TEACHER, 'feature')
+    assert cfg.model.type == f'btkd_det.{expected}'
+    assert cfg.model.get('host') == host
+    assert cfg.model.distill == dict(fpn=dict(type='btkd_det.PKDLoss', loss_weight=6.0))
+    assert cfg.model.teacher == TEACHER
+    assert 'btkd_det' in cfg.custom_imports['imports']
+
+
+@pytest.mark.parametrize('preset', list(PRESETS))
+def test_every_preset_builds_a_faster_rcnn(preset, teacher_config, teacher_checkpoint):
+    from mmengine.config import Config
+
+    plain = Config(dict(model=tiny_faster_rcnn()))
+    before = copy.deepcopy(plain.to_dict())
+    teacher = dict(config=teacher_config, checkpoint=teacher_checkpoint)
+    cfg = btkd_det.distill(plain, teacher, preset)
+    assert plain.to_dict() == before
+    model = build_detector(cfg.model)
+    assert isinstance(model, DistilledTwoStageDetector)
+    assert set(model.distill) == set(cfg.model.distill)
+
+
+def test_it_is_taken_out_again_for_evaluation():
+    plain = read_config('mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', 'test')
+    cfg = without_distillation(btkd_det.distill(plain, TEACHER))
+    cfg.model.backbone.init_cfg = None
+    model = build_detector(cfg.model)
+    assert model.teacher is None
+    expected = build_detector(dict(plain.model, backbone=cfg.model.backbone))
+    assert list(model.state_dict()) == list(expected.state_dict())
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in expected.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'preset', 'words'),
+    [
+        ('faster_rcnn/faster-rcnn_r50_fpn_1x_coco', 'bktd', ["'bktd'", "'btkd'", 'btkd-pkd']),
+        ('retinanet/retinanet_r50_fpn_1x_coco', 'ikd', ["'ikd'", 'RetinaNet', 'kd, btkd']),
+        ('dino/dino-4scale_r50_8xb2-12e_coco', 'kd', ["'kd'", 'DINO', 'feature']),
+    ],
+)
+def test_a_preset_that_does_not_go_is_named_with_those_that_do(cfg, preset, words):
+    with pytest.raises(ConfigError) as caught:
+        btkd_det.distill(f'mmdet::{cfg}.py', TEACHER, preset)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_what_is_distilled_already_or_no_detector_is_named():
+    cfg = btkd_det.distill('mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', TEACHER)
+    with pytest.raises(ConfigError, match='distilled already'):
+        btkd_det.distill(cfg, TEACHER)
+    cfg.model.type = 'ImageClassifier'
+    with pytest.raises(ConfigError, match=r'ImageClassifier has no distilled class.*FasterRCNN'):
+        btkd_det.distill(cfg, TEACHER)
