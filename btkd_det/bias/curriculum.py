@@ -102,8 +102,9 @@ def curriculum(
         if normalize == 'subset':
             if counts is None:
                 counts = count_parts(right, dtype).clamp(min=1)
-            n_right, n_wrong = counts.unbind()
-            right_weight, wrong_weight = (1 - gamma) * total / n_right, gamma * total / n_wrong
+            per_right, per_wrong = counts.reciprocal().unbind()
+            right_weight = per_right * ((1 - gamma) * total)
+            wrong_weight = per_wrong * (gamma * total)
         else:
             one = torch.ones((), dtype=dtype, device=right.device)
             right_weight, wrong_weight = one * ((1 - gamma) * share), one * (gamma * share)

@@ -1,9 +1,5 @@
 """On which rows is the teacher right?"""
 
-from ..errors import ConfigError
-
-JUDGED = ('all', 'foreground')
-
 
 def is_right(
     teacher_logits,
@@ -12,7 +8,7 @@ def is_right(
     box_ious=None,
     iou_threshold=0.5,
     foreground=None,
-    judged='all',
+    foreground_only=False,
 ):
     """Whether the teacher's first choice is the label.
 
@@ -28,43 +24,32 @@ def is_right(
             ``iou_threshold``. What stands there on other rows is not read.
         iou_threshold (float): See ``box_ious``. Defaults to 0.5.
         foreground (Tensor, optional): Which rows show an object, (N,) bool. None means all.
-        judged (str): ``'all'``, or ``'foreground'``: rows without an object are not judged
-            and count as right, so that nothing rectifies them. Defaults to ``'all'``.
+        foreground_only (bool): Do not judge rows without an object: they count as right, so
+            that nothing rectifies them. Defaults to False.
 
     Returns:
         Tensor: (N,) bool.
-
-    Raises:
-        ConfigError: ``judged`` is unknown.
     """
-    return judge_predicted(
-        teacher_logits.argmax(dim=1), labels, box_ious, iou_threshold, foreground, judged
-    )
+    predicted = teacher_logits.argmax(dim=1)
+    return judge_predicted(predicted, labels, box_ious, iou_threshold, foreground, foreground_only)
 
 
 def judge_predicted(
-    predicted, labels, box_ious=None, iou_threshold=0.5, foreground=None, judged='all'
+    predicted, labels, box_ious=None, iou_threshold=0.5, foreground=None, foreground_only=False
 ):
     """:func:`is_right` for a caller that already has the teacher's choice.
 
     Args:
         predicted (Tensor): Class index that the teacher chose, (N,).
-        labels, box_ious, iou_threshold, foreground, judged: As in :func:`is_right`.
+        labels, box_ious, iou_threshold, foreground, foreground_only: As in :func:`is_right`.
 
     Returns:
         Tensor: (N,) bool.
     """
-    check_judged(judged)
     right = predicted == labels
     if box_ious is not None:
         box_right = box_ious >= iou_threshold
         right = right & (box_right if foreground is None else box_right | ~foreground)
-    if judged == 'foreground' and foreground is not None:
+    if foreground_only and foreground is not None:
         right = right | ~foreground
     return right
-
-
-def check_judged(judged):
-    """Raise a ConfigError unless ``judged`` is one of :data:`JUDGED`."""
-    if judged not in JUDGED:
-        raise ConfigError(f'judged: unknown value {judged!r}; valid: {", ".join(JUDGED)}')

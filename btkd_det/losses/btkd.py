@@ -3,7 +3,7 @@
 import torch
 
 from ..bias.curriculum import check_curriculum, coefficient, count_parts, curriculum
-from ..bias.judge import check_judged, judge_predicted
+from ..bias.judge import judge_predicted
 from ..bias.rectify import apply_rule, find_rule
 from ..errors import ConfigError
 from ..registry import MODELS, build
@@ -12,7 +12,8 @@ from .progress import training_progress
 from .ranks import num_ranks, sum_over_ranks
 from .trust import MeasuredTrust
 
-TRUSTS = ('measured',)
+JUDGES = ('class', 'class_and_box')
+TRUSTS = (None, 'measured')
 
 
 @MODELS.register_module()
@@ -47,10 +48,11 @@ class BTKDLoss(LogitLoss):
             :class:`~btkd_det.losses.trust.MeasuredTrust`. Ours. Defaults to None.
         loss_weight (float): Defaults to 1.0.
         eta (float, optional): Of ``'label_revision'``; its default if None.
-        judged (str): ``'all'`` rows, or those that show an object, ``'foreground'``.
-            Defaults to ``'all'``.
-        iou_threshold (float): A foreground row whose teacher box overlaps its ground truth
-            less counts as wrong, if the caller passes ``box_ious``. Defaults to 0.5.
+        judge (str): ``'class'``, as published, or ``'class_and_box'``, in two-stage detectors: a
+            foreground row is wrong also where the teacher's box overlaps the ground truth
+            by less than ``iou_threshold``. Defaults to ``'class'``.
+        iou_threshold (float): See ``judge``. Defaults to 0.5.
+        foreground_only (bool): Rows without an object count as right. Defaults to False.
         trust_gain (float): k of :class:`~btkd_det.losses.trust.MeasuredTrust`. Defaults
             to 20.
         trust_momentum (float): Its momentum. Defaults to 0.99.
@@ -60,7 +62,6 @@ class BTKDLoss(LogitLoss):
             rule is not defined on the space.
     """
 
-    extra_inputs = ('progress', 'foreground', 'box_ious')
     hosts = False
 
     def __init__(
@@ -74,8 +75,9 @@ class BTKDLoss(LogitLoss):
         loss_weight=1.0,
         *,
         eta=None,
-        judged='all',
+        judge='class',
         iou_threshold=0.5,
+        foreground_only=False,
         trust_gain=20.0,
         trust_momentum=0.99,
     ):
@@ -90,16 +92,22 @@ class BTKDLoss(LogitLoss):
             )
         self.rule, self.rule_options = _parse_rule(rectify, space, eta)
         check_curriculum(schedule, normalize)
-        check_judged(judged)
+        _check_choice('judge', judge, JUDGES)
+        _check_choice('trust', trust, TRUSTS)
         check_fraction(iou_threshold=iou_threshold)
         self.space = space
         self.schedule = schedule
         self.normalize = normalize
-        self.judged = judged
+        self.judge = judge
         self.iou_threshold = iou_threshold
-        if trust is not None and trust not in TRUSTS:
-            raise ConfigError(f"trust: unknown value {trust!r}; valid: None, 'measured'")
+        self.foreground_only = foreground_only
         self.trust = None if trust is None else MeasuredTrust(trust_gain, trust_momentum)
+
+    @property
+    def extra_inputs(self):
+        """See :attr:`LogitLoss.extra_inputs`; boxes only where they are judged."""
+        boxes = ('box_ious',) if self.judge == 'class_and_box' else ()
+        return ('progress', 'foreground', *boxes)
 
     def per_row(
         self,
@@ -118,9 +126,9 @@ class BTKDLoss(LogitLoss):
             labels (Tensor): Class index of each row, (N,).
             progress (float | Tensor, optional): e / E, from 0 to 1. None asks the runner.
             foreground (Tensor, optional): Rows that show an object, (N,) bool. Read by
-                ``judged='foreground'``, by ``box_ious`` and by trust. None means all.
-            box_ious (Tensor, optional): IoU of the teacher's box and the ground truth's,
-                (N,).
+                ``foreground_only``, ``class_and_box`` and trust. None means all.
+            box_ious (Tensor, optional): IoU of the teacher's box and the ground truth's, (N,),
+                for ``class_and_box``.
 
         Returns:
             Tensor: (N,), whose mean is the loss without its weight.
@@ -128,16 +136,15 @@ class BTKDLoss(LogitLoss):
         Raises:
             RuntimeError: The schedule needs ``progress``, and neither caller nor runner
                 tells it.
+            ValueError: ``class_and_box`` without ``box_ious``.
         """
         if progress is None and self.schedule != 'none':
             progress = training_progress()
         student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
         predicted = teacher_logits.argmax(dim=1)
         class_right = right = predicted == labels
-        if box_ious is not None or self.judged != 'all':
-            right = judge_predicted(
-                predicted, labels, box_ious, self.iou_threshold, foreground, self.judged
-            )
+        if self.judge != 'class' or self.foreground_only:
+            right = self._judge(predicted, labels, box_ious, foreground)
             predicted = torch.where(right, labels, predicted)
         target = self._target(teacher_logits, labels, predicted)
         rows = self.host.per_row(student_logits, target, labels)
@@ -164,6 +171,19 @@ class BTKDLoss(LogitLoss):
         """``loss_weight`` times the host's; see :meth:`LogitLoss.scale`."""
         return self.loss_weight * self.host.scale(progress)
 
+    def _judge(self, predicted, labels, box_ious, foreground):
+        """Whether the teacher is right, where more than its class counts, (N,) bool."""
+        if self.judge == 'class':
+            box_ious = None
+        elif box_ious is None:
+            raise ValueError(
+                "BTKDLoss(judge='class_and_box') needs box_ious, the IoU of the teacher's boxes "
+                'with the ground truth: a site of a two-stage detector passes them'
+            )
+        return judge_predicted(
+            predicted, labels, box_ious, self.iou_threshold, foreground, self.foreground_only
+        )
+
     def _target(self, teacher_logits, labels, predicted):
         """The teacher that the host sees, (N, C)."""
         if self.space == 'logits':
@@ -187,20 +207,22 @@ class BTKDLoss(LogitLoss):
 
     def _seen(self, rows, right, counts, progress):
         """The log entries: the share of right rows, the means of both parts, gamma."""
-        n_right, n_wrong = counts.unbind()
         mask = right.to(rows.dtype)
-        easy = (rows * mask).sum()
-        seen = {
-            'right': mask.sum() / max(rows.shape[0], 1),
-            'easy': easy / n_right,
-            'hard': (rows.sum() - easy) / n_wrong,
-        }
+        right_sum = (rows * mask).sum()
+        sums = torch.stack([right_sum, rows.sum() - right_sum])
+        easy, hard = (sums / counts).unbind()
+        seen = {'right': mask.sum() / max(rows.shape[0], 1), 'easy': easy, 'hard': hard}
         if self.schedule != 'none':
             gamma = coefficient(progress, self.schedule)
             if not isinstance(gamma, torch.Tensor):
                 gamma = torch.full((), gamma, dtype=rows.dtype, device=rows.device)
             seen['gamma'] = gamma.detach()
         return seen
+
+
+def _check_choice(field, value, valid):
+    if value not in valid:
+        raise ConfigError(f'{field}: unknown value {value!r}; valid: {", ".join(map(str, valid))}')
 
 
 def _parse_rule(rectify, space, eta):

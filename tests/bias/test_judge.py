@@ -1,8 +1,6 @@
-import pytest
 import torch
 
 from btkd_det.bias import is_right
-from btkd_det.errors import ConfigError
 
 LOGITS = torch.tensor([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 0.0, 5.0], [4.0, 1.0, 0.0]])
 LABELS = torch.tensor([0, 2, 2, 1])
@@ -32,14 +30,5 @@ def test_boxes_are_read_on_foreground_rows_only():
 
 def test_judging_the_foreground_leaves_the_rest_alone():
     foreground = torch.tensor([True, True, False, False])
-    right = is_right(LOGITS, LABELS, foreground=foreground, judged='foreground')
+    right = is_right(LOGITS, LABELS, foreground=foreground, foreground_only=True)
     assert right.tolist() == [True, False, True, True]
-
-
-def test_judging_the_foreground_without_knowing_it_judges_all():
-    assert torch.equal(is_right(LOGITS, LABELS, judged='foreground'), is_right(LOGITS, LABELS))
-
-
-def test_unknown_judge():
-    with pytest.raises(ConfigError, match="judged: unknown value 'fg'; valid: all, foreground"):
-        is_right(LOGITS, LABELS, judged='fg')

@@ -140,7 +140,7 @@ def test_rows_outside_the_judged_foreground_are_easy():
     kd = KDLoss()
     rows = kd.per_row(student, torch.where(right[:, None], teacher, rectify(teacher, labels)))
     expected = (1 - GAMMA) * rows[right].mean() + GAMMA * rows[~right].mean()
-    loss = BTKDLoss(kd, judged='foreground')
+    loss = BTKDLoss(kd, foreground_only=True)
     value = loss(student, teacher, labels, progress=0.25, foreground=foreground)
     torch.testing.assert_close(value, expected)
 
@@ -154,8 +154,13 @@ def test_a_wrong_box_makes_a_row_hard_and_leaves_its_logits():
     kd = KDLoss()
     rows = kd.per_row(student, rectify(teacher, labels))
     expected = (1 - GAMMA) * rows[right].mean() + GAMMA * rows[~right].mean()
-    value = BTKDLoss(kd)(student, teacher, labels, progress=0.25, box_ious=ious)
+    loss = BTKDLoss(kd, judge='class_and_box')
+    value = loss(student, teacher, labels, progress=0.25, box_ious=ious)
     torch.testing.assert_close(value, expected)
+    assert 'box_ious' in loss.extra_inputs
+    assert 'box_ious' not in BTKDLoss().extra_inputs
+    with pytest.raises(ValueError, match='needs box_ious'):
+        loss(student, teacher, labels, progress=0.25)
 
 
 @pytest.fixture
@@ -201,8 +206,8 @@ def test_a_host_and_a_rule_of_ones_own():
         (dict(space='prob'), "x.space: unknown value 'prob'; valid: logits, probs"),
         (dict(schedule='cos'), "x.schedule: unknown value 'cos'; valid: cosine, linear, none"),
         (dict(normalize='n'), "x.normalize: unknown value 'n'; valid: subset, all"),
-        (dict(trust=True), "x.trust: unknown value True; valid: None, 'measured'"),
-        (dict(judged='fg'), "x.judged: unknown value 'fg'; valid: all, foreground"),
+        (dict(trust=True), 'x.trust: unknown value True; valid: None, measured'),
+        (dict(judge='box'), "x.judge: unknown value 'box'; valid: class, class_and_box"),
         (dict(rectify='label_revision'), "x.space: rule 'label_revision' is not defined on 'logi"),
         (dict(rectify='label_revision', space='probs', eta=2), 'x.eta: got 2; valid: above 0, at'),
         (dict(eta=0.9), "x.eta: rule 'swap' has no such option"),
