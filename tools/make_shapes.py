@@ -46,7 +46,7 @@ def main():
     except ConfigError as error:
         sys.exit(f'error: {error}')
     print(f'\r{"Drawn" if drawn else "There already"}: {out}')
-    print(f'Look at {out / "contact_sheet.png"}')
+    print(f'Look at {out / "contact_sheet.jpg"}')
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 
 Eight shapes whose color, size and rotation say nothing about their class. Polygons with
 more and more corners end in a circle, a rectangle may be nearly a square, and a star has
-five tips or six: small or half hidden, they are mistaken for one another by anybody.
+five tips or six: small or half hidden, anybody mistakes them for one another.
 Format and layout are COCO's. The set is ours, and so are its rules.
 """
 
@@ -21,9 +21,9 @@ from btkd_det.errors import ConfigError
 
 CLASSES = (
     'circle',
-    'octagon',
     'hexagon',
     'pentagon',
+    'triangle',
     'square',
     'rectangle',
     'star',
@@ -81,10 +81,10 @@ class ShapesSpec:
     """
 
     seed: int = 0
-    train: int = 800
-    val: int = 120
-    test: int = 240
-    image_size: int = 160
+    train: int = 1200
+    val: int = 100
+    test: int = 300
+    image_size: int = 128
     max_objects: int = 8
     empty_share: float = 0.04
     crowd_share: float = 0.08
@@ -108,7 +108,7 @@ def make_shapes(out, spec=None, on_image=None):
 
         out/annotations/instances_{train,val,test}.json
         out/{train,val,test}/000001.jpg ...
-        out/contact_sheet.png
+        out/contact_sheet.jpg
         out/shapes.json          the spec
 
     Args:
@@ -219,7 +219,7 @@ def outline(name, rng):
         aspect = rng.uniform(1.0, 1.08) if name == 'square' else rng.uniform(1.22, 1.7)
         corners = np.array([[aspect, 1], [-aspect, 1], [-aspect, -1], [aspect, -1]])
         return corners / np.hypot(aspect, 1)
-    corners = {'circle': 48, 'octagon': 8, 'hexagon': 6, 'pentagon': 5}[name]
+    corners = {'circle': 48, 'hexagon': 6, 'pentagon': 5, 'triangle': 3}[name]
     return _circle(corners) * [1.0, rng.uniform(0.94, 1.0)]
 
 
@@ -409,7 +409,7 @@ def _write(folder, spec, on_image):
             'annotations': annotations,
         }
         (folder / 'annotations' / f'instances_{split}.json').write_text(json.dumps(content))
-    contact_sheet(spec).save(folder / 'contact_sheet.png')
+    contact_sheet(spec).save(folder / 'contact_sheet.jpg', quality=90)
     (folder / MANIFEST).write_text(json.dumps(_manifest(spec), indent=2) + '\n')
 
 
@@ -422,12 +422,14 @@ def contact_sheet(spec, columns=6, rows=4):
 
     Args:
         spec (ShapesSpec): The set.
-        columns (int): Images in a row.
-        rows (int): Rows.
+        columns (int): Images in a row, at most.
+        rows (int): Rows, at most.
 
     Returns:
         Image.Image: The sheet.
     """
+    columns = min(columns, spec.train)
+    rows = min(rows, spec.train // columns)
     cells = [_annotated(spec, number) for number in range(1, columns * rows + 1)]
     return grid([cells[r * columns : (r + 1) * columns] for r in range(rows)])
 

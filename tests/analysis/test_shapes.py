@@ -111,7 +111,7 @@ def test_colors_tell_nothing_about_the_class():
 
 @pytest.mark.parametrize(
     ('name', 'corners'),
-    [('octagon', 8), ('hexagon', 6), ('pentagon', 5), ('star', 10), ('hexagram', 12)],
+    [('hexagon', 6), ('pentagon', 5), ('triangle', 3), ('star', 10), ('hexagram', 12)],
 )
 def test_outline_has_the_corners_of_its_name(name, corners):
     points = outline(name, np.random.default_rng(0))

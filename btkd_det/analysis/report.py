@@ -1,0 +1,195 @@
+"""What the demo shows at its end: a table for the terminal, and one page with pictures."""
+
+import base64
+import html
+import io
+
+from PIL import Image
+
+from .detections import IGNORED, RIGHT, WRONG, verdicts
+from .pictures import draw_boxes, grid
+from .shapes import CLASS_COLORS
+from .table import percent, text_table
+
+VERDICT_COLORS = {RIGHT: (30, 136, 72), WRONG: (208, 48, 48), IGNORED: (120, 124, 134)}
+CURVE_COLORS = ('#5b6475', '#1f77b4', '#e0851b', '#1e8848')
+NOTE = (
+    'One seed is a demonstration, not evidence: between trainings that differ in the seed alone, '
+    'AP differs by a point or two.'
+)
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #262a36; background: #fcfcfa;
+       max-width: 1240px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .9rem; text-align: right; border-bottom: 1px solid #dcdcd6; }
+th:first-child, td:first-child { text-align: left; }
+img { max-width: 100%; height: auto; margin: .3rem 0; }
+.note { background: #fff3d6; padding: .6rem .9rem; border-radius: 4px; max-width: 46rem; }
+.right { color: #1e8848; } .wrong { color: #d03030; } .ignored { color: #787c86; }
+code { background: #eeeee8; padding: 0 .25rem; }
+"""
+
+
+def demo_table(rows, images):
+    """The demo's table and what may not be read into it.
+
+    Args:
+        rows (list[dict]): One per model: ``title``, ``AP``, ``AP50``, ``AP75`` in [0, 1],
+            ``parameters``, ``seconds_per_step``.
+        images (int): Size of the test split.
+
+    Returns:
+        str: For a terminal.
+    """
+    table = text_table(_header(), [_cells(row) for row in rows])
+    return f'COCO AP on the held-out test split ({images} images)\n\n{table}\n\n{NOTE}'
+
+
+def side_by_side(image, truth, found, names, titles, scale=2):
+    """One image five times: the annotations, then the detections of each model.
+
+    Args:
+        image (Image.Image): The image.
+        truth (list[tuple]): ``(box, label, crowd)``.
+        found (list[list[tuple]]): For each model ``(box, label, score)``, best first.
+        names (Sequence[str]): Class names.
+        titles (Sequence[str]): Names of the models.
+        scale (int): Enlargement. Defaults to 2.
+
+    Returns:
+        Image.Image: The row. Right detections are green, wrong ones red, those in a crowd gray.
+    """
+    cells = [
+        draw_boxes(
+            image,
+            [box for box, _, _ in truth],
+            [names[label] + (' (crowd)' if crowd else '') for _, label, crowd in truth],
+            [CLASS_COLORS[label % len(CLASS_COLORS)] for _, label, _ in truth],
+            scale,
+        )
+    ]
+    for rows in found:
+        # Drawn worst first, so that the best lies on top.
+        marked = list(zip(rows, verdicts(rows, truth), strict=True))[::-1]
+        cells.append(
+            draw_boxes(
+                image,
+                [box for (box, _, _), _ in marked],
+                [f'{names[label]} {100 * score:.0f}' for (_, label, score), _ in marked],
+                [VERDICT_COLORS[verdict] for _, verdict in marked],
+                scale,
+            )
+        )
+    return grid([cells], ['annotated', *titles])
+
+
+def write_report(path, rows, spec, images, truths, found, names):
+    """Write the page, and its pictures beside it as files.
+
+    The page holds its pictures itself, so it can be sent and opened anywhere.
+
+    Args:
+        path (Path): The HTML file; pictures go to ``pictures/`` next to it.
+        rows (list[dict]): As in :func:`demo_table`, with ``curve``, ``config`` and
+            ``checkpoint``.
+        spec (ShapesSpec): The data.
+        images (list[Path]): Image files.
+        truths (list[list[tuple]]): Annotations of each, see :func:`side_by_side`.
+        found (list[list[list[tuple]]]): For each model and each image the detections.
+        names (Sequence[str]): Class names.
+    """
+    folder = path.parent / 'pictures'
+    folder.mkdir(exist_ok=True)
+    titles = [row['title'] for row in rows]
+    figures = []
+    for i, (file, truth) in enumerate(zip(images, truths, strict=True)):
+        with Image.open(file) as image:
+            row = side_by_side(image, truth, [own[i] for own in found], names, titles)
+        row.save(folder / f'val_{file.stem}.png')
+        figures.append(row)
+    path.write_text(_page(rows, spec, figures), encoding='utf-8')
+
+
+def _page(rows, spec, figures):
+    pictures = '\n'.join(f'<p>{_embedded(figure)}</p>' for figure in figures)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>btkd_det demo</title>
+<style>{STYLE}</style></head><body>
+<h1>A teacher, and a small student alone, with KD and with BTKD</h1>
+<p>Faster R-CNN with FPN, trained from scratch on {spec.train} drawn images of
+{spec.image_size} x {spec.image_size} pixels; the students by one schedule and one seed. COCO AP
+on the held-out test split of {spec.test} images, which nothing was chosen by.</p>
+{_html_table(rows)}
+<p class="note">{html.escape(NOTE)}</p>
+<h2>What they see</h2>
+<p>The first validation images with at least three objects. Detections with a score of at least 30:
+<b class="right">right</b> (class and IoU 0.5), <b class="wrong">wrong</b>,
+<b class="ignored">in a crowd</b>, which counts as neither.</p>
+{pictures}
+<h2>AP on the validation split while training</h2>
+{_curves(rows)}
+<h2>How to go on</h2>
+<p>Train one of these by itself, or change it:</p>
+<ul>{''.join(_command(row) for row in rows)}</ul>
+</body></html>
+"""
+
+
+def _header():
+    return ['model', 'AP', 'AP50', 'AP75', 'parameters', 's/step']
+
+
+def _cells(row):
+    numbers = [percent(row[name]) for name in ('AP', 'AP50', 'AP75')]
+    parameters = f'{row["parameters"] / 1e6:.2f} M'
+    return [row['title'], *numbers, parameters, f'{row["seconds_per_step"]:.3f}']
+
+
+def _html_table(rows):
+    line = lambda cells, tag: ''.join(f'<{tag}>{html.escape(c)}</{tag}>' for c in cells)
+    body = '\n'.join(f'<tr>{line(_cells(row), "td")}</tr>' for row in rows)
+    return f'<table><tr>{line(_header(), "th")}</tr>\n{body}</table>'
+
+
+def _command(row):
+    config, checkpoint = html.escape(row['config']), html.escape(row['checkpoint'])
+    return f'<li>{html.escape(row["title"])}: <code>{config}</code>, <code>{checkpoint}</code></li>'
+
+
+def _embedded(image):
+    file = io.BytesIO()
+    # JPEG, since the images are: noise makes a PNG ten times as large.
+    image.save(file, 'JPEG', quality=92, subsampling=0)
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<img alt="detections side by side" src="data:image/jpeg;base64,{data}">'
+
+
+def _curves(rows, width=640, height=260):
+    """AP against the share of each training, drawn as SVG."""
+    left, bottom, right = 40, 28, 150
+    top = max([0.1, *(max(row['curve'], default=0) for row in rows)]) * 1.08
+    x = lambda share: left + share * (width - left - right)
+    y = lambda ap: 8 + (1 - ap / top) * (height - bottom - 8)
+    parts = [f'<svg viewBox="0 0 {width} {height}" width="{width}" font-size="12">']
+    for tick in range(0, int(top * 10) + 1):
+        level = y(tick / 10)
+        parts.append(
+            f'<path d="M{left} {level:.1f}H{width - right}" stroke="#e2e2dc"/>'
+            f'<text x="{left - 8}" y="{level + 4:.1f}" text-anchor="end">{10 * tick}</text>'
+        )
+    for i, row in enumerate(rows):
+        color = CURVE_COLORS[i % len(CURVE_COLORS)]
+        points = [(x((k + 1) / len(row['curve'])), y(ap)) for k, ap in enumerate(row['curve'])]
+        line = ' '.join(f'{px:.1f},{py:.1f}' for px, py in points)
+        dots = ''.join(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3"/>' for px, py in points)
+        label = (
+            f'<text x="{width - right + 14}" y="{24 + 20 * i}">{html.escape(row["title"])}</text>'
+        )
+        parts.append(
+            f'<g fill="{color}"><polyline points="{line}" fill="none" stroke="{color}" '
+            f'stroke-width="2"/>{dots}{label}</g>'
+        )
+    parts.append(f'<text x="{left}" y="{height - 6}">share of the training done</text></svg>')
+    return '\n'.join(parts)
