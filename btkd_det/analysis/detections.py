@@ -34,7 +34,7 @@ def load_detector(config, checkpoint):
 
 
 def detect(model, images, score=0.3):
-    """Detections of at least a score.
+    """Detections to look at: of at least a score, and one for each place.
 
     Args:
         model (nn.Module): From :func:`load_detector`.
@@ -54,9 +54,28 @@ def detect(model, images, score=0.3):
             instances.scores.tolist(),
             strict=True,
         )
-        kept = [row for row in rows if row[2] >= score]
-        found.append(sorted(kept, key=lambda row: -row[2]))
+        found.append(one_for_each_place([row for row in rows if row[2] >= score]))
     return found
+
+
+def one_for_each_place(found, overlap=0.6):
+    """The best of the detections that lie on one another, whatever their classes.
+
+    A detector suppresses overlapping boxes within a class; one object that it takes for two
+    classes keeps a box of each, which AP counts but nobody can read in a picture.
+
+    Args:
+        found (list[tuple]): ``(box, label, score)``.
+        overlap (float): IoU above which the lower score goes. Defaults to 0.6.
+
+    Returns:
+        list[tuple]: Those that stay, best first.
+    """
+    kept = []
+    for row in sorted(found, key=lambda row: -row[2]):
+        if all(iou(row[0], other[0]) <= overlap for other in kept):
+            kept.append(row)
+    return kept
 
 
 def verdicts(found, truth, threshold=0.5):

@@ -124,9 +124,9 @@ on the held-out test split of {spec.test} images, which nothing was chosen by.</
 {_html_table(rows)}
 <p class="note">{html.escape(NOTE)}</p>
 <h2>What they see</h2>
-<p>The first validation images with at least three objects. Detections with a score of at least 30:
-<b class="right">right</b> (class and IoU 0.5), <b class="wrong">wrong</b>,
-<b class="ignored">in a crowd</b>, which counts as neither.</p>
+<p>The first validation images with at least three objects. Detections with a score of at least 30,
+the best one for each place: <b class="right">right</b> (class and IoU 0.5),
+<b class="wrong">wrong</b>, <b class="ignored">in a crowd</b>, which counts as neither.</p>
 {pictures}
 <h2>AP on the validation split while training</h2>
 {_curves(rows)}

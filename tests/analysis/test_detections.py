@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from btkd_det.analysis.detections import detect, iou, load_detector, verdicts
+from btkd_det.analysis.detections import detect, iou, load_detector, one_for_each_place, verdicts
 from btkd_det.errors import ConfigError
 
 from ..conftest import build_detector, tiny_faster_rcnn
@@ -49,6 +49,12 @@ def test_the_object_that_fits_best_is_taken():
     truth = [((0, 0, 10, 14), 0, False), (SQUARE, 0, False)]
     found = [(SQUARE, 0, 0.9), ((0, 0, 10, 13), 0, 0.8)]
     assert verdicts(found, truth) == ['right', 'right']
+
+
+def test_one_for_each_place_keeps_the_best_whatever_the_class():
+    best, beside, elsewhere = (SQUARE, 0, 0.9), ((5, 0, 15, 10), 0, 0.5), ((50, 50, 60, 60), 1, 0.6)
+    below = ((0, 0, 10, 9), 1, 0.8)
+    assert one_for_each_place([below, beside, best, elsewhere]) == [best, elsewhere, beside]
 
 
 @pytest.fixture(scope='module')
