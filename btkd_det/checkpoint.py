@@ -137,6 +137,19 @@ def load_weights(model, source, field):
     return meta
 
 
+def class_names(meta):
+    """Class names in a checkpoint's ``meta``, by MMDetection 3's or 2's key.
+
+    Args:
+        meta (dict): Of a checkpoint.
+
+    Returns:
+        tuple[str] | None: The names, where there are any.
+    """
+    names = (meta.get('dataset_meta') or {}).get('classes', meta.get('CLASSES'))
+    return tuple(names) if names else None
+
+
 def find_misfits(model, state):
     """What keeps ``state`` from being the complete weights of ``model``.
 

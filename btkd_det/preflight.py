@@ -9,9 +9,10 @@ from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
-from .checkpoint import read_checkpoint
+from .checkpoint import class_names, read_checkpoint
 from .config_file import read_config
 from .errors import ConfigError
+from .models.teacher import pretrained_address
 from .registry import suggest
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -102,6 +103,37 @@ def check_data(cfg, loaders=DATALOADERS):
         if cfg.get(loader):
             for dataset, field in _datasets(cfg[loader].get('dataset'), f'{loader}.dataset'):
                 _check_dataset(dataset, field)
+
+
+def map_classes(cfg):
+    """Find the student's classes among the teacher's by name, where they differ in order.
+
+    Sets ``model.teacher.class_map`` where the data's classes are the teacher's in another order
+    or some of them; leaves everything else to :func:`check_model`.
+
+    Args:
+        cfg (Config): The whole config, its data checked; changed in place.
+
+    Raises:
+        ConfigError: The teacher's checkpoint cannot be read.
+    """
+    teacher, classes = cfg.model.get('teacher'), _classes_of_data(cfg)
+    if not teacher or not cfg.model.get('distill') or not classes or 'class_map' in teacher:
+        return
+    if not teacher.get('checkpoint') or 'config' not in teacher:
+        return
+    source = teacher.checkpoint
+    if source == 'pretrained':
+        source = pretrained_address(teacher.config)
+    taught = class_names(read_checkpoint(source, 'model.teacher.checkpoint')[1])
+    if taught is None or tuple(taught) == tuple(classes) or not set(classes) <= set(taught):
+        return
+    teacher.class_map = [taught.index(name) for name in classes]
+    print_log(
+        f"teacher: knows {len(taught)} classes, the data set's {len(classes)} among them; mapped "
+        'by name',
+        'current',
+    )
 
 
 def check_model(cfg):

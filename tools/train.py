@@ -69,10 +69,17 @@ def make_config(args):
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    hooks = cfg.get('custom_hooks') or []
-    if not any('ExactResumeHook' in str(hook.get('type')) for hook in hooks):
-        cfg.custom_hooks = [*hooks, dict(type='btkd_det.ExactResumeHook')]
+    add_hook(cfg, 'btkd_det.ExactResumeHook')
+    if (cfg.model.get('teacher') or {}).get('evaluate_teacher'):
+        add_hook(cfg, 'btkd_det.TeacherEvaluationHook')
     return cfg
+
+
+def add_hook(cfg, name):
+    """Add a hook of this package, unless the config has it already."""
+    hooks = cfg.get('custom_hooks') or []
+    if not any(str(hook.get('type')).endswith(name.partition('.')[2]) for hook in hooks):
+        cfg.custom_hooks = [*hooks, dict(type=name)]
 
 
 def main():
@@ -81,6 +88,7 @@ def main():
         cfg = make_config(args)
         preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
         preflight.check_weights(cfg)
+        preflight.map_classes(cfg)
         preflight.check_model(cfg)
     except ConfigError as error:
         sys.exit(f'error: {error}')

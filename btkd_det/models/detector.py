@@ -85,7 +85,8 @@ class DistilledDetectorMixin(Distilled):
         speaking = self.distill.speaking()
         if not speaking:
             return {**super().loss(batch_inputs, batch_data_samples), **self.distill.silence()}
-        with outputs_of(self, 'backbone') as student_backbone:
+        below = self if 'backbone' in speaking else None
+        with outputs_of(below, 'backbone') as student_backbone:
             self._maps = []
             try:
                 losses, seen = self.host_loss(batch_inputs, batch_data_samples)
@@ -93,15 +94,18 @@ class DistilledDetectorMixin(Distilled):
             finally:
                 self._maps = None
         shapes = [sample.img_shape[:2] for sample in batch_data_samples]
-        guest = self.teacher
-        with guest.at_work(batch_inputs.device.type), outputs_of(guest.model, 'backbone') as below:
-            teacher = guest.model.extract_feat(guest.images(batch_inputs, shapes))
+        guest, device = self.teacher, batch_inputs.device.type
+        below = guest.model if 'backbone' in speaking else None
+        with guest.at_work(device), outputs_of(below, 'backbone') as teacher_backbone:
+            teacher = guest.extract_feat(guest.images(batch_inputs, shapes))
         losses.update(self.distill_heads(seen, teacher, speaking))
         if 'fpn' in speaking:
             gate = functools.partial(self._gate, teacher, batch_inputs, batch_data_samples)
             losses.update(self.distill.evaluate('fpn', student, teacher, gate=gate))
         if 'backbone' in speaking:
-            losses.update(self.distill.evaluate('backbone', student_backbone[0], below[0]))
+            losses.update(
+                self.distill.evaluate('backbone', student_backbone[0], teacher_backbone[0])
+            )
         losses.update(self.distill.silence())
         return losses
 
@@ -164,13 +168,16 @@ def outputs_of(model, name):
     """Within this context, note what a part of a model gives.
 
     Args:
-        model (nn.Module): The model.
+        model (nn.Module | None): The model; nothing is noted of ``None``.
         name (str): The attribute that the part is.
 
     Yields:
         list: One entry for each call.
     """
     seen = []
+    if model is None:
+        yield seen
+        return
     hook = getattr(model, name).register_forward_hook(
         lambda module, args, result: seen.append(result)
     )

@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 
 from ..errors import ConfigError
 from ..registry import check_keys
@@ -49,6 +50,12 @@ class Distilled:
         if guest is not None:
             guest.follow(self.data_preprocessor)
 
+    def init_weights(self):
+        """As the host's; then, if the teacher is to give its weights, take those that fit."""
+        super().init_weights()
+        if self.teacher is not None and self.teacher.init_student == 'teacher':
+            inherit(self, self.teacher.model)
+
     def _apply(self, fn, *args, **kwargs):
         super()._apply(fn, *args, **kwargs)
         if self.__dict__.get('teacher') is not None:
@@ -66,6 +73,35 @@ def undisturbed_rng():
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
+
+
+def inherit(student, teacher):
+    """Give a student the teacher's weights wherever name and shape agree, but in the backbone.
+
+    Args:
+        student (nn.Module): Takes the weights.
+        teacher (nn.Module): Gives them.
+    """
+    given = teacher.state_dict()
+    fits, differs = {}, []
+    for name, value in student.state_dict().items():
+        if name.startswith(('backbone.', 'distill.', 'data_preprocessor.')):
+            continue
+        if name in given and given[name].shape == value.shape:
+            fits[name] = given[name]
+        else:
+            differs.append(name)
+    student.load_state_dict(fits, strict=False)
+    print_log(
+        f"teacher.init_student: the student starts with the teacher's {', '.join(_parts(fits))}; "
+        f'{len(differs)} weights do not fit ({", ".join(_parts(differs)) or "none"})',
+        'current',
+    )
+
+
+def _parts(names):
+    """The first two components of parameter names, each once: ``neck.fpn_convs``."""
+    return sorted({'.'.join(name.split('.')[:2]) for name in names})
 
 
 def _build_teacher(teacher):

@@ -109,14 +109,14 @@ def recorded(roi_head):
             del head.loss_and_target
 
 
-def look_at(roi_head, features, rois, stage, stages):
-    """What a teacher's RoI head says of given RoIs.
+def look_at(teacher, features, rois, stage, stages):
+    """What a teacher's RoI head says of given RoIs, in the student's classes.
 
     A cascade of as many stages as the student's answers stage by stage; another cascade answers
     with the mean over its stages, as it does when it predicts.
 
     Args:
-        roi_head (nn.Module): The teacher's.
+        teacher (Teacher): Its model has a RoI head.
         features (Sequence[Tensor]): Of its neck.
         rois (Tensor): (R, 5).
         stage (int): Of the student's cascade, from 0.
@@ -126,11 +126,21 @@ def look_at(roi_head, features, rois, stage, stages):
         tuple[dict, nn.Module]: ``cls_score``, ``bbox_pred`` and ``bbox_feats`` by the names that
         MMDetection gives them, and the head that the deltas belong to.
     """
+    said, head = ask(teacher.model.roi_head, features, rois, stage, stages)
+    said['cls_score'] = teacher.in_students_classes(said['cls_score'])
+    if teacher.class_map is not None and head.with_reg and not head.reg_class_agnostic:
+        deltas = said['bbox_pred'].unflatten(1, (-1, 4))
+        said['bbox_pred'] = deltas[:, teacher.class_map].flatten(1)
+    return said, head
+
+
+def ask(roi_head, features, rois, stage=0, stages=1):
+    """As :func:`look_at`, of any RoI head and in its own classes."""
     heads = box_heads(roi_head)
     if not isinstance(roi_head.bbox_head, nn.ModuleList):
-        return roi_head._bbox_forward(features, rois), heads[0]
+        return dict(roi_head._bbox_forward(features, rois)), heads[0]
     if len(heads) == stages:
-        return roi_head._bbox_forward(stage, features, rois), heads[stage]
+        return dict(roi_head._bbox_forward(stage, features, rois)), heads[stage]
     said = [roi_head._bbox_forward(i, features, rois) for i in range(len(heads))]
     answer = dict(said[-1])
     answer['cls_score'] = torch.stack([part['cls_score'] for part in said]).mean(dim=0)

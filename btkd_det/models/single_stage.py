@@ -77,7 +77,8 @@ class DistilledSingleStageDetector(DistilledDetectorMixin, SingleStageDetector):
                 f'teacher.config: {type(self.teacher.model).__name__} has no dense head; valid '
                 'for this site is a single-stage detector, or use the site fpn alone'
             )
-        for name in ('num_classes', 'use_sigmoid_cls', 'num_base_priors'):
+        names = ['num_classes', 'use_sigmoid_cls', 'num_base_priors']
+        for name in names[self.teacher.class_map is not None :]:
             mine, other = getattr(ours, name, None), getattr(its, name, None)
             if mine != other:
                 raise ConfigError(
@@ -109,7 +110,9 @@ class DistilledSingleStageDetector(DistilledDetectorMixin, SingleStageDetector):
         labels = torch.cat(seen.labels)
         foreground = (labels >= 0) & (labels < head.num_classes)
         if 'dense_logits' in speaking:
-            logits = torch.cat(seen.logits), rows(said[0], head.cls_out_channels)
+            width = self.teacher.model.bbox_head.cls_out_channels
+            taught = self.teacher.in_students_classes(rows(said[0], width))
+            logits = torch.cat(seen.logits), taught
             _check_rows(*logits)
             if head.use_sigmoid_cls:
                 logits = [with_background(part) for part in logits]

@@ -12,7 +12,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from ..checkpoint import load_weights
+from ..checkpoint import class_names, load_weights
 from ..config_file import read_config
 from ..errors import ConfigError
 
@@ -39,21 +39,47 @@ class Teacher(nn.Module):
             they were initialized, with a warning: of use in tests only.
         dtype (str, optional): The precision that the teacher computes in: ``'float32'``,
             ``'float16'`` or ``'bfloat16'``. By default that of the student's training.
+        compile (bool | dict): Whether ``torch.compile`` makes its backbone and neck faster, or
+            the arguments for it.
+        class_map (Sequence[int], optional): The teacher's index of each of the student's classes,
+            where it learned them in another order or among others. ``tools/train.py`` finds it
+            by the names of the classes.
+        init_student (str, optional): ``'teacher'``: the student starts with the teacher's
+            weights wherever name and shape agree, its backbone excepted.
+        evaluate_teacher (bool): Whether ``tools/train.py`` evaluates the teacher once on the
+            validation data before training.
 
     Attributes:
         model (nn.Module): The model itself.
-        classes (tuple[str] | None): Class names, where the checkpoint tells them.
+        classes (tuple[str] | None): Class names, where the checkpoint tells them; those of the
+            student's classes where there is a ``class_map``.
 
     Raises:
         ConfigError: The config or checkpoint cannot be read or they do not belong together.
     """
 
-    def __init__(self, config, checkpoint=None, dtype=None):
+    def __init__(
+        self,
+        config,
+        checkpoint=None,
+        dtype=None,
+        compile=False,
+        class_map=None,
+        init_student=None,
+        evaluate_teacher=False,
+    ):
         super().__init__()
         if dtype is not None and dtype not in DTYPES:
             raise ConfigError(
                 f'teacher.dtype: {dtype!r} is not known; valid: None, {", ".join(DTYPES)}'
             )
+        if init_student not in (None, 'teacher'):
+            raise ConfigError(
+                f"teacher.init_student: {init_student!r} is not known; valid: None, 'teacher'"
+            )
+        self.init_student = init_student
+        self.evaluate_teacher = evaluate_teacher
+        self.class_map = None if class_map is None else list(class_map)
         self.dtype = DTYPES.get(dtype)
         cfg, scope = _read_config(config)
         self.model = _build(cfg, scope)
@@ -69,10 +95,15 @@ class Teacher(nn.Module):
             if checkpoint == 'pretrained':
                 checkpoint = pretrained_address(config)
             meta = load_weights(self.model, checkpoint, 'teacher.checkpoint')
-            self.classes = _class_names(meta)
+            self.classes = class_names(meta)
+            if self.classes and self.class_map is not None:
+                self.classes = tuple(self.classes[i] for i in self.class_map)
         self.requires_grad_(False)
         self.eval()
         self._renormalize = None
+        options = dict(compile) if isinstance(compile, dict) else {}
+        extract_feat = getattr(self.model, 'extract_feat', None)
+        self.extract_feat = torch.compile(extract_feat, **options) if compile else extract_feat
 
     def train(self, mode=True):
         """Stay in eval mode, whatever is asked."""
@@ -109,6 +140,28 @@ class Teacher(nn.Module):
             self._renormalize = None
             return
         self._renormalize = (*its, *own)
+
+    def in_students_classes(self, scores):
+        """The teacher's class scores in the order of the student's classes.
+
+        Args:
+            scores (Tensor): (R, C') or (R, C' + 1) with background last, C' the teacher's
+                classes.
+
+        Returns:
+            Tensor: (R, C) or (R, C + 1). The same tensor where there is no ``class_map``.
+        """
+        if self.class_map is None:
+            return scores
+        background = [-1] if scores.shape[1] > self.num_classes else []
+        return scores[:, self.class_map + background]
+
+    @property
+    def num_classes(self):
+        """How many classes its head tells apart, before any ``class_map``."""
+        head = getattr(self.model, 'roi_head', self.model)
+        head = head.bbox_head
+        return (head[0] if isinstance(head, nn.ModuleList) else head).num_classes
 
     def images(self, batch_inputs, shapes=None):
         """The student's input batch, normalized as the teacher was trained to see it.
@@ -211,12 +264,6 @@ def _drop_initialization(node):
     elif isinstance(node, (list, tuple)):
         for value in node:
             _drop_initialization(value)
-
-
-def _class_names(meta):
-    """Class names in a checkpoint's ``meta`` (MMDetection 3's or 2's key), or ``None``."""
-    names = (meta.get('dataset_meta') or {}).get('classes', meta.get('CLASSES'))
-    return tuple(names) if names else None
 
 
 def _normalization(preprocessor):

@@ -9,7 +9,7 @@ from ..errors import ConfigError
 from ..registry import MODELS
 from .detector import DistilledDetectorMixin
 from .gate import Objects
-from .rois import box_heads, look_at, recorded
+from .rois import ask, box_heads, look_at, recorded
 
 
 @MODELS.register_module()
@@ -46,7 +46,7 @@ class DistilledTwoStageDetector(DistilledDetectorMixin, TwoStageDetector):
         """Hold the box heads of student and teacher against each other."""
         at_rois = [site for site in self.distill if site != 'fpn']
         if at_rois or self.gated:
-            check_same_classes(self, self.teacher.model, at_rois[0] if at_rois else 'fpn')
+            check_same_classes(self, self.teacher, at_rois[0] if at_rois else 'fpn')
         heads = (
             [*box_heads(self.roi_head), *box_heads(self.teacher.model.roi_head)]
             if ('roi_boxes' in self.distill)
@@ -64,7 +64,7 @@ class DistilledTwoStageDetector(DistilledDetectorMixin, TwoStageDetector):
         shapes = super().probe(model, features)
         if 'roi_features' in self.distill:
             rois = features[0].new_tensor([[0, 0, 0, 32, 32]])
-            said, _ = look_at(model.roi_head, features, rois, 0, len(box_heads(model.roi_head)))
+            said, _ = ask(model.roi_head, features, rois)
             shapes['roi_features'] = [said['bbox_feats'].shape[1:]]
         return shapes
 
@@ -87,9 +87,7 @@ class DistilledTwoStageDetector(DistilledDetectorMixin, TwoStageDetector):
             }
             if here:
                 with self.teacher.at_work(student.rois.device.type):
-                    said, head = look_at(
-                        self.teacher.model.roi_head, features, student.rois, stage, len(seen)
-                    )
+                    said, head = look_at(self.teacher, features, student.rois, stage, len(seen))
                 losses.update(
                     self._at_rois(here, student, said, head, stage if len(seen) > 1 else None)
                 )
@@ -134,7 +132,7 @@ class DistilledTwoStageDetector(DistilledDetectorMixin, TwoStageDetector):
         """The annotated objects, judged by the teacher's box head at their own boxes."""
         boxes = [sample.gt_instances.bboxes for sample in samples]
         boxes = [getattr(part, 'tensor', part) for part in boxes]
-        said, _ = look_at(self.teacher.model.roi_head, features, bbox2roi(boxes), 0, 0)
+        said, _ = look_at(self.teacher, features, bbox2roi(boxes), stage=0, stages=0)
         labels = torch.cat([sample.gt_instances.labels for sample in samples])
         right = is_right(said['cls_score'], labels).split([len(part) for part in boxes])
         return [
@@ -170,19 +168,25 @@ def check_same_classes(student, teacher, site):
 
     Args:
         student (nn.Module): The student.
-        teacher (nn.Module): The teacher's model.
+        teacher (Teacher): The teacher.
         site (str): What asks for it.
 
     Raises:
         ConfigError: The teacher has no RoI head, or the numbers of classes differ.
     """
-    if getattr(teacher, 'roi_head', None) is None:
+    if getattr(teacher.model, 'roi_head', None) is None:
         raise ConfigError(
-            f'teacher.config: {type(teacher).__name__} has no RoI head; valid for the site '
+            f'teacher.config: {type(teacher.model).__name__} has no RoI head; valid for the site '
             f'{site} is a two-stage detector, such as Faster R-CNN'
         )
-    ours, its = (box_heads(model.roi_head)[0].num_classes for model in (student, teacher))
-    if ours != its:
+    ours, its = box_heads(student.roi_head)[0].num_classes, teacher.num_classes
+    if teacher.class_map is not None:
+        if len(teacher.class_map) != ours or max(teacher.class_map) >= its:
+            raise ConfigError(
+                f'teacher.class_map: got {teacher.class_map}; valid: for each of the {ours} '
+                f'classes of the student an index below {its}'
+            )
+    elif ours != its:
         raise ConfigError(
             f'teacher.config: the teacher tells {its} classes apart and the student {ours} '
             '(roi_head.bbox_head.num_classes); both have to be equal'

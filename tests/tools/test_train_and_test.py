@@ -352,3 +352,47 @@ def test_evaluating_a_checkpoint_of_another_architecture(workshop):
     assert code == 1
     assert text.splitlines()[-1].startswith('error: CKPT: ')
     assert '(12,' in text
+
+
+def test_a_teacher_of_the_same_classes_in_another_order_is_mapped_by_name(workshop):
+    saved = torch.load(workshop / 'teacher' / 'epoch_2.pth', weights_only=False)
+    state = saved['state_dict']
+    head = 'roi_head.bbox_head.'
+    for part in ('weight', 'bias'):
+        state[f'{head}fc_cls.{part}'] = state[f'{head}fc_cls.{part}'][[1, 0, 2]]
+        sides = state[f'{head}fc_reg.{part}']
+        state[f'{head}fc_reg.{part}'] = sides.view(2, 4, *sides.shape[1:])[[1, 0]].reshape(
+            sides.shape
+        )
+    meta = dict(dataset_meta=dict(classes=('bar', 'square')))
+    torch.save(dict(meta=meta, state_dict=state), workshop / 'swapped.pth')
+    code, text = run(
+        'train',
+        workshop / 'distilled.py',
+        '--work-dir',
+        workshop / 'mapped',
+        '--cfg-options',
+        f'model.teacher.checkpoint={workshop}/swapped.pth',
+        'model.teacher.evaluate_teacher=False',
+    )
+    assert code == 0, text
+    assert 'mapped by name' in text
+    whole = weights(workshop / 'distilled' / 'epoch_2.pth')
+    again = weights(workshop / 'mapped' / 'epoch_2.pth')
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
+
+
+def test_the_teacher_is_evaluated_and_its_head_inherited_where_asked(workshop):
+    code, text = run(
+        'train',
+        workshop / 'distilled.py',
+        '--work-dir',
+        workshop / 'asked',
+        '--cfg-options',
+        'model.teacher.evaluate_teacher=True',
+        'model.teacher.init_student=teacher',
+        'train_cfg.max_epochs=1',
+    )
+    assert code == 0, text
+    assert 'teacher: coco/bbox_mAP: ' in text
+    assert "teacher.init_student: the student starts with the teacher's" in text
