@@ -165,7 +165,7 @@ def test_imports_btkd_det_where_it_needs_it(cfg):
     ('variable', 'name'),
     [
         ('COCO_ROOT', 'coco/btkd_faster-rcnn_r18-r101_fpn_1x_coco.py'),
-        ('BCCD_ROOT', 'bccd/btkd_faster-rcnn_r18w8-r34w32_fpn_40e_bccd.py'),
+        ('BCCD_ROOT', 'bccd/btkd_faster-rcnn_r18w8-r34w32_fpn_20e_bccd.py'),
     ],
 )
 def test_one_environment_variable_moves_all_data(variable, name, monkeypatch):

@@ -38,7 +38,7 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=300)),
 )
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=40, val_interval=10)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -48,8 +48,8 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=40, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=20, convert_to_iter_based=True),
 ]
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=10, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=5, max_keep_ckpts=1))
 log_processor = dict(window_size=10)
 randomness = dict(seed=0)
