@@ -42,6 +42,8 @@ class DISTLoss(LogitLoss):
         ConfigError: A value is out of its range.
     """
 
+    needs_labels = False
+
     def __init__(self, inter_weight=1.0, intra_weight=1.0, temperature=1.0, loss_weight=1.0):
         super().__init__(loss_weight)
         check_not_negative(inter_weight=inter_weight, intra_weight=intra_weight)

@@ -50,6 +50,8 @@ class KDLoss(LogitLoss):
         ConfigError: A value is out of its range.
     """
 
+    needs_labels = False
+
     def __init__(self, temperature=4.0, loss_weight=1.0):
         super().__init__(loss_weight)
         check_positive(temperature=temperature)

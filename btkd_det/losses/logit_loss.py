@@ -68,6 +68,9 @@ class LogitLoss(nn.Module):
     #: has them passes them by keyword.
     extra_inputs = ()
 
+    #: Whether the loss reads the labels; without, it also stands where a host gives none.
+    needs_labels = True
+
     #: Whether BTKD can wrap this loss: a value per row that depends on the teacher's row.
     hosts = True
 
@@ -105,7 +108,7 @@ class LogitLoss(nn.Module):
         self,
         student_logits,
         teacher_logits,
-        labels,
+        labels=None,
         weight=None,
         avg_factor=None,
         reduction_override=None,
@@ -117,7 +120,8 @@ class LogitLoss(nn.Module):
         Args:
             student_logits (Tensor): (N, C).
             teacher_logits (Tensor): (N, C).
-            labels (Tensor): Class index of each row, (N,).
+            labels (Tensor, optional): Class index of each row, (N,). Only a loss that
+                :attr:`needs_labels` asks for them.
             weight (Tensor, optional): Factor of each row, (N,).
             avg_factor (float | Tensor, optional): What the sum of the rows is divided by
                 instead of N.
@@ -131,9 +135,11 @@ class LogitLoss(nn.Module):
             Tensor: A scalar, or (N,) with ``reduction_override='none'``.
 
         Raises:
-            ValueError: The shapes do not match, or the reduction does not exist or does not
-                go with ``avg_factor``.
+            ValueError: The shapes do not match, labels are missing, or the reduction does not
+                exist or does not go with ``avg_factor``.
         """
+        if labels is None and self.needs_labels:
+            raise ValueError(f'{type(self).__name__} needs labels, a class index for each row')
         if student_logits.shape != teacher_logits.shape:
             raise ValueError(
                 f'student logits {tuple(student_logits.shape)} and teacher logits '

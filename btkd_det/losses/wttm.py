@@ -37,6 +37,8 @@ class WTTMLoss(LogitLoss):
         ConfigError: A value is out of its range.
     """
 
+    needs_labels = False
+
     def __init__(self, gamma=0.3, beta=1.5, loss_weight=1.0):
         super().__init__(loss_weight)
         check_positive(gamma=gamma)

@@ -27,6 +27,39 @@ def test_kd_is_torch_s_kl_div(temperature):
     )
 
 
+def test_kd_is_mmdet_s_times_the_classes_and_stands_in_its_place():
+    from mmdet.registry import MODELS
+
+    head = dict(
+        type='mmdet.LDHead',
+        num_classes=3,
+        in_channels=32,
+        feat_channels=32,
+        stacked_convs=1,
+        anchor_generator=dict(
+            type='mmdet.AnchorGenerator',
+            ratios=[1.0],
+            octave_base_scale=8,
+            scales_per_octave=1,
+            strides=[8],
+        ),
+    )
+    ours, theirs = (
+        MODELS.build(dict(head, loss_ld=loss)).loss_ld
+        for loss in (
+            dict(type='btkd_det.KDLoss', temperature=10, loss_weight=0.25),
+            dict(type='mmdet.KnowledgeDistillationKLDivLoss', T=10, loss_weight=0.25),
+        )
+    )
+    assert isinstance(ours, KDLoss)
+    student, teacher, _ = batch(12, 17)
+    weight = torch.arange(12) / 12
+    # As LDHead calls it.
+    found = ours(student, teacher, weight=weight, avg_factor=4.0)
+    expected = theirs(student, teacher, weight=weight, avg_factor=4.0) * 17
+    torch.testing.assert_close(found, expected)
+
+
 def mmrazor_loss(monkeypatch, module, name):
     """A loss class of MMRazor.
 

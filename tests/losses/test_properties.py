@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from btkd_det.losses import KDLoss
+from btkd_det.losses import KDLoss, LogitLoss
 
 from .every import HOSTS, LOSSES, batch, call
 
@@ -190,3 +190,20 @@ def test_logits_of_other_shapes_are_refused():
     student, teacher, labels = batch(6, 5)
     with pytest.raises(ValueError, match=r'student logits \(6, 4\) and teacher logits \(6, 5\)'):
         KDLoss()(student[:, :4], teacher, labels)
+
+
+@pytest.mark.parametrize('name', HOSTS)
+def test_labels_are_asked_for_by_the_losses_that_read_them(name):
+    student, teacher, labels = batch(6, 5)
+    loss = HOSTS[name]()
+    assert loss.needs_labels == (name in ('dkd', 'nkd', 'rld'))
+    if loss.needs_labels:
+        with pytest.raises(ValueError, match=f'{type(loss).__name__} needs labels'):
+            loss(student, teacher)
+    else:
+        assert torch.equal(loss(student, teacher), loss(student, teacher, labels))
+
+
+def test_a_loss_that_does_not_say_what_a_row_costs():
+    with pytest.raises(NotImplementedError, match='LogitLoss does not say what a row costs'):
+        LogitLoss()(*batch(6, 5))

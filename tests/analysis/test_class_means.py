@@ -1,0 +1,158 @@
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from btkd_det.analysis.class_means import gather
+from btkd_det.errors import ConfigError
+from btkd_det.losses import IKDLoss
+from btkd_det.models.rois import recorded
+
+from ..conftest import build_detector, detection_batch, tiny_faster_rcnn
+
+TOOL = Path(__file__).parents[2] / 'tools/class_means.py'
+
+
+@pytest.fixture
+def detector():
+    return build_detector(tiny_faster_rcnn())
+
+
+def test_the_means_are_those_of_the_sampled_rois(detector):
+    batches = [detection_batch(seed=0), detection_batch(seed=1)]
+    torch.manual_seed(0)
+    found = gather(detector, batches)
+    assert not detector.training
+    torch.manual_seed(0)
+    rows = []
+    with torch.no_grad():
+        for batch in batches:
+            with recorded(detector.roi_head) as seen:
+                data = detector.data_preprocessor(batch, training=True)
+                detector.loss(data['inputs'], data['data_samples'])
+            rows += seen
+    logits = torch.cat([row.logits for row in rows]).double()
+    labels = torch.cat([row.labels for row in rows])
+    assert torch.equal(found['class_counts'], labels.bincount(minlength=4).double())
+    assert found['class_counts'][-1] > 0
+    for label in labels.unique():
+        expected = logits[labels == label].mean(dim=0)
+        torch.testing.assert_close(found['class_means'][label], expected)
+
+
+def test_only_right_counts_fewer(detector):
+    batch = detection_batch()
+    torch.manual_seed(0)
+    every = gather(detector, [batch])['class_counts']
+    torch.manual_seed(0)
+    right = gather(detector, [batch], only_right=True)['class_counts']
+    assert (right <= every).all()
+    assert right.sum() < every.sum()
+
+
+def test_a_classifier_counts_its_images():
+    pytest.importorskip('mmpretrain')
+    from mmpretrain.models import ImageClassifier
+    from mmpretrain.structures import DataSample
+
+    torch.manual_seed(0)
+    model = ImageClassifier(
+        backbone=dict(type='mmpretrain.LeNet5'),
+        head=dict(type='mmpretrain.LinearClsHead', num_classes=5, in_channels=120),
+        neck=dict(type='mmpretrain.GlobalAveragePooling'),
+        data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor', mean=[0.0], std=[255.0]),
+    )
+    images = torch.randint(0, 256, (6, 1, 32, 32), dtype=torch.uint8)
+    labels = [0, 3, 3, 1, 0, 0]
+    samples = [DataSample().set_gt_label(label) for label in labels]
+    found = gather(model, [dict(inputs=list(images), data_samples=samples)])
+    with torch.no_grad():
+        logits = model(images.float() / 255, mode='tensor').double()
+    assert found['class_counts'].tolist() == [3, 1, 0, 2, 0]
+    torch.testing.assert_close(found['class_means'][3], logits[1:3].mean(dim=0))
+
+
+def test_a_model_without_class_logits_is_refused():
+    with pytest.raises(ConfigError, match=r'CONFIG.model.type: Linear gives no logits per class'):
+        gather(torch.nn.Linear(2, 2), [])
+
+
+def test_no_batch_is_an_error(detector):
+    with pytest.raises(ConfigError, match='gave no batch'):
+        gather(detector, [])
+
+
+@pytest.fixture
+def folder(tmp_path, detector):
+    """A config with four images, and a checkpoint."""
+    categories = [dict(id=i, name=name) for i, name in enumerate(('cat', 'dog', 'hen'))]
+    images, annotations = [], []
+    for i in range(4):
+        pixels = np.random.default_rng(i).integers(0, 255, (64, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f'{i}.png')
+        images.append(dict(id=i, file_name=f'{i}.png', width=80, height=64))
+        box = dict(bbox=[8 * i, 8, 32, 40], area=1280, iscrowd=0)
+        annotations.append(dict(id=i + 1, image_id=i, category_id=i % 3, **box))
+    text = json.dumps(dict(images=images, annotations=annotations, categories=categories))
+    (tmp_path / 'train.json').write_text(text)
+    dataset = dict(
+        type='CocoDataset',
+        data_root=f'{tmp_path}/',
+        ann_file='train.json',
+        data_prefix=dict(img=''),
+        metainfo=dict(classes=('cat', 'dog', 'hen')),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations', with_bbox=True),
+            dict(type='PackDetInputs', meta_keys=('img_shape', 'scale_factor')),
+        ],
+    )
+    loader = dict(batch_size=2, num_workers=0, dataset=dataset, sampler=dict(type='DefaultSampler'))
+    cfg = dict(default_scope='mmdet', model=tiny_faster_rcnn(), train_dataloader=loader)
+    Config(cfg).dump(tmp_path / 'config.py')
+    torch.save(dict(state_dict=detector.state_dict()), tmp_path / 'teacher.pth')
+    return tmp_path
+
+
+def run_tool(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
+    runpy.run_path(str(TOOL), run_name='__main__')
+
+
+def test_the_command_writes_a_file_that_the_loss_reads(monkeypatch, folder, capsys):
+    out = folder / 'new/means.pt'
+    options = ['--out', out, '--device', 'cpu']
+    run_tool(monkeypatch, folder / 'config.py', folder / 'teacher.pth', *options)
+    said = capsys.readouterr().out
+    loss = IKDLoss(4, class_means=str(out))
+    assert f'Written: {out}' in said
+    assert f'{int(loss.class_counts.sum())} rows of ' in said
+    first = loss.class_means.clone()
+    run_tool(monkeypatch, folder / 'config.py', folder / 'teacher.pth', *options)
+    assert torch.equal(IKDLoss(4, class_means=str(out)).class_means, first)
+    run_tool(monkeypatch, folder / 'config.py', folder / 'teacher.pth', *options, '--max-iters', 1)
+    assert IKDLoss(4, class_means=str(out)).class_counts.sum() < loss.class_counts.sum()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['nowhere.py', 'teacher.pth'], 'error: CONFIG'),
+        (['config.py', 'nowhere.pth'], 'error: CKPT'),
+        (['config.py', 'teacher.pth', '--max-iters', '0'], 'error: --max-iters: got 0'),
+        (['config.py', 'teacher.pth', '--cfg-options', 'data_root=/nowhere'], 'error: '),
+    ],
+)
+def test_wrong_input_is_one_line_and_writes_nothing(monkeypatch, folder, arguments, message):
+    out = folder / 'means.pt'
+    places = [folder / arguments[0], folder / arguments[1]]
+    with pytest.raises(SystemExit) as end:
+        run_tool(monkeypatch, *places, *arguments[2:], '--out', out)
+    assert str(end.value).startswith(message)
+    assert not out.exists()
