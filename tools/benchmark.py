@@ -9,6 +9,10 @@ import json
 import sys
 from pathlib import Path
 
+from btkd_det.analysis import import_benchmark, loss_benchmark, step_benchmark
+
+BENCHMARKS = {'steps': step_benchmark, 'losses': loss_benchmark, 'import': import_benchmark}
+
 
 def parse_args():
     parser = argparse.ArgumentParser(description='Measure what distillation costs.')
@@ -20,28 +24,19 @@ def parse_args():
     steps.add_argument('--batch', type=int, default=1, help='images in a batch')
     steps.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
     steps.add_argument('--rounds', type=int, default=10)
+    losses = commands.add_parser('losses', help='BTKD, its host alone, and a loop over the rows')
+    loss_benchmark.add_arguments(losses)
     imports = commands.add_parser('import', help='import btkd_det, beyond what it imports')
     imports.add_argument('--rounds', type=int, default=5)
-    for command in (steps, imports):
+    for command in (steps, losses, imports):
         command.add_argument('--out', metavar='FILE', help='write the result as JSON')
     return parser.parse_args()
-
-
-def measure(command, options):
-    """Run one benchmark; returns its result, a dict."""
-    if command == 'steps':
-        from btkd_det.analysis import step_benchmark
-
-        return step_benchmark.run(**options)
-    from btkd_det.analysis import import_benchmark
-
-    return import_benchmark.run(**options)
 
 
 def main():
     options = vars(parse_args())
     command, out = options.pop('command'), options.pop('out')
-    result = dict(command=f'python {" ".join(sys.argv)}', **measure(command, options))
+    result = dict(command=f'python {" ".join(sys.argv)}', **BENCHMARKS[command].run(**options))
     text = json.dumps(result, indent=2)
     print(text)
     if out:

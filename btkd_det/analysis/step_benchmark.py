@@ -14,23 +14,26 @@ from .measure import alternate, environment, summary
 
 BASE = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
+KD = dict(type='btkd_det.KDLoss', temperature=1.0)
+BTKD = dict(type='btkd_det.BTKDLoss', loss=KD)
+PKD = dict(type='btkd_det.PKDLoss')
+REVIEWKD = dict(type='btkd_det.ReviewKDLoss')
+
 DISTILLATIONS = {
-    'roi_logits: KD': dict(roi_logits=dict(type='btkd_det.KDLoss', temperature=1.0)),
-    'roi_logits: BTKD around KD': dict(
-        roi_logits=dict(
-            type='btkd_det.BTKDLoss',
-            loss=dict(type='btkd_det.KDLoss', temperature=1.0),
-        )
-    ),
+    'roi_logits: KD': dict(roi_logits=KD),
+    'roi_logits: BTKD around KD': dict(roi_logits=BTKD),
+    'fpn: PKD': dict(fpn=PKD),
+    'fpn: ReviewKD': dict(fpn=REVIEWKD),
+    'roi_logits: BTKD around KD, fpn: PKD': dict(roi_logits=BTKD, fpn=PKD),
 }
 
 
 def run(student=18, teacher=101, size=256, batch=1, rounds=10, device='cpu', seed=0):
     """Time training steps (forward, backward, SGD) of Faster R-CNN with FPN, COCO's classes.
 
-    The floor of a distilled step is the plain step plus the teacher's backbone, neck and RoI
-    head on the same RoIs. The RoIs are the same in all candidates of a round: the sampler draws
-    under the same seed.
+    The floor of a distilled step is the plain step plus the teacher's backbone and neck, and its
+    RoI head on the same RoIs where a site is there. The RoIs are the same in all candidates of a
+    round: the sampler draws under the same seed.
 
     Args:
         student (int): Depth of the student's ResNet.
@@ -60,12 +63,21 @@ def run(student=18, teacher=101, size=256, batch=1, rounds=10, device='cpu', see
     rois = _sampled_rois(plain, data, seed)
     candidates = {
         'plain step': _step(plain, data, seed),
-        "teacher's forward": lambda _: _teacher_forward(guest, data, rois),
+        "teacher's backbone and neck": lambda _: _teacher_forward(guest, data, None),
+        "teacher's backbone, neck and RoI head": lambda _: _teacher_forward(guest, data, rois),
         **{name: _step(model, data, seed) for name, model in distilled.items()},
     }
     seconds = alternate(candidates, rounds, device=device)
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    floor = median['plain step'] + median["teacher's forward"]
+    floor = {
+        name: median['plain step']
+        + median[
+            "teacher's backbone, neck and RoI head"
+            if 'roi_logits' in sites
+            else "teacher's backbone and neck"
+        ]
+        for name, sites in DISTILLATIONS.items()
+    }
     return dict(
         setting=dict(
             student=f'Faster R-CNN R{student}-FPN',
@@ -78,7 +90,7 @@ def run(student=18, teacher=101, size=256, batch=1, rounds=10, device='cpu', see
         ),
         environment=environment(device),
         seconds={name: summary(values) for name, values in seconds.items()},
-        ratio_to_floor={name: round(median[name] / floor, 4) for name in distilled},
+        ratio_to_floor={name: round(median[name] / floor[name], 4) for name in distilled},
     )
 
 
@@ -157,4 +169,5 @@ def _sampled_rois(model, data, seed):
 @torch.no_grad()
 def _teacher_forward(guest, data, rois):
     features = guest.model.extract_feat(data['inputs'])
-    guest.model.roi_head._bbox_forward(features, rois)
+    if rois is not None:
+        guest.model.roi_head._bbox_forward(features, rois)
