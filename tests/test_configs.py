@@ -62,8 +62,8 @@ def without_weights(node):
 def with_few_rois(model_cfg):
     """Sample few RoIs, in place: most of a step's time goes by their number."""
     rcnn = (model_cfg.get('train_cfg') or {}).get('rcnn')
-    if rcnn:
-        rcnn['sampler']['num'] = 16
+    for stage in rcnn if isinstance(rcnn, list) else [rcnn] if rcnn else []:
+        stage['sampler']['num'] = 16
 
 
 def find_num_classes(node):

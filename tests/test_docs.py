@@ -1,0 +1,59 @@
+"""The pages say what is so: their configs run, their links lead somewhere, their commands exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from btkd_det.config import PRESETS
+from btkd_det.config_file import read_config
+
+from .test_configs import batch_for, build_model, loss_step
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+CONFIGS = [
+    pytest.param(block, id=f'{page.stem}-{i}')
+    for page in PAGES
+    for i, block in enumerate(re.findall(r'```python\n(_base_.*?)```', page.read_text(), re.DOTALL))
+]
+
+
+def test_pages_hold_configs():
+    assert len(CONFIGS) >= 4
+
+
+@pytest.mark.parametrize('text', CONFIGS)
+def test_a_config_in_a_page_builds_and_runs_a_step(text, tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text(text)
+    cfg = read_config(str(path), 'page')
+    init_default_scope('mmdet')
+    total, log = loss_step(build_model(cfg), batch_for(cfg, 80))
+    assert torch.isfinite(total)
+    assert {key.split('.')[1] for key in log if key.startswith('distill.')} == set(
+        cfg.model.distill
+    )
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_of_a_page_lead_somewhere(page):
+    for link in re.findall(r'\]\(([^)#\s]+)', page.read_text()):
+        if not link.startswith('http'):
+            assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_commands_name_are_there(page):
+    text = page.read_text()
+    for command in re.findall(r'```bash\n(.*?)```', text, re.DOTALL):
+        for path in re.findall(r'(?<!\S)((?:tools|configs)/[\w./-]+\.py)', command):
+            assert (ROOT / path).is_file(), path
+
+
+def test_the_presets_that_pages_name_are_all_there_is():
+    text = (ROOT / 'docs' / 'your_own_detector.md').read_text()
+    listed = re.search(r'The presets are (.*?)\.', text, re.DOTALL)[1]
+    assert re.findall(r'`([\w-]+)`', listed) == list(PRESETS)
