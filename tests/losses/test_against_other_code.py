@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from btkd_det.losses import DISTLoss, DKDLoss, KDLoss
+from btkd_det.losses import CWDLoss, DISTLoss, DKDLoss, KDLoss, PKDLoss
 
 from .every import batch
 
@@ -110,5 +110,32 @@ def test_dist_is_mmrazor_s(monkeypatch, temperature):
     compare(
         lambda student: DISTLoss(2.0, 0.5, temperature)(student, teacher, labels),
         lambda student: theirs(student, teacher),
+        student,
+    )
+
+
+def feature_maps(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(2, 5, size, size + 2, generator=generator) for size in (8, 4)]
+
+
+def test_pkd_is_mmrazor_s(monkeypatch):
+    theirs = mmrazor_loss(monkeypatch, 'pkd_loss', 'PKDLoss')(loss_weight=2.0)
+    teacher, deeper = feature_maps(1), feature_maps(2)[1]
+    student = feature_maps(0)[0].requires_grad_()
+    compare(
+        lambda leaf: PKDLoss(loss_weight=2.0)((leaf, deeper), teacher),
+        lambda leaf: theirs((leaf, deeper), tuple(teacher)),
+        student,
+    )
+
+
+@pytest.mark.parametrize('temperature', [1.0, 4.0])
+def test_cwd_is_mmrazor_s(monkeypatch, temperature):
+    theirs = mmrazor_loss(monkeypatch, 'cwd', 'ChannelWiseDivergence')(temperature, 3.0)
+    teacher, student = feature_maps(1)[0], feature_maps(0)[0].requires_grad_()
+    compare(
+        lambda leaf: CWDLoss(temperature, loss_weight=3.0)([leaf], [teacher]),
+        lambda leaf: theirs(leaf, teacher),
         student,
     )
