@@ -82,8 +82,8 @@ def curriculum(
         drop_wrong (bool): Wrong rows weigh 0 and the right ones what they would have
             weighed beside them: elimination alone. Defaults to False.
         total (float): What the weights of a batch with both parts add up to. Defaults to 1.
-        counts (Tensor, optional): What ``subset`` divides right and wrong rows by, (2,), above
-            0. Defaults to their numbers, and 1 for a part without rows.
+        counts (Tensor, optional): What ``subset`` divides right and wrong rows by, (2,).
+            Defaults to their numbers.
         dtype (torch.dtype, optional): Of the weights. Defaults to torch's default dtype.
 
     Returns:
@@ -101,7 +101,7 @@ def curriculum(
         gamma = coefficient(progress, schedule)
         if normalize == 'subset':
             if counts is None:
-                counts = count_parts(right, dtype).clamp(min=1)
+                counts = count_parts(right, dtype)
             per_right, per_wrong = counts.reciprocal().unbind()
             right_weight = per_right * ((1 - gamma) * total)
             wrong_weight = per_wrong * (gamma * total)

@@ -148,9 +148,8 @@ def apply_rule(rule, values, labels, predicted, options):
     label_value, top_value = values.gather(1, labels), values.gather(1, predicted)
     new_label, new_top = rule.function(label_value, top_value, **options)
     if wrong is not None:
-        # A right row writes one cell twice, so both writes have to carry its old value.
+        # On a right row both writes hit one cell: the second puts its old value back.
         new_label = torch.where(wrong, new_label, label_value)
-        new_top = torch.where(wrong, new_top, top_value)
     return values.scatter(1, predicted, new_top).scatter_(1, labels, new_label)
 
 

@@ -168,6 +168,10 @@ def test_a_rule_of_ones_own():
     def label_first(label_value, top_value, margin=1.0):
         return top_value + margin, top_value
 
+    @register_rule('hundredfold')
+    def hundredfold(teacher, labels, predicted):
+        return teacher * 100
+
     @register_rule('one_hot')
     def one_hot(teacher, labels, predicted):
         return torch.nn.functional.one_hot(labels, teacher.shape[1]).to(teacher.dtype)
@@ -178,6 +182,9 @@ def test_a_rule_of_ones_own():
     found = rectify(logits, labels, 'one_hot', 'probs')
     assert found[0].tolist() == [1.0, 0.0, 0.0]
     assert torch.equal(found[1], logits[1].softmax(dim=0))
+    half = torch.tensor([[-1e3, 1e3]], dtype=torch.float16)
+    limit = torch.finfo(torch.float16).max
+    assert rectify(half, labels[:1], 'hundredfold').tolist() == [[-limit, limit]]
     with pytest.raises(ConfigError, match="space: rule 'label_first' is not defined on 'probs'"):
         rectify(logits, labels, 'label_first', 'probs')
     with pytest.raises(ConfigError, match='is taken'):

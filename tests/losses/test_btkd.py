@@ -118,7 +118,7 @@ def test_right_rows_reach_the_host_as_they_are_even_where_their_softmax_is_zero(
     student, teacher, labels = batch(4, 3, scale=2e3, wrong=False)
     student, teacher = student.float(), teacher.float()
     assert (teacher.softmax(dim=1) == 0).any()
-    kd = KDLoss()
+    kd = KDLoss(temperature=100.0)
     value = BTKDLoss(kd, space='probs')(student, teacher, labels, progress=0.0)
     torch.testing.assert_close(value, kd(student, teacher, labels))
 
@@ -196,6 +196,20 @@ def test_a_host_and_a_rule_of_ones_own():
     target[torch.arange(8), labels] += 2
     expected = (student - target).square().sum() / 8
     torch.testing.assert_close(loss(student, teacher, labels), expected)
+
+
+def test_any_host_computes_in_float32_and_never_trains_the_teacher():
+    class Seen(LogitLoss):
+        def per_row(self, student_logits, teacher_logits, labels):
+            self.seen = student_logits.dtype, teacher_logits.dtype, teacher_logits.requires_grad
+            return student_logits.sum(dim=1) - teacher_logits.sum(dim=1)
+
+    student, teacher, labels = batch(8, 4)
+    teacher.requires_grad_()
+    host = Seen()
+    for loss in (host, BTKDLoss(host, schedule='none')):
+        loss(student.half(), teacher.half(), labels)
+        assert host.seen == (torch.float32, torch.float32, False)
 
 
 @pytest.mark.parametrize(

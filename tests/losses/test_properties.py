@@ -137,6 +137,7 @@ def test_reduction_as_in_every_mmdet_loss(name):
     ):
         found = call(loss, student, teacher, labels, **arguments)
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    assert call(loss, student, teacher, labels, weight=weight * 0, avg_factor=0.0) == 0
     with pytest.raises(ValueError, match="'mean', not with 'sum'"):
         call(loss, student, teacher, labels, avg_factor=2, reduction_override='sum')
     with pytest.raises(ValueError, match="reduction_override: unknown value 'avg'"):
