@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from btkd_det.losses import BTKDLoss, IKDLoss
 
-from .every import LOSSES, batch, call
+from .every import HOSTS, LOSSES, batch, call
 
 CASES = {**LOSSES, 'ikd_collecting': IKDLoss}
 EVERY = pytest.mark.parametrize('name', CASES)
@@ -79,7 +79,21 @@ def test_the_recorder_sees_what_waits(waits):
     assert recorder.waiting
 
 
-@pytest.mark.parametrize('name', LOSSES)
+# One of each way through the code; every host alone is among them.
+COMPILED = [
+    *HOSTS,
+    'btkd',
+    'btkd_blend_probs',
+    'btkd_pair_blend',
+    'btkd_label_revision',
+    'btkd_drop',
+    'btkd_dist',
+    'btkd_trust',
+    'ikd',
+]
+
+
+@pytest.mark.parametrize('name', COMPILED)
 def test_it_compiles_as_one_graph_and_gives_the_same(name):
     arguments = batch(8, 6, dtype=torch.float32)
     torch._dynamo.reset()
