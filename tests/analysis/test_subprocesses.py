@@ -36,7 +36,7 @@ def wait_for(condition, seconds=10):
 
 
 def test_output_and_errors_go_to_the_log(tmp_path):
-    code = 'import os, sys; print(os.environ["WORD"]); print("oh", file=sys.stderr)'
+    code = 'import os, sys; print(os.environ["WORD"], flush=True); print("oh", file=sys.stderr)'
     run_command(python(code), tmp_path / 'new' / 'a.log', env={'WORD': 'hello'})
     assert (tmp_path / 'new' / 'a.log').read_text().split() == ['hello', 'oh']
 
