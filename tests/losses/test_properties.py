@@ -1,5 +1,7 @@
 """What holds for every logit loss, whatever its formula."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -185,6 +187,16 @@ def test_the_log_entries_are_scalars_without_a_graph_and_no_losses(name):
         assert not value.requires_grad
     call(loss, *batch(6, 5, wrong=True))
     assert first.keys() == loss.log_vars.keys()
+
+
+@EVERY
+def test_a_copy_after_a_call_goes_on_alike(name):
+    # As an averaged (EMA) model makes one in the middle of training.
+    arguments = batch(6, 5)
+    loss = LOSSES[name](5)
+    call(loss, *arguments)
+    twin = copy.deepcopy(loss)
+    assert call(twin, *arguments) == call(loss, *arguments)
 
 
 def test_logits_of_other_shapes_are_refused():
