@@ -6,9 +6,9 @@ from ..bias.curriculum import check_curriculum, coefficient, count_parts, curric
 from ..bias.judge import judge_predicted
 from ..bias.rectify import apply_rule, find_rule
 from ..errors import ConfigError
+from ..progress import training_progress
 from ..registry import MODELS, build
 from .logit_loss import LogitLoss, as_float, check_fraction
-from .progress import training_progress
 from .ranks import num_ranks, sum_over_ranks
 from .trust import MeasuredTrust
 

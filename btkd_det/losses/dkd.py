@@ -1,10 +1,10 @@
 """Decoupled knowledge distillation."""
 
+from ..progress import training_progress
 from ..registry import MODELS
 from .class_split import against_rest, binary_kl, without
 from .kd import kl_divergence
 from .logit_loss import LogitLoss, as_float, check_fraction, check_not_negative, check_positive
-from .progress import training_progress
 
 
 def decoupled_kl_per_row(student_logits, teacher_logits, labels, alpha, beta, temperature):

@@ -6,10 +6,10 @@ import torch
 
 from ..bias.judge import is_right
 from ..errors import ConfigError
+from ..progress import current_iteration, iterations_per_epoch, runner_info
 from ..registry import MODELS
 from .kd import kl_per_row
 from .logit_loss import LogitLoss, as_float, check_positive, reduce_rows
-from .progress import current_iteration, iterations_per_epoch, runner_info
 from .ranks import sum_over_ranks
 
 FINISHED = -1

@@ -2,10 +2,10 @@
 
 import re
 
-from mmengine.logging import MessageHub
 from torch import nn
 
 from ..errors import ConfigError
+from ..progress import runner_info
 from ..registry import MODELS, build, suggest
 
 OPTIONS = ('losses', 'stop_at', 'stages')
@@ -59,8 +59,7 @@ class Site(nn.ModuleList):
         """Whether training has passed ``stop_at``; False where no runner tells how far it is."""
         if self.stop_at == 1:
             return False
-        hub = MessageHub.get_current_instance()
-        iteration, total = hub.get_info('iter'), hub.get_info('max_iters')
+        iteration, total = runner_info('iter', 'max_iters')
         return bool(total) and iteration is not None and iteration / total >= self.stop_at
 
 

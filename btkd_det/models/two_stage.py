@@ -4,8 +4,9 @@ import torch
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.structures.bbox import bbox2roi, bbox_overlaps
 
-from ..bias import is_right
+from ..bias import curriculum, is_right
 from ..errors import ConfigError
+from ..progress import training_progress
 from ..registry import MODELS
 from .detector import DistilledDetectorMixin
 from .gate import Objects
@@ -150,15 +151,20 @@ def _overlap(student, said, head):
 
 
 def _roi_gate(loss, student, said):
-    """The gate of RoI features: rows weigh as the logits' curriculum has them."""
+    """The gate of RoI features.
+
+    ``'teacher_right'`` weighs the RoIs as the logits' curriculum does, by cosine and subset;
+    ``'foreground'`` takes those that show an object, and the others apart.
+    """
     if loss.gate is None:
         return None
-    rows = student.foreground
     if loss.gate == 'teacher_right':
-        rows = rows & is_right(said['cls_score'], student.labels)
-    background = ~student.foreground
-    weights = rows / rows.sum().clamp(min=1)
-    weights = weights + loss.background_weight * background / background.sum().clamp(min=1)
+        right = is_right(said['cls_score'], student.labels)
+        weights = curriculum(right, training_progress())
+    else:
+        background = ~student.foreground
+        weights = student.foreground / student.foreground.sum().clamp(min=1)
+        weights = weights + loss.background_weight * background / background.sum().clamp(min=1)
     height, width = said['bbox_feats'].shape[2:]
     return [(weights / (height * width))[:, None, None, None].expand(-1, 1, height, width)]
 

@@ -6,7 +6,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from btkd_det.losses import BTKDLoss
-from btkd_det.losses.progress import iterations_per_epoch, training_progress
+from btkd_det.progress import iterations_per_epoch, training_progress
 
 from .every import batch
 

@@ -281,6 +281,36 @@ def test_the_gate_asks_the_teacher_at_the_ground_truth(
     assert seen[0][:, 0].tolist() == [0, 0, 1, 1]
 
 
+def test_rois_weigh_as_in_the_logits_curriculum(
+    student_config, teacher_config, teacher_checkpoint, progress
+):
+    progress(0.5)
+    sites = dict(roi_features=dict(type='btkd_det.FitNetLoss', gate='teacher_right'))
+    model = build_detector(distilled(student_config, teacher_config, teacher_checkpoint, sites))
+    seen = {}
+    loss = model.distill['roi_features'][0]
+    loss.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.update(gate=kwargs['gate'][0]), with_kwargs=True
+    )
+    said = []
+    model.teacher.model.roi_head.bbox_head.register_forward_hook(
+        lambda module, args, result: said.append(result[0])
+    )
+    labels = []
+    model.roi_head.bbox_head.loss_cls.register_forward_pre_hook(
+        lambda module, args: labels.append(args[1])
+    )
+    one_step(model)
+    weights = seen['gate'].sum(dim=(1, 2, 3))
+    right = is_right(said[0], labels[0])
+    assert right.any()
+    assert not right.all()
+    torch.testing.assert_close(weights[right].sum(), torch.tensor(0.5))
+    torch.testing.assert_close(
+        weights[~right], torch.full_like(weights[~right], 0.5 / (~right).sum())
+    )
+
+
 def test_knowledge_stops_where_it_is_told_to(
     student_config, teacher_config, teacher_checkpoint, progress
 ):
