@@ -36,8 +36,8 @@ def iterations_per_epoch():
     """Iterations of one epoch of the runner that trains, or None where epochs are unknown.
 
     Returns:
-        int | None: ``max_iters / max_epochs``, rounded; None without a runner and in training
-        that counts iterations alone.
+        int | None: ``max_iters / max_epochs``, rounded; None without a runner. Training that
+        counts iterations alone is one epoch to MMEngine.
     """
     max_iters, max_epochs = runner_info('max_iters', 'max_epochs')
     if not max_iters or not max_epochs:
