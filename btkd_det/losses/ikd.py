@@ -35,8 +35,8 @@ class IKDLoss(LogitLoss):
     * Without a runner nobody knows when an epoch ends: use :meth:`update`, or give
       ``collect_iters``, or call the loss, which then collects until :meth:`finish`.
 
-    A row whose class was never seen costs 0. The loss logs ``seen``, the share of rows whose
-    class has a mean.
+    A row whose class was never seen costs 0. The loss logs ``seen``, the share of rows that
+    the term counts.
 
     Args:
         num_classes (int): C, the background included where the logits have it.
@@ -47,6 +47,8 @@ class IKDLoss(LogitLoss):
         class_means (str | Path, optional): File with the means.
         only_right (bool): Collect the rows alone on which the teacher is right: both papers
             in one (ours). Defaults to False.
+        background (bool): In detection, whether rows of the last class, the background, take
+            part; if not, they are neither collected nor cost anything. Defaults to True.
 
     Raises:
         ConfigError: A value is out of its range, or the file is missing, is no such file, or
@@ -71,6 +73,7 @@ class IKDLoss(LogitLoss):
         collect_iters=None,
         class_means=None,
         only_right=False,
+        background=True,
     ):
         super().__init__(loss_weight)
         check_positive(temperature=temperature)
@@ -84,6 +87,7 @@ class IKDLoss(LogitLoss):
         self.collect_epochs = collect_epochs
         self.collect_iters = collect_iters
         self.only_right = only_right
+        self.background = background
         means, counts = torch.zeros(num_classes, num_classes), torch.zeros(num_classes)
         if class_means is not None:
             means, counts = load_class_means(class_means, num_classes)
@@ -124,6 +128,8 @@ class IKDLoss(LogitLoss):
         dtype = torch.promote_types(student_logits.dtype, torch.float32)
         target = self.class_means.index_select(0, labels).to(dtype)
         seen = (self.class_counts.index_select(0, labels) > 0).to(dtype)
+        if not self.background:
+            seen = seen * (labels < self.num_classes - 1)
         self.log_vars = {'seen': seen.sum() / max(seen.shape[0], 1)}
         return kl_per_row(student_logits, target, self.temperature) * seen
 
@@ -167,6 +173,8 @@ class IKDLoss(LogitLoss):
         kept = torch.ones_like(labels, dtype=torch.bool)
         if self.only_right:
             kept = is_right(teacher_logits, labels)
+        if not self.background:
+            kept = kept & (labels < self.num_classes - 1)
         kept = kept.unsqueeze(1).to(self.class_means.dtype)
         rows = torch.cat([teacher_logits.detach().to(kept.dtype) * kept, kept], dim=1)
         batch = rows.new_zeros(self.num_classes, self.num_classes + 1)

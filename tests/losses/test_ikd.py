@@ -204,3 +204,21 @@ def test_other_classes_than_it_was_built_for():
     student, teacher, labels = batch(4, CLASSES)
     with pytest.raises(ValueError, match='num_classes=3, but the logits have 5 classes'):
         IKDLoss(3)(student, teacher, labels)
+
+
+def test_background_may_stay_out():
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(12, 4, generator=generator) for _ in range(2))
+    labels = torch.arange(12) % 4
+    loss = IKDLoss(num_classes=4, background=False, loss_weight=1.0)
+    loss.update(teacher, labels)
+    assert loss.class_counts.tolist() == [3, 3, 3, 0]
+    assert torch.equal(loss.class_means[3], torch.zeros(4, dtype=torch.double))
+    everything = IKDLoss(num_classes=4, loss_weight=1.0)
+    everything.update(teacher, labels)
+    rows, all_rows = (part.per_row(student, teacher, labels) for part in (loss, everything))
+    assert (rows[labels == 3] == 0).all()
+    torch.testing.assert_close(rows[labels < 3], all_rows[labels < 3])
+    assert (all_rows[labels == 3] > 0).all()
+    loss(student, teacher, labels)
+    assert loss.log_vars['seen'].item() == 0.75
