@@ -49,11 +49,11 @@ class Entry:
 
 
 ENTRIES = (
-    Entry('teacher', 'teacher', 'shapes/faster-rcnn_r18w32_fpn_5e_shapes.py', 260),
-    Entry('student', 'student alone', 'shapes/faster-rcnn_r18w8_fpn_5e_shapes.py', 90),
-    Entry('kd', 'student + KD', 'shapes/kd_faster-rcnn_r18w8-r18w32_fpn_5e_shapes.py', 120, True),
+    Entry('teacher', 'teacher', 'shapes/faster-rcnn_r18w32_fpn_5e_shapes.py', 220),
+    Entry('student', 'student alone', 'shapes/faster-rcnn_r18w8_fpn_5e_shapes.py', 120),
+    Entry('kd', 'student + KD', 'shapes/kd_faster-rcnn_r18w8-r18w32_fpn_5e_shapes.py', 165, True),
     Entry(
-        'btkd', 'student + BTKD', 'shapes/btkd_faster-rcnn_r18w8-r18w32_fpn_5e_shapes.py', 120, True
+        'btkd', 'student + BTKD', 'shapes/btkd_faster-rcnn_r18w8-r18w32_fpn_5e_shapes.py', 165, True
     ),
 )
 DRAW, LOOK = 'draw the data', 'pictures and report'
