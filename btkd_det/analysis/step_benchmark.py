@@ -2,6 +2,7 @@
 
 import copy
 import statistics
+from importlib import metadata
 
 import torch
 from mmengine.logging import MessageHub
@@ -10,6 +11,7 @@ from mmengine.structures import InstanceData
 
 from ..config_file import read_config
 from ..models import Teacher
+from . import mmrazor_peer
 from .measure import alternate, environment, summary
 
 BASE = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
@@ -26,6 +28,8 @@ DISTILLATIONS = {
     'fpn: ReviewKD': dict(fpn=REVIEWKD),
     'roi_logits: BTKD around KD, fpn: PKD': dict(roi_logits=BTKD, fpn=PKD),
 }
+# MMRazor's step, and the one of ours that does the same.
+MMRAZOR, COUNTERPART = "MMRazor's PKD on the maps of the neck", 'fpn: PKD'
 
 
 def run(student=18, teacher=101, size=256, batch=1, rounds=10, device='cpu', seed=0):
@@ -33,7 +37,8 @@ def run(student=18, teacher=101, size=256, batch=1, rounds=10, device='cpu', see
 
     The floor of a distilled step is the plain step plus the teacher's backbone and neck, and its
     RoI head on the same RoIs where a site is there. The RoIs are the same in all candidates of a
-    round: the sampler draws under the same seed.
+    round: the sampler draws under the same seed. Where MMRazor is installed, its PKD takes turns
+    with ours: the same student, teacher, maps and loss.
 
     Args:
         student (int): Depth of the student's ResNet.
@@ -46,8 +51,11 @@ def run(student=18, teacher=101, size=256, batch=1, rounds=10, device='cpu', see
 
     Returns:
         dict: ``setting``, ``environment``, ``seconds`` (minimum, median, maximum of each
-        candidate) and ``ratio_to_floor`` (of medians) of each distillation.
+        candidate) and ``ratio_to_floor`` (of medians) of each distillation; ``mmrazor``, its
+        version or why it was not measured, and ``ratio_to_mmrazor``, of the medians of our PKD
+        and its.
     """
+    no_mmrazor = mmrazor_peer.unavailable()
     hub = MessageHub.get_instance('benchmark')
     hub.update_info('iter', 1)
     hub.update_info('max_iters', 2)
@@ -59,13 +67,14 @@ def run(student=18, teacher=101, size=256, batch=1, rounds=10, device='cpu', see
             name: _distilled(student, guest, sites, plain).to(device).train()
             for name, sites in DISTILLATIONS.items()
         }
+        peers = {} if no_mmrazor else {MMRAZOR: _mmrazor(student, guest, plain).to(device)}
     data = plain.data_preprocessor(_batch(size, batch, seed), training=True)
     rois = _sampled_rois(plain, data, seed)
     candidates = {
         'plain step': _step(plain, data, seed),
         "teacher's backbone and neck": lambda _: _teacher_forward(guest, data, None),
         "teacher's backbone, neck and RoI head": lambda _: _teacher_forward(guest, data, rois),
-        **{name: _step(model, data, seed) for name, model in distilled.items()},
+        **{name: _step(model, data, seed) for name, model in {**distilled, **peers}.items()},
     }
     seconds = alternate(candidates, rounds, device=device)
     median = {name: statistics.median(values) for name, values in seconds.items()}
@@ -91,6 +100,16 @@ def run(student=18, teacher=101, size=256, batch=1, rounds=10, device='cpu', see
         environment=environment(device),
         seconds={name: summary(values) for name, values in seconds.items()},
         ratio_to_floor={name: round(median[name] / floor[name], 4) for name in distilled},
+        **_against_mmrazor(no_mmrazor, median),
+    )
+
+
+def _against_mmrazor(no_mmrazor, median):
+    if no_mmrazor:
+        return dict(mmrazor=no_mmrazor)
+    return dict(
+        mmrazor=metadata.version('mmrazor'),
+        ratio_to_mmrazor=round(median[COUNTERPART] / median[MMRAZOR], 4),
     )
 
 
@@ -112,6 +131,15 @@ def _distilled(depth, guest, sites, plain):
         )
     )
     model.load_state_dict(plain.state_dict(), strict=False)
+    return model
+
+
+def _mmrazor(depth, guest, plain):
+    student = MODELS.build(_model(depth))
+    student.load_state_dict(plain.state_dict())
+    # A copy: MMRazor switches off what the teacher does in place, which costs ours time.
+    model = mmrazor_peer.pkd(student, copy.deepcopy(guest.model))
+    model.train()  # returns nothing in MMRazor
     return model
 
 
