@@ -111,11 +111,13 @@ def _import_top_level():
 
     try:
         importlib.import_module('mmrazor')
+        return
     except AssertionError:
         if digit_version(mmcv.__version__) <= digit_version(NEWEST_MMCV):
             raise
-        with _accepted_mmcv():
-            importlib.import_module('mmrazor')
+    # Not within the handler: the refusal is no cause of what may go wrong from here on.
+    with _accepted_mmcv():
+        importlib.import_module('mmrazor')
 
 
 def _quantization_imports():
