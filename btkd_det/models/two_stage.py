@@ -48,12 +48,9 @@ class DistilledTwoStageDetector(DistilledDetectorMixin, TwoStageDetector):
         at_rois = [site for site in self.distill if site != 'fpn']
         if at_rois or self.gated:
             check_same_classes(self, self.teacher, at_rois[0] if at_rois else 'fpn')
-        heads = (
-            [*box_heads(self.roi_head), *box_heads(self.teacher.model.roi_head)]
-            if ('roi_boxes' in self.distill)
-            else []
-        )
-        for head in heads:
+        if 'roi_boxes' not in self.distill:
+            return
+        for head in [*box_heads(self.roi_head), *box_heads(self.teacher.model.roi_head)]:
             if not head.with_reg or not hasattr(head.bbox_coder, 'encode'):
                 raise ConfigError(
                     f'distill.roi_boxes: {type(head).__name__} predicts no box deltas; valid is '
