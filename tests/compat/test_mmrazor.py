@@ -154,7 +154,8 @@ def test_the_version_of_mmcv_comes_back_after_a_failure(tmp_path):
 
 
 def test_an_mmcv_below_its_range_is_refused(tmp_path):
-    write(tmp_path, dict(MINIATURE, **{'__init__.py': REFUSES.replace('<= digit', '> digit')}))
+    at_least = REFUSES.replace("<= digit_version('2.1.0')", ">= digit_version('2.0.0rc1')")
+    write(tmp_path, dict(MINIATURE, **{'__init__.py': at_least}))
     (tmp_path / 'mmcv.py').write_text("__version__ = '1.7.2'")
     _, error = session(BARE + 'import btkd_det.compat.mmrazor', tmp_path)
     assert error.startswith('ImportError: btkd_det.compat.mmrazor: mmrazor takes mmcv >=2.0.0rc1')
