@@ -81,7 +81,7 @@ class ShapesSpec:
     """
 
     seed: int = 0
-    train: int = 1200
+    train: int = 1000
     val: int = 100
     test: int = 300
     image_size: int = 128
