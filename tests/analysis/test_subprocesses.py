@@ -102,9 +102,11 @@ def test_a_command_that_ignores_the_request_is_killed(tmp_path, monkeypatch):
 def test_ending_the_parent_leaves_no_orphan(tmp_path, number):
     """A real parent process, ended from outside while its command runs."""
     log = tmp_path / 'a.log'
-    # The module by itself: importing the package would take seconds.
+    # The module by itself: importing the package would take seconds. Ctrl-C reaches a program
+    # in a terminal; one that was started in the background inherits that it is ignored.
     code = f"""
-        import importlib.util, pathlib, sys
+        import importlib.util, pathlib, signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         spec = importlib.util.spec_from_file_location('subprocesses', {str(SOURCE)!r})
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
