@@ -100,7 +100,7 @@ class DistilledDetectorMixin(Distilled):
             teacher = guest.extract_feat(guest.images(batch_inputs, shapes))
         losses.update(self.distill_heads(seen, teacher, speaking))
         if 'fpn' in speaking:
-            gate = functools.partial(self._gate, teacher, batch_inputs, batch_data_samples)
+            gate = self._gates(teacher, batch_inputs, batch_data_samples)
             losses.update(self.distill.evaluate('fpn', student, teacher, gate=gate))
         if 'backbone' in speaking:
             losses.update(
@@ -148,19 +148,25 @@ class DistilledDetectorMixin(Distilled):
             shapes = self.probe(model, model.extract_feat(image))
         return dict(shapes, backbone=[tuple(maps.shape[1:]) for maps in backbone[0]])
 
-    def _gate(self, features, batch_inputs, samples, loss):
-        """The gate that a loss at ``fpn`` asks for, at the teacher's sizes."""
-        if loss.gate is None:
-            return None
-        with self.teacher.at_work(batch_inputs.device.type):
-            objects = self.objects(features, samples)
-        return map_gate(
-            objects,
-            [tuple(maps.shape[2:]) for maps in features],
-            tuple(batch_inputs.shape[2:]),
-            loss.gate,
-            loss.background_weight,
-        )
+    def _gates(self, features, batch_inputs, samples):
+        """A function that gives each loss at ``fpn`` its gate, at the teacher's sizes.
+
+        The teacher judges the objects once, however many losses ask, and not at all if none does.
+        """
+
+        @functools.cache
+        def objects():
+            with self.teacher.at_work(batch_inputs.device.type):
+                return self.objects(features, samples)
+
+        def gate(loss):
+            if loss.gate is None:
+                return None
+            sizes = [tuple(maps.shape[2:]) for maps in features]
+            padded = tuple(batch_inputs.shape[2:])
+            return map_gate(objects(), sizes, padded, loss.gate, loss.background_weight)
+
+        return gate
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ def box_heads(roi_head):
     """The box heads of a RoI head, one for each stage.
 
     Args:
-        roi_head (nn.Module): Of any two-stage detector.
+        roi_head (nn.Module): Of any two-stage detector, or whatever else has a ``bbox_head``.
 
     Returns:
         list[nn.Module]: One, or as many as the cascade has stages.

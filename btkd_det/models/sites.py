@@ -138,9 +138,9 @@ class Sites(nn.ModuleDict):
                 key = f'{prefix}loss_{label}{number}'
             wanted = getattr(loss, 'extra_inputs', ())
             known = {
-                key: value(loss) if callable(value) else value
-                for key, value in extras.items()
-                if key in wanted
+                extra: value(loss) if callable(value) else value
+                for extra, value in extras.items()
+                if extra in wanted
             }
             entries[key] = loss(*args, **known)
             for entry, value in getattr(loss, 'log_vars', {}).items():

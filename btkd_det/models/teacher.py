@@ -15,6 +15,7 @@ from torch import nn
 from ..checkpoint import class_names, load_weights
 from ..config_file import read_config
 from ..errors import ConfigError
+from .rois import box_heads
 
 DTYPES = {
     'float32': torch.float32,
@@ -159,9 +160,7 @@ class Teacher(nn.Module):
     @property
     def num_classes(self):
         """How many classes its head tells apart, before any ``class_map``."""
-        head = getattr(self.model, 'roi_head', self.model)
-        head = head.bbox_head
-        return (head[0] if isinstance(head, nn.ModuleList) else head).num_classes
+        return box_heads(getattr(self.model, 'roi_head', self.model))[0].num_classes
 
     def images(self, batch_inputs, shapes=None):
         """The student's input batch, normalized as the teacher was trained to see it.
