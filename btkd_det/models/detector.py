@@ -26,7 +26,7 @@ class DistilledDetectorMixin(Distilled):
         super().__init__(*args, **kwargs)
         if self.distill:
             self.check_teacher()
-            self.fit_features()
+            fit_features(self.distill, self, self.teacher.model, self.probe)
 
     @property
     def gated(self):
@@ -116,38 +116,6 @@ class DistilledDetectorMixin(Distilled):
             self._maps.append(maps)
         return maps
 
-    def fit_features(self):
-        """Tell the feature losses the shapes that they will see, of a small black image.
-
-        Raises:
-            ConfigError: A loss cannot do with them.
-        """
-        fitting = [
-            (site, loss)
-            for site in self.distill
-            for loss in self.distill[site]
-            if hasattr(loss, 'fit')
-        ]
-        if not fitting:
-            return
-        training = self.training
-        self.eval()
-        with undisturbed_rng(), torch.no_grad():
-            image = next(self.parameters()).new_zeros(1, 3, 128, 128)
-            student, teacher = (self._shapes(model, image) for model in (self, self.teacher.model))
-            for site, loss in fitting:
-                try:
-                    loss.fit(student[site], teacher[site])
-                except ConfigError as error:
-                    raise ConfigError(f'distill.{site}.{error}') from error
-        self.train(training)
-
-    def _shapes(self, model, image):
-        """Shapes of what the sites see of one image, by site."""
-        with outputs_of(model, 'backbone') as backbone:
-            shapes = self.probe(model, model.extract_feat(image))
-        return dict(shapes, backbone=[tuple(maps.shape[1:]) for maps in backbone[0]])
-
     def _gates(self, features, batch_inputs, samples):
         """A function that gives each loss at ``fpn`` its gate, at the teacher's sizes.
 
@@ -167,6 +135,41 @@ class DistilledDetectorMixin(Distilled):
             return map_gate(objects(), sizes, padded, loss.gate, loss.background_weight)
 
         return gate
+
+
+def fit_features(sites, student, teacher, probe):
+    """Tell the feature losses the shapes that they will see, of a small black image.
+
+    Args:
+        sites (Sites): Whose losses.
+        student (nn.Module): The student; its mode and the random numbers stay as they are.
+        teacher (nn.Module): The teacher, in eval mode.
+        probe (Callable): Called with a model and what its ``extract_feat`` gave; see
+            :meth:`DistilledDetectorMixin.probe`.
+
+    Raises:
+        ConfigError: A loss cannot do with them.
+    """
+    fitting = [(site, loss) for site in sites for loss in sites[site] if hasattr(loss, 'fit')]
+    if not fitting:
+        return
+
+    def shapes(model):
+        with outputs_of(model, 'backbone') as backbone:
+            found = probe(model, model.extract_feat(image))
+        return dict(found, backbone=[tuple(maps.shape[1:]) for maps in backbone[0]])
+
+    training = student.training
+    student.eval()
+    with undisturbed_rng(), torch.no_grad():
+        image = next(student.parameters()).new_zeros(1, 3, 128, 128)
+        ours, its = shapes(student), shapes(teacher)
+        for site, loss in fitting:
+            try:
+                loss.fit(ours[site], its[site])
+            except ConfigError as error:
+                raise ConfigError(f'distill.{site}.{error}') from error
+    student.train(training)
 
 
 @contextlib.contextmanager
