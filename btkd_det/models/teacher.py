@@ -32,9 +32,9 @@ class Teacher(nn.Module):
     model does, shares it.
 
     Args:
-        config (str | dict): A config file, a config of an installed package
+        config (str | dict | nn.Module): A config file, a config of an installed package
             (``'mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py'``), a whole config as a
-            dict, or its ``model`` part alone.
+            dict, its ``model`` part alone, or a model that is built already.
         checkpoint (str, optional): A file, an http(s) address, or ``'pretrained'``: the model
             zoo's weights of a config of an installed package. ``None`` leaves the weights as
             they were initialized, with a warning: of use in tests only.
@@ -82,17 +82,17 @@ class Teacher(nn.Module):
         self.evaluate_teacher = evaluate_teacher
         self.class_map = None if class_map is None else list(class_map)
         self.dtype = DTYPES.get(dtype)
-        cfg, scope = _read_config(config)
-        self.model = _build(cfg, scope)
+        built = isinstance(config, nn.Module)
+        self.model = config if built else _build(*_read_config(config))
         self.classes = None
-        if checkpoint is None:
+        if checkpoint is None and not built:
             print_log(
                 'teacher.checkpoint: none given, so the teacher knows nothing: its weights are '
                 'random',
                 'current',
                 logging.WARNING,
             )
-        else:
+        elif checkpoint is not None:
             if checkpoint == 'pretrained':
                 checkpoint = pretrained_address(config)
             meta = load_weights(self.model, checkpoint, 'teacher.checkpoint')
