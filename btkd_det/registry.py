@@ -1,6 +1,7 @@
 """Child registries of MMEngine's, scope ``btkd_det``, and one careful ``build``."""
 
 import difflib
+import importlib
 import inspect
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
@@ -13,11 +14,41 @@ from .errors import ConfigError
 
 SCOPE = 'btkd_det'
 
-MODELS = Registry(
+
+class ModelRegistry(Registry):
+    """A registry that imports what other packages are needed for only when it is asked for.
+
+    Args:
+        *args, **kwargs: As MMEngine's ``Registry``.
+        on_demand (dict[str, str]): Registered name to the module that registers it.
+    """
+
+    def __init__(self, *args, on_demand, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._on_demand = on_demand
+
+    def get(self, key):
+        """As MMEngine's.
+
+        Raises:
+            ImportError: The package that ``key`` needs is not installed.
+        """
+        name = key.removeprefix(f'{SCOPE}.')
+        if name in self._on_demand and name not in self.module_dict:
+            importlib.import_module(self._on_demand[name])
+        return super().get(key)
+
+
+MODELS = ModelRegistry(
     'model',
     parent=MMENGINE_MODELS,
     scope=SCOPE,
     locations=['btkd_det.losses', 'btkd_det.models'],
+    # MMPretrain and MMRazor cost seconds to import, and need not be there.
+    on_demand={
+        'DistilledImageClassifier': 'btkd_det.models.classifier',
+        'BTKDDistiller': 'btkd_det.models.mmrazor_distiller',
+    },
 )
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=SCOPE, locations=['btkd_det.hooks'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope=SCOPE, locations=['btkd_det'])
