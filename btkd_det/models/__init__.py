@@ -1,5 +1,6 @@
 """Distilled models: the host's own classes with a teacher beside them."""
 
+from . import backbones
 from .any_detector import build_distilled_detector
 from .single_stage import DistilledSingleStageDetector
 from .teacher import Teacher
@@ -9,5 +10,6 @@ __all__ = [
     'DistilledSingleStageDetector',
     'DistilledTwoStageDetector',
     'Teacher',
+    'backbones',
     'build_distilled_detector',
 ]
