@@ -1,0 +1,351 @@
+"""A whole set of decoded images in memory, served and augmented batch by batch."""
+
+import torch
+from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
+from torch.utils.data import Dataset, get_worker_info
+
+from ..errors import ConfigError
+from ..registry import DATASETS, suggest
+from .crop_flip import crop_and_flip, draw, draw_of_view
+from .image_files import check_image_files
+
+DEVICES = ('cpu', 'cuda', 'auto')
+
+
+@DATASETS.register_module()
+class InMemoryImages(Dataset):
+    """Keeps a classification set as one uint8 tensor and gives out whole batches.
+
+    Small images leave a model waiting where a pipeline works on them one by one. Here every image
+    is decoded once, by the wrapped set's own pipeline, and random crops and flips are done on a
+    batch at once, distributed as by mmpretrain's ``RandomCrop(crop_size=size, padding=...)`` and
+    ``RandomFlip(prob=...)``. The channels keep the wrapped set's order, so ``to_rgb`` of the data
+    preprocessor stays what it is for that set: False for CIFAR, True for files read by
+    ``LoadImageFromFile``.
+
+    A data loader needs no ``collate_fn`` and no workers::
+
+        train_dataloader = dict(
+            batch_size=64,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            dataset=dict(
+                type='btkd_det.InMemoryImages',
+                dataset=dict(type='CIFAR100', data_root='data/cifar100', split='train'),
+                crop_padding=4,
+                flip=0.5))
+
+    Random numbers come from PyTorch's global CPU generator in the main process: the runner's seed
+    determines them, and ``btkd_det.ExactResumeHook`` resumes them.
+
+    Args:
+        dataset (dict | Dataset): A data set of mmpretrain with images of one size and one label
+            for each. A pipeline is not needed; if there is one, it ends in ``PackInputs`` and
+            draws nothing at random, as it runs once for each image.
+        crop_padding (int): Black pixels added at each border before an image is cropped to its
+            own size at random. Defaults to 0, no crop.
+        flip (float): Probability of a horizontal flip. Defaults to 0.
+        views (int, optional): K. Only K crops and flips of each image occur, each of them a fixed
+            function of ``view_seed``, the image's index and the view's number; every access
+            draws one of them at random. For teacher logits that are known beforehand. Defaults to
+            None: a new crop and flip each time.
+        view_seed (int): Of the views. Defaults to 0.
+        device (str): Where the images are: ``'cpu'``, ``'cuda'``, or ``'auto'``, the GPU if the
+            set takes no more than half of its free memory. Defaults to ``'cpu'``.
+        classes (int | Sequence[str], optional): Keep the images of the first classes or of those
+            named only, with labels from 0 in this order. Defaults to None: all.
+
+    Raises:
+        ConfigError: A value is invalid, the wrapped set's files are missing, its pipeline is
+            random, or its images differ in size.
+    """
+
+    def __init__(
+        self,
+        dataset,
+        crop_padding=0,
+        flip=0.0,
+        views=None,
+        view_seed=0,
+        device='cpu',
+        classes=None,
+    ):
+        _check_augmentation(crop_padding, flip, views, view_seed)
+        if device not in DEVICES or (device == 'cuda' and not torch.cuda.is_available()):
+            raise ConfigError(
+                f'device: {device!r}'
+                f'{", but PyTorch finds no GPU" if device == "cuda" else ""}; valid: '
+                f'{", ".join(DEVICES)}'
+            )
+        self.crop_padding = crop_padding
+        self.flip = flip
+        self.views = views
+        self.view_seed = view_seed
+        self.dataset = _build(dataset)
+        _check_pipeline(self.dataset)
+        self._metainfo = dict(self.dataset.metainfo)
+        self._kept = range(len(self.dataset))
+        images, labels = self._select_and_decode(classes)
+        self.labels = labels
+        self.images = images.to(_place(images, device))
+        print_log(
+            f'{len(self)} images of {tuple(images.shape[1:])} in memory, '
+            f'{images.nbytes / 2**20:.0f} MiB on {self.images.device}',
+            'current',
+        )
+
+    @property
+    def metainfo(self):
+        """dict: Of the wrapped set; with ``classes``, those that were kept."""
+        return dict(self._metainfo)
+
+    def __len__(self):
+        return len(self._kept)
+
+    def __getitem__(self, idx):
+        """One image as mmpretrain's pipelines give it, augmented.
+
+        Args:
+            idx (int): Index into this set.
+
+        Returns:
+            dict: ``inputs`` (C, H, W) uint8 and ``data_samples``, one sample.
+        """
+        batch = self.__getitems__([range(len(self))[idx]])
+        return dict(inputs=batch['inputs'][0], data_samples=batch['data_samples'][0])
+
+    def __getitems__(self, indices):
+        """One batch, augmented. PyTorch's data loader calls this where a data set has it.
+
+        Args:
+            indices (Sequence[int]): N indices into this set.
+
+        Returns:
+            dict: ``inputs`` (N, C, H, W) uint8 and ``data_samples``, a list of N samples with
+            ``gt_label`` and the metainfo ``sample_idx`` and, with ``views``, ``view``.
+
+        Raises:
+            ConfigError: It is called in a worker of a data loader.
+        """
+        if get_worker_info() is not None:
+            raise ConfigError(
+                f'num_workers: {get_worker_info().num_workers}; valid is num_workers=0 with '
+                'btkd_det.InMemoryImages: its images are in the memory of the main process, whose '
+                'random numbers a resumed run restores'
+            )
+        rows = torch.as_tensor(indices)
+        if self.views is None:
+            return self._batch(rows, *draw(len(rows), self.crop_padding, self.flip))
+        return self._view_batch(rows, torch.randint(self.views, (len(rows),)))
+
+    def get_view(self, indices, view):
+        """The batch of a given view; nothing is drawn.
+
+        Args:
+            indices (Sequence[int]): N indices into this set.
+            view (int): Number of the view, 0 to ``views - 1``.
+
+        Returns:
+            dict: As :meth:`__getitems__`.
+
+        Raises:
+            ConfigError: There is no such view.
+        """
+        if view not in range(self.views or 0):
+            raise ConfigError(f'view: {view!r}; valid: an integer from 0 below views={self.views}')
+        rows = torch.as_tensor(indices)
+        return self._view_batch(rows, torch.full_like(rows, view))
+
+    def full_init(self):
+        """Nothing is left to do; MMEngine's wrappers of data sets ask for it."""
+
+    def get_data_info(self, idx):
+        """What the wrapped set knows of an image, index and label being those of this set.
+
+        Args:
+            idx (int): Index into this set.
+
+        Returns:
+            dict: Its annotation.
+        """
+        info = self.dataset.get_data_info(int(self._kept[idx]))
+        return {**info, 'sample_idx': idx % len(self), 'gt_label': int(self.labels[idx])}
+
+    def get_cat_ids(self, idx):
+        """The class of an image, as a list of one label."""
+        return [int(self.labels[idx])]
+
+    def get_gt_labels(self):
+        """The labels of all images: int64 array (N,)."""
+        return self.labels.numpy().copy()
+
+    def _select_and_decode(self, classes):
+        """Images (N, C, H, W) and labels (N,) of the classes that are kept."""
+        if classes is None:
+            return _decode(self.dataset, self._kept)
+        chosen = _chosen(classes, self._metainfo.get('classes') or ())
+        self._kept = [i for i in self._kept if self.dataset.get_cat_ids(i)[0] in chosen]
+        self._metainfo['classes'] = tuple(chosen.values())
+        images, labels = _decode(self.dataset, self._kept)
+        return images, torch.tensor([list(chosen).index(label) for label in labels.tolist()])
+
+    def _view_batch(self, rows, view):
+        drawn = draw_of_view(self.view_seed, rows, view, self.crop_padding, self.flip)
+        return self._batch(rows, *drawn, view=view.tolist())
+
+    def _batch(self, rows, offsets, flipped, view=None):
+        # One copy to the device for the four numbers of each row.
+        numbers = torch.cat([rows[None], offsets, flipped[None].long()]).to(self.images.device)
+        images = self.images[numbers[0]]
+        if self.crop_padding or self.flip:
+            images = crop_and_flip(images, numbers[1:3], numbers[3].bool(), self.crop_padding)
+        samples = _samples(rows.tolist(), self.labels[rows], view)
+        return _Batch(inputs=images, data_samples=samples)
+
+
+class _Batch(dict):
+    """A batch that is complete: collate functions leave it as it is.
+
+    MMEngine's two collate functions and PyTorch's own look at the first row to see what they
+    have to merge, and return a batch of strings unchanged.
+    """
+
+    def __missing__(self, key):
+        if key == 0:
+            return ''
+        raise KeyError(key)
+
+    def pin_memory(self):
+        """Pin the images, unless they are on the GPU already."""
+        if self['inputs'].device.type == 'cpu':
+            self['inputs'] = self['inputs'].pin_memory()
+        return self
+
+
+def _samples(rows, labels, view):
+    from mmpretrain.structures import DataSample
+
+    samples = []
+    for i, (row, label) in enumerate(zip(rows, labels.split(1), strict=True)):
+        # Field by field: DataSample(metainfo=...) copies deeply, at twice the time of a batch.
+        sample = DataSample()
+        sample.set_field(row, 'sample_idx', field_type='metainfo')
+        if view is not None:
+            sample.set_field(view[i], 'view', field_type='metainfo')
+        sample.set_field(label, 'gt_label')
+        samples.append(sample)
+    return samples
+
+
+def _check_augmentation(crop_padding, flip, views, view_seed):
+    if not isinstance(crop_padding, int) or crop_padding < 0:
+        raise ConfigError(f'crop_padding: {crop_padding!r}; valid: pixels, an integer from 0')
+    if not isinstance(flip, (int, float)) or not 0 <= flip <= 1:
+        raise ConfigError(f'flip: {flip!r}; valid: a probability, 0 to 1')
+    if views is not None and (not isinstance(views, int) or views < 1):
+        raise ConfigError(f'views: {views!r}; valid: None or an integer from 1')
+    if views is not None and not crop_padding and not flip:
+        raise ConfigError(
+            f'views: {views}, but without crop_padding and flip all views are the image itself; '
+            'valid: None, or set crop_padding or flip'
+        )
+    if not isinstance(view_seed, int) or not 0 <= view_seed < 2**63:
+        raise ConfigError(f'view_seed: {view_seed!r}; valid: an integer from 0')
+
+
+def _build(dataset):
+    """The wrapped set; a type without a scope is mmpretrain's unless a default scope is set."""
+    try:
+        import mmpretrain  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f'dataset: btkd_det.InMemoryImages needs mmpretrain, which cannot be imported: {error}'
+        ) from error
+    if isinstance(dataset, dict):
+        check_image_files(dataset, 'dataset')
+        if DefaultScope.get_current_instance() is None:
+            dataset = {'_scope_': 'mmpretrain', **dataset}
+        try:
+            dataset = DATASETS.build(dataset)
+        except (KeyError, TypeError, OSError, RuntimeError, AssertionError) as error:
+            raise ConfigError(f'dataset: cannot be built: {error}') from error
+    lacking = [name for name in ('metainfo', 'get_data_info') if not hasattr(dataset, name)]
+    if lacking:
+        raise ConfigError(
+            f'dataset: {dataset!r} has no {lacking[0]}; valid: the config of a data set of '
+            'mmpretrain, such as dict(type="CIFAR100", data_root=...), or such a data set'
+        )
+    return dataset
+
+
+def _check_pipeline(dataset):
+    for transform in getattr(getattr(dataset, 'pipeline', None), 'transforms', ()):
+        if getattr(transform, '_methods_with_randomness', None):
+            raise ConfigError(
+                f'dataset.pipeline: {type(transform).__name__} draws at random, but each image is '
+                'decoded only once; leave it out and use crop_padding and flip of '
+                'btkd_det.InMemoryImages'
+            )
+
+
+def _decode(dataset, indices):
+    """Images (N, C, H, W) uint8 and labels (N,) int64 of some indices."""
+    if not len(indices):
+        raise ConfigError('dataset: it has no images')
+    images, labels = None, torch.empty(len(indices), dtype=torch.long)
+    for row, index in enumerate(indices):
+        item = _packed(dataset[index])
+        image, label = item['inputs'], item['data_samples'].get('gt_label')
+        if label is None or label.numel() != 1:
+            raise ConfigError(f'dataset: image {index} has the label {label}; valid is one label')
+        if images is None:
+            images = torch.empty(len(indices), *image.shape, dtype=torch.uint8)
+        if image.dtype != torch.uint8 or image.shape != images.shape[1:]:
+            raise ConfigError(
+                f'dataset: image {index} is {tuple(image.shape)} of {image.dtype}, the first one '
+                f'{tuple(images.shape[1:])}; valid are uint8 images of one size: put Resize and '
+                'CenterCrop into dataset.pipeline'
+            )
+        images[row] = image
+        labels[row] = label.item()
+    return images, labels
+
+
+def _packed(item):
+    """The item, loaded and packed if the wrapped set's pipeline left that to us."""
+    if 'inputs' in item:
+        return item
+    from mmpretrain.datasets.transforms import LoadImageFromFile, PackInputs
+
+    if 'img' not in item:
+        item = LoadImageFromFile()(item)
+    return PackInputs()(item)
+
+
+def _chosen(classes, names):
+    """Labels to names of the classes to keep, in their new order."""
+    if isinstance(classes, int) and 1 <= classes <= len(names):
+        return dict(enumerate(names[:classes]))
+    if not isinstance(classes, (list, tuple)) or not classes:
+        raise ConfigError(
+            f'classes: {classes!r}; valid: names of classes, or a number from 1 to {len(names)}'
+        )
+    for name in classes:
+        if name not in names:
+            raise ConfigError(
+                f'classes: {name!r} is no class of the data set{suggest(name, names)}; valid: '
+                f'{", ".join(names)}'
+            )
+    if len(set(classes)) < len(classes):
+        raise ConfigError(f'classes: {classes!r} names a class twice; valid: each once')
+    return {list(names).index(name): name for name in classes}
+
+
+def _place(images, device):
+    if device != 'auto':
+        return device
+    if not torch.cuda.is_available():
+        return 'cpu'
+    free, _ = torch.cuda.mem_get_info()
+    return 'cuda' if images.nbytes <= free // 2 else 'cpu'
