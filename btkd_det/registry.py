@@ -48,6 +48,7 @@ MODELS = ModelRegistry(
     on_demand={
         'DistilledImageClassifier': 'btkd_det.models.classifier',
         'BTKDDistiller': 'btkd_det.models.mmrazor_distiller',
+        'ModelOfConfig': 'btkd_det.models.mmrazor_distiller',
     },
 )
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=SCOPE, locations=['btkd_det.hooks'])

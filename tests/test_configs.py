@@ -53,6 +53,8 @@ def without_weights(node):
         for key, value in node.items():
             if key in ('checkpoint', 'teacher_ckpt') and isinstance(value, str):
                 node[key] = None
+            elif key == 'pretrained' and 'cfg_path' in node:
+                node[key] = False
             without_weights(value)
     elif isinstance(node, (list, tuple)):
         for value in node:
@@ -158,7 +160,7 @@ def test_is_listed_in_the_readme_of_its_folder(cfg):
 def test_imports_btkd_det_where_it_needs_it(cfg):
     """A distilled config also trains with the host's own tools, which do not import btkd_det."""
     if 'btkd_det.' in str(cfg.model.to_dict()):
-        assert 'btkd_det' in cfg.custom_imports['imports']
+        assert any(name.startswith('btkd_det') for name in cfg.custom_imports['imports'])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,174 @@
+"""Our sites inside MMRazor: one distiller in place of recorders, connectors and mappings."""
+
+from ..compat import mmrazor  # noqa: F401, I001 (makes the following imports work)
+from mmrazor.models.distillers import ConfigurableDistiller
+from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmrazor.registry import TASK_UTILS
+
+from ..config_file import read_config
+from ..errors import ConfigError
+from ..registry import MODELS
+from .detector import fit_features
+from .roi_sites import SITES, check_roi_heads, roi_losses, roi_shapes
+from .rois import recorded
+from .sites import Sites
+from .teacher import Teacher
+
+# The names of the recorders that the distiller adds to the user's own.
+ROIS, MAPS = 'btkd_det.rois', 'btkd_det.maps'
+
+
+@MODELS.register_module(name='ModelOfConfig')
+def model_of_config(config):
+    """Build the model of a config file: what MMRazor's ``cfg_path`` does for a package's alone.
+
+    In MMRazor's ``architecture`` or ``teacher``:
+    ``dict(type='btkd_det.ModelOfConfig', config='my_teacher.py')``.
+
+    Args:
+        config (str): A file, or a config of an installed package (``'btkd_det::...'``).
+
+    Returns:
+        nn.Module: The model, built in the config's own scope.
+
+    Raises:
+        ConfigError: The config cannot be read.
+    """
+    cfg = read_config(config, 'config')
+    if 'data_preprocessor' in cfg:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with MMENGINE_MODELS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+        return registry.build(cfg.model)
+
+
+@TASK_UTILS.register_module()
+class RoIsRecorder(BaseRecorder):
+    """Records what the box heads of a two-stage detector see and say.
+
+    In a distiller's ``student_recorders``: ``rois=dict(type='RoIs', source='roi_head')``. Each
+    stage of a cascade gives one record, a :class:`btkd_det.models.rois.RoIs`.
+
+    Args:
+        source (str): The attribute of the model that is its RoI head.
+    """
+
+    def prepare_from_model(self, model=None):
+        """Find the RoI head.
+
+        Args:
+            model (nn.Module): The detector.
+
+        Raises:
+            ConfigError: It has none.
+        """
+        self._roi_head = getattr(model, self.source, None)
+        if self._roi_head is None:
+            raise ConfigError(
+                f'student_recorders: {type(model).__name__} has no {self.source}; valid is a '
+                'two-stage detector, such as Faster R-CNN'
+            )
+
+    def __enter__(self):
+        super().__enter__()
+        self._recording = recorded(self._roi_head)
+        self._data_buffer = self._recording.__enter__()
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        # Not kept: an averaged model is a copy of this one, and a generator cannot be copied.
+        recording, self._recording = self._recording, None
+        recording.__exit__(exc_type, exc_value, traceback)
+
+
+@MODELS.register_module()
+class BTKDDistiller(ConfigurableDistiller):
+    """MMRazor's distiller for two-stage detectors, with one set of RoIs for both heads.
+
+    Stands where ``ConfigurableDistiller`` does, in ``FpnTeacherDistill`` or
+    ``SingleTeacherDistill``, and takes the sites as
+    :class:`~btkd_det.models.DistilledTwoStageDetector` does. MMRazor lets the student and the
+    teacher each propose and sample, so that rows of their RoI logits stand for different boxes.
+    Here the teacher's RoI head looks at the student's RoIs, once the student has sampled them.
+    With ``FpnTeacherDistill`` the teacher runs nothing else but its backbone and neck.
+
+    Args:
+        distill (dict): Site name to a loss, a list of losses, or a dict of ``losses`` and
+            options. Sites: ``roi_logits``, ``roi_features``, ``roi_boxes`` and ``fpn``.
+        student_recorders (dict, optional): Further ones, with their ``loss_forward_mappings``,
+            as ``ConfigurableDistiller`` takes them.
+        teacher_recorders (dict, optional): Likewise.
+        **kwargs: As ``ConfigurableDistiller``.
+
+    Raises:
+        ConfigError: An unknown site or loss, a loss that cannot stand there, a gate at ``fpn``,
+            or a teacher that is trained, has no RoI head or tells other classes apart.
+    """
+
+    def __init__(self, distill=None, student_recorders=None, teacher_recorders=None, **kwargs):
+        maps = dict(type='mmrazor.ModuleOutputs', source='neck')
+        rois = dict(type='mmrazor.RoIs', source='roi_head')
+        super().__init__(
+            student_recorders={**(student_recorders or {}), MAPS: maps, ROIS: rois},
+            teacher_recorders={**(teacher_recorders or {}), MAPS: maps},
+            **kwargs,
+        )
+        self.distill = Sites(distill, {**SITES, 'fpn': 'FeatureLoss'})
+        # Beside the modules: both are the algorithm's own already.
+        object.__setattr__(self, '_student', None)
+        object.__setattr__(self, '_teacher', None)
+
+    def prepare_from_student(self, model):
+        """See the student, before the teacher.
+
+        Args:
+            model (nn.Module): A two-stage detector.
+        """
+        super().prepare_from_student(model)
+        object.__setattr__(self, '_student', model)
+
+    def prepare_from_teacher(self, model):
+        """See the teacher, hold both against each other and make the adapters.
+
+        Args:
+            model (nn.Module): A frozen detector.
+        """
+        super().prepare_from_teacher(model)
+        if any(parameter.requires_grad for parameter in model.parameters()):
+            raise ConfigError(
+                'teacher_trainable: got True; BTKDDistiller learns from a frozen teacher; valid: '
+                'False'
+            )
+        object.__setattr__(self, '_teacher', Teacher(model))
+        losses = self.distill['fpn'] if 'fpn' in self.distill else ()  # noqa: SIM401
+        gates = [loss.gate for loss in losses]
+        if any(gates):
+            raise ConfigError(
+                f'distill.fpn.gate: got {next(filter(None, gates))!r}; MMRazor does not show its '
+                'distillers the annotations that a gate needs; valid: None, or '
+                'btkd_det.DistilledTwoStageDetector in place of MMRazor'
+            )
+        check_roi_heads(self.distill, self._student, self._teacher)
+        fit_features(self.distill, self._student, model, self._probe)
+
+    def compute_distill_losses(self):
+        """The losses of the mappings, then those of the sites.
+
+        Returns:
+            dict[str, Tensor]: ``<site>.<entry>``, to which MMRazor adds ``distill.``: the log
+            then reads as that of our own models.
+        """
+        speaking, entries = self.distill.speaking(), {}
+        if speaking:
+            seen = self.student_recorders.get_recorder(ROIS).data_buffer
+            features = self.teacher_recorders.get_recorder(MAPS).get_record_data()
+            entries |= roi_losses(self.distill, self._teacher, seen, features, speaking)
+        if 'fpn' in speaking:
+            maps = self.student_recorders.get_recorder(MAPS).get_record_data()
+            entries |= self.distill.evaluate('fpn', maps, features)
+        entries |= self.distill.silence()
+        entries = {name.removeprefix('distill.'): value for name, value in entries.items()}
+        return {**super().compute_distill_losses(), **entries}
+
+    def _probe(self, model, features):
+        shapes = dict(fpn=[tuple(maps.shape[1:]) for maps in features])
+        return {**shapes, **roi_shapes(self.distill, model, features)}
