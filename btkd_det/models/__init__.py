@@ -2,11 +2,13 @@
 
 from . import backbones
 from .any_detector import build_distilled_detector
+from .cached_teacher import CachedTeacher
 from .single_stage import DistilledSingleStageDetector
 from .teacher import Teacher
 from .two_stage import DistilledTwoStageDetector
 
 __all__ = [
+    'CachedTeacher',
     'DistilledSingleStageDetector',
     'DistilledTwoStageDetector',
     'Teacher',

@@ -39,7 +39,7 @@ class Distilled:
         super().__init__(*args, **kwargs)
         with undisturbed_rng():
             self.distill = Sites(distill, self.sites)
-            guest = None if teacher is None else _build_teacher(teacher)
+            guest = None if teacher is None else self.build_teacher(teacher)
         if self.distill and guest is None:
             raise ConfigError(
                 f'teacher: missing, but distill has the sites {", ".join(self.distill)}; valid: '
@@ -49,6 +49,27 @@ class Distilled:
         object.__setattr__(self, 'teacher', guest)
         if guest is not None:
             guest.follow(self.data_preprocessor)
+
+    def build_teacher(self, teacher):
+        """The teacher as the config describes it.
+
+        Args:
+            teacher (dict | Teacher): As the model was given it.
+
+        Returns:
+            nn.Module: The teacher.
+
+        Raises:
+            ConfigError: It is neither, or a key is unknown or missing.
+        """
+        if isinstance(teacher, Teacher):
+            return teacher
+        if not isinstance(teacher, dict):
+            raise ConfigError(
+                f'teacher: expected dict(config=..., checkpoint=...), got {teacher!r}'
+            )
+        check_keys(Teacher, teacher, 'teacher')
+        return Teacher(**teacher)
 
     def init_weights(self):
         """As the host's; then, if the teacher is to give its weights, take those that fit."""
@@ -102,12 +123,3 @@ def inherit(student, teacher):
 def _parts(names):
     """The first two components of parameter names, each once: ``neck.fpn_convs``."""
     return sorted({'.'.join(name.split('.')[:2]) for name in names})
-
-
-def _build_teacher(teacher):
-    if isinstance(teacher, Teacher):
-        return teacher
-    if not isinstance(teacher, dict):
-        raise ConfigError(f'teacher: expected dict(config=..., checkpoint=...), got {teacher!r}')
-    check_keys(Teacher, teacher, 'teacher')
-    return Teacher(**teacher)

@@ -267,9 +267,12 @@ def _drop_initialization(node):
 
 def _normalization(preprocessor):
     """Mean and deviation per channel, and whether BGR becomes RGB before they are applied."""
+    # MMPretrain's preprocessor for classifiers has another name for it than all others.
+    to_rgb = getattr(preprocessor, 'to_rgb', False)
+    to_rgb = getattr(preprocessor, '_channel_conversion', to_rgb)
     if not getattr(preprocessor, '_enable_normalize', False):
-        return (0.0,) * 3, (1.0,) * 3, getattr(preprocessor, '_channel_conversion', False)
+        return (0.0,) * 3, (1.0,) * 3, to_rgb
     mean, std = (tuple(value.flatten().tolist()) for value in (preprocessor.mean, preprocessor.std))
     if len(mean) == 1:
         mean, std = mean * 3, std * 3
-    return mean, std, preprocessor._channel_conversion
+    return mean, std, to_rgb
