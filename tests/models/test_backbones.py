@@ -173,6 +173,8 @@ def test_config_describes_the_same_network(name):
     before = copy.deepcopy(cfg)
     model = MODELS.build(cfg)
     assert parameters_of(model) == PUBLISHED[name][0]
+    cfg['backbone']['out_indices'] = (0, -1)
+    cfg['head']['init_cfg']['layer'] = 'Conv2d'
     assert cifar_classifier_config(name, 100) == before
     ours = build_cifar_classifier(name, 100)
     assert {k: v.shape for k, v in model.state_dict().items()} == {
@@ -205,12 +207,12 @@ def test_image_classifier_learns(name):
 
     labels = [0, 1, 2, 0, 1, 2]
     # Classes differ in brightness.
-    images = torch.randn(6, 3, 8, 8) + torch.tensor(labels).view(6, 1, 1, 1)
+    images = torch.randn(6, 3, 16, 16) + torch.tensor(labels).view(6, 1, 1, 1)
     samples = [DataSample().set_gt_label(label) for label in labels]
     data = model.data_preprocessor(dict(inputs=images, data_samples=samples), training=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     losses = []
-    for _ in range(6):
+    for _ in range(3 if name == 'resnet50' else 6):
         loss = model(**data, mode='loss')['loss']
         optimizer.zero_grad()
         loss.backward()
