@@ -2,6 +2,7 @@
 
 python tools/benchmark.py steps  [--device cuda] [--rounds N] [--out FILE]
 python tools/benchmark.py import [--out FILE]
+python tools/benchmark.py loading [--device cuda] [--rounds N] [--out FILE]
 """
 
 import argparse
@@ -9,9 +10,14 @@ import json
 import sys
 from pathlib import Path
 
-from btkd_det.analysis import import_benchmark, loss_benchmark, step_benchmark
+from btkd_det.analysis import import_benchmark, loading_benchmark, loss_benchmark, step_benchmark
 
-BENCHMARKS = {'steps': step_benchmark, 'losses': loss_benchmark, 'import': import_benchmark}
+BENCHMARKS = {
+    'steps': step_benchmark,
+    'losses': loss_benchmark,
+    'import': import_benchmark,
+    'loading': loading_benchmark,
+}
 
 
 def parse_args():
@@ -28,7 +34,9 @@ def parse_args():
     loss_benchmark.add_arguments(losses)
     imports = commands.add_parser('import', help='import btkd_det, beyond what it imports')
     imports.add_argument('--rounds', type=int, default=5)
-    for command in (steps, losses, imports):
+    loading = commands.add_parser('loading', help='small images in memory, and one by one')
+    loading_benchmark.add_arguments(loading)
+    for command in (steps, losses, imports, loading):
         command.add_argument('--out', metavar='FILE', help='write the result as JSON')
     return parser.parse_args()
 

@@ -200,7 +200,7 @@ class InMemoryImages(Dataset):
         images = self.images[numbers[0]]
         if self.crop_padding or self.flip:
             images = crop_and_flip(images, numbers[1:3], numbers[3].bool(), self.crop_padding)
-        samples = _samples(rows.tolist(), self.labels[rows], view)
+        samples = data_samples(rows.tolist(), self.labels[rows], view)
         return _Batch(inputs=images, data_samples=samples)
 
 
@@ -223,7 +223,17 @@ class _Batch(dict):
         return self
 
 
-def _samples(rows, labels, view):
+def data_samples(rows, labels, view=None):
+    """Samples of mmpretrain's, one for each image.
+
+    Args:
+        rows (Sequence[int]): N indices into the set.
+        labels (Tensor): (N,).
+        view (Sequence[int], optional): Numbers of the views.
+
+    Returns:
+        list[DataSample]: With ``gt_label`` (1,) and the metainfo ``sample_idx``, ``view``.
+    """
     from mmpretrain.structures import DataSample
 
     samples = []
