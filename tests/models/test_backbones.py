@@ -315,22 +315,22 @@ def test_shufflenet_v1_block():
     """Against the paper's figure 2, written with PyTorch's own shuffle."""
     x = torch.randn(2, 12, 7, 7)
 
-    def branch(block, x):
+    def branch(block, x, groups):
         first, _, depthwise, last = block.branch
-        x = F.channel_shuffle(first(x), block.branch[1].groups)
+        x = F.channel_shuffle(first(x), groups)
         return last(depthwise(x))
 
     block = randomize_norms(ShuffleNetV1Block(12, 12, 1, groups=3, first_groups=3))
     block.branch[0] = torch.nn.Conv2d(12, 12, 1)
     block.branch[2] = torch.nn.Conv2d(12, 12, 3, padding=1, groups=12)
     block.branch[3] = torch.nn.Conv2d(12, 12, 1, groups=3)
-    torch.testing.assert_close(block(x), F.relu(branch(block, x) + x))
+    torch.testing.assert_close(block(x), F.relu(branch(block, x, 3) + x))
 
     block = randomize_norms(ShuffleNetV1Block(12, 36, 2, groups=3, first_groups=1))
     assert block.branch[0][0].groups == 1
     out = block(x)
     assert out.shape == (2, 36, 4, 4)
-    torch.testing.assert_close(out[:, :24], F.relu(branch(block, x)))
+    torch.testing.assert_close(out[:, :24], F.relu(branch(block, x, 1)))
     averaged = F.avg_pool2d(F.pad(x, (1, 1, 1, 1)), 3, stride=2)
     torch.testing.assert_close(out[:, 24:], F.relu(averaged))
 
