@@ -12,16 +12,24 @@ _PKD = dict(type='btkd_det.PKDLoss', loss_weight=6.0)
 _TWO_STAGE = 'btkd_det.DistilledTwoStageDetector'
 _SINGLE_STAGE = 'btkd_det.DistilledSingleStageDetector'
 _ANY = 'btkd_det.DistilledDetector'
+_CLASSIFIER = 'btkd_det.DistilledImageClassifier'
+
+# As the papers have them on CIFAR-100; the weight of the cross entropy is the recipe's.
+_CLS_KD = dict(type='btkd_det.KDLoss', temperature=4.0)
+_CLS_DKD = dict(type='btkd_det.DKDLoss', alpha=1.0, beta=8.0, temperature=4.0, warmup=20 / 240)
+_CLS_IKD = dict(type='btkd_det.IKDLoss', num_classes=None, temperature=1.0, loss_weight=6.5)
 
 # What each preset puts where, by the distilled class.
 PRESETS = {
     'kd': {
         _TWO_STAGE: dict(roi_logits=_KD),
         _SINGLE_STAGE: dict(dense_logits=_BINARY),
+        _CLASSIFIER: dict(logits=_CLS_KD),
     },
     'btkd': {
         _TWO_STAGE: dict(roi_logits=dict(type='btkd_det.BTKDLoss', loss=_KD)),
         _SINGLE_STAGE: dict(dense_logits=dict(type='btkd_det.BTKDLoss', loss=_BINARY)),
+        _CLASSIFIER: dict(logits=dict(type='btkd_det.BTKDLoss', loss=_CLS_KD)),
     },
     'btkd-dkd': {
         _TWO_STAGE: dict(
@@ -39,11 +47,13 @@ PRESETS = {
         _TWO_STAGE: dict(
             roi_logits=[_KD, dict(type='btkd_det.IKDLoss', num_classes=None, loss_weight=1.0)]
         ),
+        _CLASSIFIER: dict(logits=[_CLS_KD, _CLS_IKD]),
     },
     'feature': {
         _TWO_STAGE: dict(fpn=_PKD),
         _SINGLE_STAGE: dict(fpn=_PKD),
         _ANY: dict(fpn=_PKD),
+        _CLASSIFIER: dict(features=dict(type='btkd_det.ReviewKDLoss')),
     },
 }
 
@@ -60,6 +70,7 @@ DISTILLED = {
     'ATSS': _SINGLE_STAGE,
     'GFL': _SINGLE_STAGE,
     'RTMDet': _SINGLE_STAGE,
+    'ImageClassifier': _CLASSIFIER,
 }
 
 
@@ -168,10 +179,16 @@ def _distilled_type(name):
 
 
 def _fill_class_count(model):
-    """Tell IKD how many classes the box head tells apart, background included."""
+    """Tell IKD how many classes the head tells apart, a box head's background included."""
     for losses in model.distill.values():
         for loss in losses if isinstance(losses, list) else [losses]:
             if loss.get('type') == 'btkd_det.IKDLoss' and loss.get('num_classes') is None:
-                head = model.roi_head.bbox_head
-                head = head[0] if isinstance(head, (list, tuple)) else head
-                loss['num_classes'] = head.num_classes + 1
+                loss['num_classes'] = _class_count(model)
+
+
+def _class_count(model):
+    if 'roi_head' not in model:
+        return model.head.get('num_classes')
+    head = model.roi_head.bbox_head
+    head = head[0] if isinstance(head, (list, tuple)) else head
+    return head.num_classes + 1

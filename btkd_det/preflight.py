@@ -11,9 +11,11 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 
 from .checkpoint import class_names, read_checkpoint
 from .config_file import read_config
+from .datasets.image_files import check_image_files
 from .errors import ConfigError
-from .models.teacher import pretrained_address
+from .models.teacher import build_teacher, pretrained_address
 from .registry import suggest
+from .teacher_cache import check_header, describe_data, is_augmented, kept_classes, read_cache
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What MMEngine's Runner reads beside the keys that a config has already.
@@ -97,7 +99,8 @@ def check_data(cfg, loaders=DATALOADERS):
 
     Raises:
         ConfigError: A missing root, annotation file or image folder, an annotation file that is
-            no COCO JSON, or a class that it does not list.
+            no COCO JSON, or a class that it does not list; files of an archive that are not
+            where :func:`btkd_det.datasets.check_image_files` looks for them.
     """
     for loader in loaders:
         if cfg.get(loader):
@@ -118,17 +121,23 @@ def map_classes(cfg):
         ConfigError: The teacher's checkpoint cannot be read.
     """
     teacher, classes = cfg.model.get('teacher'), _classes_of_data(cfg)
-    if not teacher or not cfg.model.get('distill') or not classes or 'class_map' in teacher:
+    if teacher and cfg.model.get('distill') and classes:
+        _map_classes(teacher, classes, 'model.teacher')
+
+
+def _map_classes(teacher, classes, field):
+    """Set ``class_map`` of a teacher's config where its classes hold the data's by name."""
+    if any(key in teacher for key in ('class_map', 'cache')):
         return
     if not teacher.get('checkpoint') or 'config' not in teacher:
         return
-    source = teacher.checkpoint
+    source = teacher['checkpoint']
     if source == 'pretrained':
-        source = pretrained_address(teacher.config)
-    taught = class_names(read_checkpoint(source, 'model.teacher.checkpoint')[1])
+        source = pretrained_address(teacher['config'])
+    taught = class_names(read_checkpoint(source, f'{field}.checkpoint')[1])
     if taught is None or tuple(taught) == tuple(classes) or not set(classes) <= set(taught):
         return
-    teacher.class_map = [taught.index(name) for name in classes]
+    teacher['class_map'] = [taught.index(name) for name in classes]
     print_log(
         f"teacher: knows {len(taught)} classes, the data set's {len(classes)} among them; mapped "
         'by name',
@@ -151,7 +160,8 @@ def check_model(cfg):
             teacher's.
     """
     teacher = cfg.model.get('teacher')
-    if teacher is not None and cfg.model.get('distill') and not teacher.get('checkpoint'):
+    given = teacher is None or teacher.get('checkpoint') or teacher.get('cache')
+    if cfg.model.get('distill') and not given:
         raise ConfigError(
             'model.teacher.checkpoint: missing; valid: the path of a checkpoint, an http(s) '
             "address, or 'pretrained' for a config of an installed package"
@@ -160,8 +170,69 @@ def check_model(cfg):
     classes = _classes_of_data(cfg)
     if classes is not None:
         _check_class_count(model, classes)
-        _check_teacher_classes(model, classes)
+        _check_teacher_classes(getattr(model, 'teacher', None), classes)
     return model
+
+
+def check_cache(cfg):
+    """Check that the cache of a teacher's logits, if there is one, is of the training data.
+
+    Args:
+        cfg (Config): The whole config, its data checked.
+
+    Raises:
+        ConfigError: The cache cannot be read, or is of other data, classes or views.
+    """
+    path = (cfg.model.get('teacher') or {}).get('cache')
+    if not path or not cfg.model.get('distill'):
+        return
+    _, header = read_cache(path, 'model.teacher.cache')
+    check_header(header, describe_data(cfg), path, 'model.teacher.cache')
+    if header['views'] is None and is_augmented(cfg):
+        print_log(
+            'teacher.cache: what the teacher said of the images without augmentation, but the '
+            'student sees them augmented; tools/cache_teacher.py --views K caches augmented views',
+            'current',
+            level=30,
+        )
+
+
+def check_agreement(cfg):
+    """Build the teacher of a ``TeacherAgreement`` in ``test_evaluator`` once, and check it.
+
+    Args:
+        cfg (Config): The whole config, its data checked; the evaluator's teacher gets a
+            ``class_map`` where it knows the data's classes in another order.
+
+    Raises:
+        ConfigError: The teacher does not build, is no classifier, or tells other classes apart.
+    """
+    evaluators = cfg.test_evaluator
+    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        if not str(evaluator.get('type')).endswith('TeacherAgreement'):
+            continue
+        classes = _classes_of_data(cfg)
+        if classes is not None:
+            _map_classes(evaluator['teacher'], classes, 'teacher')
+        with MMENGINE_MODELS.switch_scope_and_registry(cfg.get('default_scope')):
+            teacher = build_teacher(evaluator['teacher'])
+        if classes is not None:
+            _check_teacher_classes(teacher, classes, 'teacher')
+        own, its = (getattr(m, 'num_classes', None) for m in (cfg.model.head, _head(teacher)))
+        if teacher.class_map is None and None not in (own, its) and own != its:
+            raise ConfigError(
+                f'teacher: tells {its} classes apart, but the student {own}; valid is a teacher '
+                "of the student's classes"
+            )
+
+
+def _head(teacher):
+    head = getattr(teacher.model, 'head', None)
+    if head is None and not hasattr(teacher.model, 'loss_module'):
+        raise ConfigError(
+            f'teacher.config: {type(teacher.model).__name__} is no classifier of MMPretrain'
+        )
+    return head
 
 
 def build_model(cfg):
@@ -222,13 +293,13 @@ def _datasets(dataset, field):
         yield from _datasets(dataset['dataset'], f'{field}.dataset')
     for i, part in enumerate(dataset.get('datasets', ())):
         yield from _datasets(part, f'{field}.datasets[{i}]')
-    if 'ann_file' in dataset or 'data_root' in dataset:
+    if any(key in dataset for key in ('ann_file', 'data_root', 'data_prefix')):
         yield dataset, field
 
 
 def _check_dataset(dataset, field):
     root = dataset.get('data_root') or ''
-    if '://' in str(root):
+    if '://' in str(root) or check_image_files(dataset, field):
         return
     if root and not Path(root).is_dir():
         raise ConfigError(
@@ -245,10 +316,10 @@ def _check_dataset(dataset, field):
             )
         if path.suffix == '.json':
             _check_categories(dataset, path, f'{field}.ann_file')
-    for kind, folder in (dataset.get('data_prefix') or {}).items():
-        if isinstance(folder, str) and folder and not Path(root, folder).is_dir():
+    for place, folder in _image_folders(dataset).items():
+        if not Path(root, folder).is_dir():
             raise ConfigError(
-                f'{field}.data_prefix.{kind}: no folder {Path(root, folder)}; valid is the '
+                f'{field}.{place}: no folder {Path(root, folder)}; valid is the '
                 'folder of the images'
             )
 
@@ -306,32 +377,63 @@ def category_names(path):
     return None
 
 
-def _classes(dataset):
-    """The class names that a data set's config states, or its class's own."""
+def _image_folders(dataset):
+    """Folders below the data root by their place in the config: one, or a dict of several."""
+    given = dataset.get('data_prefix') or {}
+    if isinstance(given, str):
+        return {'data_prefix': given}
+    return {f'data_prefix.{k}': v for k, v in given.items() if isinstance(v, str) and v}
+
+
+def _classes(dataset, scope='mmdet'):
+    """The class names that a data set's config states, or its class's own, or its folders'."""
     metainfo = dataset.get('metainfo') or {}
     names = metainfo.get('classes') if isinstance(metainfo, dict) else None
+    if names is None and isinstance(dataset.get('classes'), (list, tuple)):
+        names = dataset['classes']
     if names is None:
         from mmengine.registry import DATASETS
 
-        scope = dataset.get('_scope_', 'mmdet')
+        scope = dataset.get('_scope_', scope)
         name = str(dataset.get('type', ''))
         cls = DATASETS.get(name if '.' in name else f'{scope}.{name}')
-        names = getattr(cls, 'METAINFO', {}).get('classes')
+        names = getattr(cls, 'METAINFO', {}).get('classes') or _folder_names(dataset)
     return [names] if isinstance(names, str) else names
 
 
+def _folder_names(dataset):
+    """Sub-folders, by which MMPretrain's ``CustomDataset`` names its classes."""
+    described = dataset.get('ann_file') or dataset.get('classes')
+    if described or not str(dataset.get('type')).endswith('CustomDataset'):
+        return None
+    root = dataset.get('data_root') or ''
+    folder = Path(root, *list(_image_folders(dataset).values())[:1])
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) or None
+
+
 def _classes_of_data(cfg):
+    scope = cfg.get('default_scope') or 'mmdet'
     for loader in DATALOADERS:
         if cfg.get(loader):
             for dataset, _ in _datasets(cfg[loader].get('dataset'), loader):
-                return _classes(dataset)
+                names = _classes(dataset, scope)
+                return names and kept_classes(names, _in_memory(cfg[loader].get('dataset')))
+    return None
+
+
+def _in_memory(dataset):
+    """The ``InMemoryImages`` among wrapped data sets, or None."""
+    while isinstance(dataset, dict) and 'dataset' in dataset:
+        if str(dataset.get('type')).endswith('InMemoryImages'):
+            return dataset
+        dataset = dataset['dataset']
     return None
 
 
 def _check_class_count(model, classes):
     for name, module in model.named_modules():
         count = getattr(module, 'num_classes', None)
-        if not isinstance(count, int) or 'rpn' in name or not name.endswith('_head'):
+        if not isinstance(count, int) or 'rpn' in name or not f'_{name}'.endswith('_head'):
             continue
         if count != len(classes):
             raise ConfigError(
@@ -341,8 +443,8 @@ def _check_class_count(model, classes):
             )
 
 
-def _check_teacher_classes(model, classes):
-    taught = getattr(getattr(model, 'teacher', None), 'classes', None)
+def _check_teacher_classes(teacher, classes, field='model.teacher'):
+    taught = getattr(teacher, 'classes', None)
     if taught is None or tuple(taught) == tuple(classes):
         return
     extra = [name for name in taught if name not in classes]
@@ -353,7 +455,7 @@ def _check_teacher_classes(model, classes):
         if names
     )
     raise ConfigError(
-        'model.teacher.checkpoint: the teacher learned other classes than the data set has, '
+        f'{field}.checkpoint: the teacher learned other classes than the data set has, '
         f'{difference or "the same ones in another order"}; valid is a teacher of the classes '
         f'{", ".join(classes[:10])}{", ..." if len(classes) > 10 else ""}'
     )

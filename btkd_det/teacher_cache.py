@@ -63,8 +63,9 @@ def read_cache(path, field='teacher.cache'):
     try:
         stored = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
     except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f'{field}: {path} is no cache that can be read ({str(error).splitlines()[0]}); '
+            f'{field}: {path} is no cache that can be read ({reason}); '
             'tools/cache_teacher.py writes one'
         ) from error
     if not isinstance(stored, dict) or stored.get('format') != FORMAT:

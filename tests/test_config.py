@@ -82,6 +82,6 @@ def test_what_is_distilled_already_or_no_detector_is_named():
     cfg = btkd_det.distill('mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', TEACHER)
     with pytest.raises(ConfigError, match='distilled already'):
         btkd_det.distill(cfg, TEACHER)
-    cfg.model.type = 'ImageClassifier'
-    with pytest.raises(ConfigError, match=r'ImageClassifier has no distilled class.*FasterRCNN'):
+    cfg.model.type = 'TimmClassifier'
+    with pytest.raises(ConfigError, match=r'TimmClassifier has no distilled class.*FasterRCNN'):
         btkd_det.distill(cfg, TEACHER)

@@ -1,8 +1,10 @@
-"""Evaluate a checkpoint: COCO's twelve numbers for a detector.
+"""Evaluate a checkpoint: COCO's twelve numbers for a detector, accuracy for a classifier.
 
     python tools/test.py CONFIG CKPT [--classwise] [--out results.json]
 
-CONFIG may be the distilled or the plain one; the teacher is not needed.
+CONFIG may be the distilled or the plain one. A detector's teacher is not needed. A classifier is
+held against its teacher, that of the distilled config or of --teacher-config and
+--teacher-checkpoint: where does it agree, and where does it know better?
 """
 
 import argparse
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import btkd_det.config
 from btkd_det import preflight
-from btkd_det.analysis.table import coco_table
+from btkd_det.analysis.table import accuracy_table, coco_table
 from btkd_det.checkpoint import allow_mmengine_types, load_weights, weights_only
 from btkd_det.errors import ConfigError
 
@@ -22,7 +24,7 @@ from btkd_det.errors import ConfigError
 def parse_args():
     from mmengine.config import DictAction
 
-    parser = argparse.ArgumentParser(description='Evaluate a checkpoint by the COCO API.')
+    parser = argparse.ArgumentParser(description='Evaluate a checkpoint.')
     parser.add_argument('config', help="a config file, or a package's config ('mmdet::...')")
     parser.add_argument('checkpoint', help='a file or an http(s) address')
     parser.add_argument('--classwise', action='store_true', help='AP of each class, too')
@@ -35,6 +37,11 @@ def parse_args():
         metavar='KEY=VALUE',
         help='change values of the config; data_root=FOLDER moves every path of the data set',
     )
+    group = parser.add_argument_group('comparing a classifier with a teacher')
+    group.add_argument('--teacher-config', metavar='T', help="the teacher's config")
+    group.add_argument(
+        '--teacher-checkpoint', metavar='C', help="the teacher's weights, or 'pretrained'"
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()
@@ -45,24 +52,57 @@ def parse_args():
 def make_config(args):
     """The config to evaluate with; raises ConfigError."""
     cfg = preflight.load_config(args.config, args.cfg_options)
+    teacher = find_teacher(cfg, args)
     cfg = btkd_det.config.without_distillation(cfg)
     for key in ('test_dataloader', 'test_evaluator'):
         if not cfg.get(key):
             raise ConfigError(f'CONFIG.{key}: missing; without it there is nothing to test on')
     cfg.launcher = args.launcher
-    evaluators = cfg.test_evaluator
-    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        if str(evaluator.get('type')).rpartition('.')[2] == 'CocoMetric':
+    if not isinstance(cfg.test_evaluator, list):
+        cfg.test_evaluator = [cfg.test_evaluator]
+    for evaluator in cfg.test_evaluator:
+        name = str(evaluator.get('type')).rpartition('.')[2]
+        if name == 'CocoMetric':
             for key in ('proposal_nums', 'metric_items', 'iou_thrs', 'use_mp_eval'):
                 evaluator.pop(key, None)
             evaluator.update(type='btkd_det.CocoAP', classwise=args.classwise)
+        if name == 'Accuracy':
+            # MMPretrain fails where there are fewer classes than k, after the whole test.
+            classes = (cfg.model.get('head') or {}).get('num_classes', 0)
+            evaluator.topk = (1, 5) if classes > 5 else (1,)
+    if teacher is not None:
+        cfg.test_evaluator = [
+            *cfg.test_evaluator,
+            dict(type='btkd_det.TeacherAgreement', teacher=teacher),
+        ]
     return cfg
+
+
+def find_teacher(cfg, args):
+    """The teacher to compare a classifier with, a dict, or None; raises ConfigError."""
+    asked = args.teacher_config or args.teacher_checkpoint
+    if not str(cfg.model.type).endswith('ImageClassifier'):
+        if asked:
+            raise ConfigError(
+                f'--teacher-config: {cfg.model.type} is not compared with a teacher; valid is a '
+                'config of an ImageClassifier'
+            )
+        return None
+    if asked:
+        return btkd_det.config.teacher_from_options(args.teacher_config, args.teacher_checkpoint)
+    teacher = dict(cfg.model.get('teacher') or {})
+    if teacher and ('config' not in teacher or not teacher.get('checkpoint')):
+        print('The teacher of this config is a cache of its training data: not compared.')
+        return None
+    teacher.pop('cache', None)
+    return teacher or None
 
 
 def check(cfg, checkpoint):
     """Data, model and checkpoint, before anything runs; raises ConfigError."""
     preflight.check_data(cfg, ('test_dataloader',))
     load_weights(preflight.check_model(cfg), checkpoint, 'CKPT')
+    preflight.check_agreement(cfg)
 
 
 def evaluate(cfg, checkpoint, work_dir):
@@ -87,7 +127,8 @@ def main():
         metrics, rank = evaluate(cfg, args.checkpoint, args.work_dir or folder)
     if rank:
         return
-    print(coco_table(metrics))
+    classifier = str(cfg.model.type).endswith('ImageClassifier')
+    print(accuracy_table(metrics) if classifier else coco_table(metrics))
     if args.out:
         text = json.dumps(
             dict(config=args.config, checkpoint=args.checkpoint, metrics=metrics), indent=2

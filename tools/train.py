@@ -89,6 +89,7 @@ def main():
         preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
         preflight.check_weights(cfg)
         preflight.map_classes(cfg)
+        preflight.check_cache(cfg)
         preflight.check_model(cfg)
     except ConfigError as error:
         sys.exit(f'error: {error}')

@@ -51,3 +51,45 @@ def coco_table(metrics):
             parts.append(text_table(['class', 'AP'], rows))
     parts.extend(f'{name}: {value}' for name, value in rest.items())
     return '\n\n'.join(parts)
+
+
+def accuracy_table(metrics):
+    """What ``tools/test.py`` prints for a classifier.
+
+    Args:
+        metrics (dict[str, float]): As MMEngine's runner returns them: ``accuracy/top1`` and
+            ``accuracy/top5`` in percent and, where there is a teacher, ``teacher/...``; see
+            :func:`btkd_det.evaluation.agreement`. Other entries are printed as they are.
+
+    Returns:
+        str: A table of accuracies, one of the agreement with the teacher, the rest.
+    """
+    rest = dict(metrics)
+    own = {k.rpartition('/')[2]: rest.pop(k) for k in list(rest) if k.startswith('accuracy/')}
+    said = {k.rpartition('/')[2]: rest.pop(k) for k in list(rest) if k.startswith('teacher/')}
+    rows = [['student', *(f'{value:.2f}' for value in own.values())]]
+    if said:
+        rows.append(['teacher', *(f'{said[k]:.2f}' if k in said else '' for k in own)])
+    parts = [text_table(['accuracy in %', *own], rows)] if own else []
+    if said:
+        parts.append(_agreement_table(said))
+    parts.extend(f'{name}: {value}' for name, value in rest.items())
+    return '\n\n'.join(parts)
+
+
+def _agreement_table(said):
+    share = lambda value: '-' if value < 0 else f'{value:.2f}'
+    rows = [
+        [
+            'teacher wrong, student right (beyond the teacher)',
+            f'{said["beyond"]} of {said["wrong"]}',
+            share(said['beyond_share']),
+        ],
+        [
+            'teacher right, student right (kept)',
+            f'{said["kept"]} of {said["right"]}',
+            share(said['kept_share']),
+        ],
+        ['same choice (agreement)', '', share(said['agreement'])],
+    ]
+    return text_table(['student and teacher', 'images', '%'], rows)

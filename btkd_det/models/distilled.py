@@ -8,9 +8,8 @@ import torch
 from mmengine.logging import print_log
 
 from ..errors import ConfigError
-from ..registry import check_keys
 from .sites import Sites
-from .teacher import Teacher
+from .teacher import build_teacher
 
 
 class Distilled:
@@ -62,14 +61,7 @@ class Distilled:
         Raises:
             ConfigError: It is neither, or a key is unknown or missing.
         """
-        if isinstance(teacher, Teacher):
-            return teacher
-        if not isinstance(teacher, dict):
-            raise ConfigError(
-                f'teacher: expected dict(config=..., checkpoint=...), got {teacher!r}'
-            )
-        check_keys(Teacher, teacher, 'teacher')
-        return Teacher(**teacher)
+        return build_teacher(teacher)
 
     def init_weights(self):
         """As the host's; then, if the teacher is to give its weights, take those that fit."""

@@ -15,6 +15,7 @@ from torch import nn
 from ..checkpoint import class_names, load_weights
 from ..config_file import read_config
 from ..errors import ConfigError
+from ..registry import check_keys
 from .rois import box_heads
 
 DTYPES = {
@@ -186,6 +187,26 @@ class Teacher(nn.Module):
             image[:, height:] = 0
             image[:, :, width:] = 0
         return images
+
+
+def build_teacher(teacher):
+    """The teacher that a config describes.
+
+    Args:
+        teacher (dict | Teacher): The arguments of :class:`Teacher`, or one that is built.
+
+    Returns:
+        Teacher: The teacher.
+
+    Raises:
+        ConfigError: It is neither, or a key is unknown or missing; see also :class:`Teacher`.
+    """
+    if isinstance(teacher, Teacher):
+        return teacher
+    if not isinstance(teacher, dict):
+        raise ConfigError(f'teacher: expected dict(config=..., checkpoint=...), got {teacher!r}')
+    check_keys(Teacher, teacher, 'teacher')
+    return Teacher(**teacher)
 
 
 def pretrained_address(config):

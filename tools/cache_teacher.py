@@ -1,0 +1,140 @@
+"""Write a teacher's logits of the training data, so that training need not run it.
+
+    python tools/cache_teacher.py CONFIG [CKPT] --out FILE [--views K]
+    python tools/cache_teacher.py CONFIG --teacher-config T --teacher-checkpoint C --out FILE
+
+CONFIG is the student's: a distilled config, whose teacher is asked (CKPT in the place of its
+checkpoint), or a plain one and the options that name a teacher. Its training images are taken
+without augmentation, or, where they are btkd_det.InMemoryImages with views=K, in all K fixed
+views. Then train with teacher=dict(cache=FILE).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+import btkd_det.config
+from btkd_det import preflight, teacher_cache
+from btkd_det.errors import ConfigError
+
+SITES = dict(logits=dict(type='btkd_det.KDLoss'))
+
+
+def parse_args():
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(description="Cache a teacher's logits.")
+    parser.add_argument('config', help="the student's config: a file or 'mmpretrain::...'")
+    parser.add_argument('checkpoint', nargs='?', help="the teacher's, if not the config's")
+    parser.add_argument('--out', metavar='FILE', required=True, help='where to write the logits')
+    parser.add_argument(
+        '--views', type=int, metavar='K', help="fixed augmented views (default: the config's)"
+    )
+    parser.add_argument('--teacher-config', metavar='T', help="the teacher's config")
+    parser.add_argument(
+        '--teacher-checkpoint', metavar='C', help="the teacher's weights, or 'pretrained'"
+    )
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    parser.add_argument('--device', default=device, help='default: %(default)s')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change values of the config; data_root=FOLDER moves every path of the data set',
+    )
+    return parser.parse_args()
+
+
+def make_config(args):
+    """The config with the teacher to ask; raises ConfigError."""
+    cfg = preflight.load_config(args.config, args.cfg_options)
+    if args.teacher_config or args.teacher_checkpoint:
+        cfg = btkd_det.config.without_distillation(cfg)
+        cfg.model.type = 'btkd_det.DistilledImageClassifier'
+        checkpoint = args.teacher_checkpoint or args.checkpoint
+        cfg.model.teacher = btkd_det.config.teacher_from_options(args.teacher_config, checkpoint)
+    teacher = cfg.model.get('teacher') or {}
+    if not str(cfg.model.type).endswith('DistilledImageClassifier') or 'config' not in teacher:
+        raise ConfigError(
+            f'CONFIG.model: {cfg.model.type} has no teacher to ask; valid is a config of a '
+            'btkd_det.DistilledImageClassifier with teacher=dict(config=..., checkpoint=...), or '
+            '--teacher-config and --teacher-checkpoint'
+        )
+    teacher.pop('cache', None)
+    if args.checkpoint:
+        teacher.checkpoint = args.checkpoint
+    cfg.model.distill = SITES
+    set_views(cfg, args.views)
+    return cfg
+
+
+def set_views(cfg, views):
+    """Let the training data have as many fixed views as the command line asks for."""
+    memory = teacher_cache.find_dataset(cfg)[1]
+    if views is None:
+        return
+    if memory is None:
+        raise ConfigError(
+            f'--views: {views}, but train_dataloader.dataset is no btkd_det.InMemoryImages, which '
+            'alone has fixed views; valid is a config with one, or no --views'
+        )
+    if memory.get('views') not in (None, views):
+        raise ConfigError(f'--views: {views}, but the config says views={memory.views}')
+    memory.views = views
+
+
+def prepare(args):
+    """Config, distilled model and header, checked before anything runs; raises ConfigError."""
+    cfg = make_config(args)
+    preflight.check_data(cfg, ('train_dataloader',))
+    preflight.map_classes(cfg)
+    model = preflight.check_model(cfg)
+    header = teacher_cache.describe_data(cfg)
+    taught = getattr(model.head, 'num_classes', header['num_classes'])
+    if taught != header['num_classes']:
+        raise ConfigError(
+            f'model.head.num_classes: {taught}, but the data set has {header["num_classes"]} '
+            f'classes; valid: {header["num_classes"]}'
+        )
+    source = cfg.model.teacher.checkpoint
+    if source == 'pretrained':
+        source = preflight.pretrained_address(cfg.model.teacher.config)
+    file = teacher_cache.checkpoint_file(source)
+    header.update(checkpoint=str(source), checkpoint_sha256=teacher_cache.file_digest(file))
+    return cfg, model.to(args.device), header
+
+
+def main():
+    args = parse_args()
+    try:
+        cfg, model, header = prepare(args)
+        views = 1 if header['views'] is None else header['views']['views']
+        shape = views, header['count'], header['num_classes']
+        logits = gather(cfg, model, shape)
+    except ConfigError as error:
+        sys.exit(f'error: {error}')
+    teacher_cache.write_cache(args.out, logits, header)
+    size = Path(args.out).stat().st_size / 2**20
+    settings = '' if args.views is None else f' and views={views} in btkd_det.InMemoryImages'
+    print(
+        f'\n{views} view(s) of {shape[1]} images, {shape[2]} classes\n'
+        f'Written: {args.out} ({size:.1f} MiB)\n'
+        f'Use: teacher=dict(cache={args.out!r}){settings}'
+    )
+
+
+def gather(cfg, model, shape):
+    """Run the teacher over the training data, with a progress bar."""
+    from mmengine import ProgressBar
+
+    from btkd_det.analysis import teacher_cache as analysis
+
+    batches, total = analysis.training_batches(cfg)
+    return analysis.gather(model, batches, shape, report=ProgressBar(total, file=sys.stdout).update)
+
+
+if __name__ == '__main__':
+    main()
