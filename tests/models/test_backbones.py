@@ -312,27 +312,26 @@ def test_shufflenet_v2_blocks_are_torchvisions():
 
 @torch.no_grad()
 def test_shufflenet_v1_block():
-    """Against the paper's figure 2, written with PyTorch's own shuffle."""
-    x = torch.randn(2, 12, 7, 7)
+    """Against the literature's block, written with PyTorch's own shuffle."""
+    x = torch.randn(2, 24, 7, 7)
 
-    def branch(block, x, groups):
-        first, _, depthwise, last = block.branch
-        x = F.channel_shuffle(first(x), groups)
-        return last(depthwise(x))
+    def branch(block):
+        kinds = (torch.nn.Conv2d, torch.nn.BatchNorm2d)
+        layers = [m for m in block.branch.modules() if isinstance(m, kinds)]
+        conv1, norm1, depthwise, norm2, conv2, norm3 = layers
+        assert (conv1.groups, depthwise.groups, conv2.groups) == (3, conv1.out_channels, 3)
+        out = F.channel_shuffle(F.relu(norm1(conv1(x))), 3)
+        return norm3(conv2(F.relu(norm2(depthwise(out)))))
 
-    block = randomize_norms(ShuffleNetV1Block(12, 12, 1, groups=3, first_groups=3))
-    block.branch[0] = torch.nn.Conv2d(12, 12, 1)
-    block.branch[2] = torch.nn.Conv2d(12, 12, 3, padding=1, groups=12)
-    block.branch[3] = torch.nn.Conv2d(12, 12, 1, groups=3)
-    torch.testing.assert_close(block(x), F.relu(branch(block, x, 3) + x))
+    block = randomize_norms(ShuffleNetV1Block(24, 24, 1, groups=3, first_groups=3))
+    torch.testing.assert_close(block(x), F.relu(branch(block) + x))
 
-    block = randomize_norms(ShuffleNetV1Block(12, 36, 2, groups=3, first_groups=1))
-    assert block.branch[0][0].groups == 1
+    block = randomize_norms(ShuffleNetV1Block(24, 60, 2, groups=3, first_groups=3))
     out = block(x)
-    assert out.shape == (2, 36, 4, 4)
-    torch.testing.assert_close(out[:, :24], F.relu(branch(block, x, 1)))
+    assert out.shape == (2, 60, 4, 4)
+    torch.testing.assert_close(out[:, :36], F.relu(branch(block)))
     averaged = F.avg_pool2d(F.pad(x, (1, 1, 1, 1)), 3, stride=2)
-    torch.testing.assert_close(out[:, 24:], F.relu(averaged))
+    torch.testing.assert_close(out[:, 36:], F.relu(averaged))
 
 
 @torch.no_grad()
