@@ -52,7 +52,9 @@ MODELS = ModelRegistry(
     },
 )
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=SCOPE, locations=['btkd_det.hooks'])
-DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope=SCOPE, locations=['btkd_det'])
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, scope=SCOPE, locations=['btkd_det.datasets']
+)
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope=SCOPE, locations=['btkd_det'])
 
 
