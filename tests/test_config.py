@@ -85,3 +85,55 @@ def test_what_is_distilled_already_or_no_detector_is_named():
     cfg.model.type = 'TimmClassifier'
     with pytest.raises(ConfigError, match=r'TimmClassifier has no distilled class.*FasterRCNN'):
         btkd_det.distill(cfg, TEACHER)
+
+
+CLASSIFIER = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
+CLS_KD = dict(type='btkd_det.KDLoss', temperature=4.0)
+
+
+@pytest.mark.parametrize(
+    ('preset', 'sites'),
+    [
+        ('kd', dict(logits=CLS_KD)),
+        ('btkd', dict(logits=dict(type='btkd_det.BTKDLoss', loss=CLS_KD))),
+        (
+            'btkd-dkd',
+            dict(
+                logits=dict(
+                    type='btkd_det.BTKDLoss',
+                    loss=dict(
+                        type='btkd_det.DKDLoss', alpha=1.0, beta=8.0, temperature=4.0, warmup=1 / 12
+                    ),
+                )
+            ),
+        ),
+        (
+            'ikd',
+            dict(
+                logits=[
+                    CLS_KD,
+                    dict(type='btkd_det.IKDLoss', num_classes=10, temperature=1.0, loss_weight=6.5),
+                ]
+            ),
+        ),
+        ('feature', dict(features=dict(type='btkd_det.ReviewKDLoss'))),
+    ],
+)
+def test_presets_of_a_classifier_have_the_papers_settings(preset, sites):
+    from tests.classifiers import build_classifier, tiny_resnet
+
+    cfg = btkd_det.distill(CLASSIFIER, TEACHER, preset)
+    assert cfg.model.type == 'btkd_det.DistilledImageClassifier'
+    assert cfg.model.distill == sites
+    assert cfg.model.teacher == TEACHER
+    assert 'btkd_det' in cfg.custom_imports['imports']
+    cfg.model.teacher = dict(config=tiny_resnet(num_classes=10))
+    cfg.model.backbone.update(base_channels=8, stem_channels=8)
+    cfg.model.head.in_channels = 64
+    losses = build_classifier(cfg.model).distill
+    assert list(losses) == list(sites)
+
+
+def test_a_preset_of_detectors_alone_is_named_with_those_that_go():
+    with pytest.raises(ConfigError, match=r"'btkd-pkd'.*ImageClassifier; valid for it: kd, btkd,"):
+        btkd_det.distill(CLASSIFIER, TEACHER, 'btkd-pkd')
