@@ -38,6 +38,7 @@ PRESETS = {
                 loss=dict(type='btkd_det.DKDLoss', alpha=1.0, beta=0.25, temperature=1.0),
             )
         ),
+        _CLASSIFIER: dict(logits=dict(type='btkd_det.BTKDLoss', loss=_CLS_DKD)),
     },
     'btkd-pkd': {
         _TWO_STAGE: dict(roi_logits=dict(type='btkd_det.BTKDLoss', loss=_KD), fpn=_PKD),

@@ -75,8 +75,12 @@ def test_the_teacher_sees_the_raw_data_by_its_own_preprocessor(teacher):
     data = model.data_preprocessor(image_batch())
     expected = model.head(model.extract_feat(data['inputs'])).argmax(dim=1)
     metric = TeacherAgreement(teacher)
+    seen = []
+    backbone = metric.teacher.model.backbone
+    backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     student = (expected + torch.tensor([0, 0, 0, 0, 1, 2])) % NUM_CLASSES
     metric.process(image_batch(), predictions(student))
+    assert torch.equal(seen[0], data['inputs'])
     assert [row[2] for row in metric.results] == expected.tolist()
     found = metric.evaluate(6)
     assert found['teacher/agreement'] == pytest.approx(100 * 4 / 6)
