@@ -2,10 +2,12 @@
 
 ``import btkd_det.compat.mmrazor`` (or ``custom_imports`` with that name) imports
 ``mmrazor.models`` and ``mmrazor.engine`` of an unmodified MMRazor 1.0.0, and so registers its
-distillers, connectors, losses and hooks. Two things stand in the way of a plain import:
+distillers, connectors, losses and hooks. Three things stand in the way of a plain import:
 
 - MMRazor refuses every MMCV above 2.1.0. MMCV's version reads 2.1.0 while MMRazor's top level
   is imported, and is itself again afterwards.
+- Its ``teacher_ckpt`` is read by MMEngine, and PyTorch 2.6 and later refuse the types that MMEngine
+  itself writes into a checkpoint. They are declared safe, as plain data.
 - MMRazor's quantization is written against private parts of PyTorch 1.13 that are gone, and the
   rest of MMRazor imports it. A finder serves empty modules in place of the six that make it up.
   They import, and what is taken from them raises ``NotImplementedError`` as soon as it is used.
@@ -162,6 +164,9 @@ def _import_mmrazor():
         if explanation is None:
             raise
         raise ImportError(f'btkd_det.compat.mmrazor: {explanation}') from error
+    from ..checkpoint import allow_mmengine_types
+
+    allow_mmengine_types()
 
 
 _import_mmrazor()
