@@ -98,7 +98,7 @@ def distill(cfg, teacher, preset='btkd'):
             f'{", ".join(PRESETS)}'
         )
     host = str(cfg.model.type).rpartition('.')[2]
-    distilled = _distilled_type(str(cfg.model.type))
+    distilled = distilled_type(str(cfg.model.type))
     if distilled not in PRESETS[preset]:
         able = [name for name, sites in PRESETS.items() if distilled in sites]
         raise ConfigError(
@@ -158,10 +158,22 @@ def teacher_from_options(config, checkpoint):
     return dict(config=config, checkpoint=checkpoint)
 
 
-def _distilled_type(name):
+def distilled_type(name, field='model.type'):
+    """The distilled class that takes the place of a plain model.
+
+    Args:
+        name (str): The plain model's type.
+        field (str): Where it stands, for the error message.
+
+    Returns:
+        str: With its scope, such as ``'btkd_det.DistilledTwoStageDetector'``.
+
+    Raises:
+        ConfigError: It is distilled already, or has no distilled class.
+    """
     if name.startswith('btkd_det.'):
         raise ConfigError(
-            f'model.type: {name} is distilled already; valid is a plain config, or change its '
+            f'{field}: {name} is distilled already; valid is a plain config, or change its '
             'model.distill by hand'
         )
     plain = name.rpartition('.')[2]
@@ -173,7 +185,7 @@ def _distilled_type(name):
     cls = MODELS.get(plain)
     if cls is None or not issubclass(cls, BaseDetector):
         raise ConfigError(
-            f'model.type: {name} has no distilled class; these have: {", ".join(DISTILLED)}, '
+            f'{field}: {name} has no distilled class; these have: {", ".join(DISTILLED)}, '
             'and, for their features, all other detectors of MMDetection'
         )
     return _ANY

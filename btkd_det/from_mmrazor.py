@@ -17,7 +17,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.runner import Runner
 
 from .checkpoint import read_checkpoint
-from .config import DISTILLED
+from .config import distilled_type
 from .config_file import read_config
 from .errors import ConfigError
 from .models.teacher import pretrained_address
@@ -172,7 +172,7 @@ class _Converter:
         host = _plain(model.get('type'))
         if host is None:
             raise ConfigError('config: model.architecture names no model; valid: type, cfg_path')
-        self.distilled = DISTILLED.get(host, ANY)
+        self.distilled = distilled_type(host, 'model.architecture')
         preprocessor = self.razor.get('data_preprocessor') or self.cfg.get('data_preprocessor')
         if preprocessor:
             model.data_preprocessor = self._preprocessor(_rename_mmcls(preprocessor))

@@ -367,6 +367,11 @@ def test_the_tool_writes_config_and_student(tmp_path):
         ("'FpnTeacherDistill'", "'SelfDistill'", "its model is 'SelfDistill'; valid is a distill"),
         ("'ConfigurableDistiller'", "'BYOTDistiller'", "model.distiller is 'BYOTDistiller'"),
         ('faster-rcnn_r50', 'faster-rcnn_r5', r'model\.architecture\.cfg_path: mmdet::faster'),
+        (
+            "cfg_path='mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', pretrained=False",
+            "type='mmseg.EncoderDecoder'",
+            r'model\.architecture: EncoderDecoder has no distilled class; these have: TwoStage',
+        ),
     ],
 )
 def test_configs_that_are_something_else_are_refused(before, after, message, tmp_path):
