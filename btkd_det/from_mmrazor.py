@@ -1,8 +1,9 @@
 """MMRazor's distillation configs and checkpoints as ours.
 
-Reads a ``SingleTeacherDistill`` or ``FpnTeacherDistill`` with a ``ConfigurableDistiller`` and
-writes the distilled model that learns the same. Nothing is dropped in silence: what has no
-counterpart is named, and so is what reads differently. MMRazor need not be installed.
+Reads a ``SingleTeacherDistill`` or ``FpnTeacherDistill`` with a ``ConfigurableDistiller`` or our
+own ``BTKDDistiller`` and writes the distilled model that learns the same. Nothing is dropped in
+silence: what has no counterpart is named, and so is what reads differently. MMRazor need not be
+installed.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from .errors import ConfigError
 from .models.teacher import pretrained_address
 
 ALGORITHMS = ('SingleTeacherDistill', 'FpnTeacherDistill')
+DISTILLERS = ('ConfigurableDistiller', 'BTKDDistiller')
 TWO_STAGE, SINGLE_STAGE = (
     'btkd_det.DistilledTwoStageDetector',
     'btkd_det.DistilledSingleStageDetector',
@@ -77,7 +79,7 @@ def convert_config(path):
 
     Raises:
         ConfigError: The file does not load, or its model is no single-teacher distillation with
-            a ``ConfigurableDistiller``.
+            a distiller of :data:`DISTILLERS`.
     """
     with _mmcls_is_mmpretrain():
         cfg = read_config(path, 'config')
@@ -140,10 +142,10 @@ class _Converter:
                 f'MMRazor with one teacher: {", ".join(ALGORITHMS)}'
             )
         self.distiller = self.razor.get('distiller') or ConfigDict()
-        if _plain(self.distiller.get('type')) != 'ConfigurableDistiller':
+        if _plain(self.distiller.get('type')) not in DISTILLERS:
             raise ConfigError(
                 f'config: model.distiller is {self.distiller.get("type")!r}; valid: '
-                "'ConfigurableDistiller'"
+                f'{", ".join(DISTILLERS)}'
             )
 
     def convert(self):
@@ -195,6 +197,8 @@ class _Converter:
         teacher = self.razor.get('teacher') or ConfigDict()
         if teacher.get('cfg_path'):
             config = _renamed(teacher.cfg_path)
+        elif _plain(teacher.get('type')) == 'ModelOfConfig':
+            config = teacher.config
         else:
             config = _rename_mmcls(teacher).to_dict()
         checkpoint = self.razor.get('teacher_ckpt')
@@ -243,7 +247,15 @@ class _Converter:
                 self.missing.append(f'{where}: {_plain(losses[name].get("type"))}: {reason}')
                 continue
             found.setdefault(site, []).append((level, loss))
-        return ConfigDict({site: _joined(entries) for site, entries in found.items()})
+        sites = {site: _joined(entries) for site, entries in found.items()}
+        for site, given in (self.distiller.get('distill') or {}).items():
+            if site in sites:
+                self.missing.append(
+                    f'model.distiller.distill_losses: {site} is in model.distiller.distill, too; '
+                    'join both by hand'
+                )
+            sites[site] = given
+        return ConfigDict(sites)
 
     def _loss(self, razor, mapping, student):
         kind = _plain(razor.get('type'))
@@ -400,10 +412,13 @@ class _Converter:
 
 def _model_of(architecture, where):
     """A model's config, and the scope it is meant for where its file tells."""
-    if not architecture.get('cfg_path'):
+    if architecture.get('cfg_path'):
+        cfg = read_config(_renamed(architecture.cfg_path), f'{where}.cfg_path')
+    elif _plain(architecture.get('type')) == 'ModelOfConfig':
+        cfg = read_config(architecture.config, f'{where}.config')
+    else:
         scope = architecture.get('_scope_')
         return _rename_mmcls(architecture), {'mmcls': 'mmpretrain'}.get(scope, scope)
-    cfg = read_config(_renamed(architecture.cfg_path), f'{where}.cfg_path')
     model = _rename_mmcls(cfg.model)
     if 'data_preprocessor' in cfg:
         model.data_preprocessor = _rename_mmcls(cfg.data_preprocessor)

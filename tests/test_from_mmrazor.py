@@ -281,6 +281,18 @@ def test_hooks_and_the_optimizers_keys_follow(tmp_path):
     ]
 
 
+def test_our_distillers_sites_are_taken_as_they_are():
+    """That config names its models by files, too."""
+    path = ROOT / 'configs/mmrazor/btkd-pkd_faster-rcnn_r18w8-r18w32_fpn_5e_shapes.py'
+    conversion = convert_config(str(path))
+    assert conversion.missing == []
+    model, razor = conversion.cfg.model, Config.fromfile(path).model
+    assert model.distill == razor.distiller.distill
+    assert model.teacher.config == 'btkd_det::shapes/faster-rcnn_r18w32_fpn_5e_shapes.py'
+    assert model.backbone == razor.architecture.backbone
+    assert conversion.cfg.custom_imports['imports'] == ['btkd_det']
+
+
 @mmpretrain
 def test_the_former_name_of_mmpretrain_is_known(tmp_path):
     cfg = converted(tmp_path, DKD.replace('mmpretrain::', 'mmcls::')).cfg
