@@ -1,0 +1,19 @@
+"""The papers' classification recipes: whole MMEngine configs, made from one place."""
+
+from .config_text import config_text, file_name
+from .methods import METHODS, PLAIN, find_method
+from .protocols import DATASETS, Protocol, find_protocol
+from .recipe import combinations, recipe
+
+__all__ = [
+    'DATASETS',
+    'METHODS',
+    'PLAIN',
+    'Protocol',
+    'combinations',
+    'config_text',
+    'file_name',
+    'find_method',
+    'find_protocol',
+    'recipe',
+]

@@ -1,0 +1,86 @@
+"""A recipe as a config file that a person can read and change."""
+
+import json
+import textwrap
+
+from .methods import PLAIN, find_method
+from .protocols import find_protocol
+
+WIDTH = 100
+# Written without a blank line before them.
+SHORT = ('custom_imports', 'val_evaluator', 'test_evaluator', 'val_cfg', 'test_cfg', 'randomness')
+
+
+def file_name(dataset, teacher=None, student=None, method='student', protocol='common', **_):
+    """The name of a recipe's file, and so of its work directory.
+
+    Args:
+        dataset, teacher, student, method, protocol: As for :func:`recipe`.
+
+    Returns:
+        str: Such as ``btkd-kd_resnet20-resnet56_cifar100.py``: method, student, teacher.
+    """
+    end = dataset if protocol == 'common' else f'{protocol}-recipe_{dataset}'
+    if method in PLAIN:
+        return f'{teacher if method == "teacher" else student}_{end}.py'
+    return f'{method}_{student}-{teacher}_{end}.py'
+
+
+def config_text(cfg, dataset, method, protocol='common', command=None):
+    """The text of a config file, laid out for its readers.
+
+    The data's folder stands in it once, as the environment variable that may name another one.
+
+    Args:
+        cfg (Config): What :func:`recipe` gave.
+        dataset, method, protocol: The arguments that it was given.
+        command (str, optional): The command line that wrote the file, for its first lines.
+
+    Returns:
+        str: Python source, without a trailing blank line.
+
+    Raises:
+        ConfigError: See :func:`find_protocol` and :func:`find_method`.
+    """
+    plan, row = find_protocol(dataset, protocol), find_method(method)
+    entries = cfg.to_dict()
+    names = {_key(entries[name]): name for name in ('data_root', 'data_preprocessor')}
+    comment = [f'Protocol: {plan.source}.', f'Method: {row.title}; {row.source}.']
+    if command:
+        comment.insert(0, f'Written by: {command}')
+    lines = [f'# {line}' for text in comment for line in textwrap.wrap(text, WIDTH - 2)]
+    for name, value in entries.items():
+        if name == 'data_root' and value == plan.images.folder:
+            value = f'{{{{${plan.images.variable}:{value}}}}}'
+        known = {} if name in names.values() else names
+        if isinstance(value, dict) and name not in SHORT:
+            lines.append('')
+        lines.append(f'{name} = {_source(value, known, 0, len(name) + 3)}')
+    return '\n'.join(lines) + '\n'
+
+
+def _source(value, names, indent, used):
+    """Python source of a value whose first line starts after ``used`` characters."""
+    name = names.get(_key(value)) if isinstance(value, (str, dict)) else None
+    if name:
+        return name
+    if not isinstance(value, (dict, list, tuple)):
+        return repr(value)
+    items = list(value.items()) if isinstance(value, dict) else [(None, v) for v in value]
+    start, end = {dict: ('dict(', ')'), list: ('[', ']'), tuple: ('(', ')')}[type(value)]
+    prefix = lambda key: '' if key is None else f'{key}='
+    flat = [prefix(key) + _source(v, names, 0, -WIDTH * WIDTH) for key, v in items]
+    comma = ',' if isinstance(value, tuple) and len(items) == 1 else ''
+    line = f'{start}{", ".join(flat)}{comma}{end}'
+    if used + len(line) < WIDTH:
+        return line
+    inner = indent + 4
+    parts = [
+        f'{" " * inner}{prefix(key)}{_source(v, names, inner, inner + len(prefix(key)))},'
+        for key, v in items
+    ]
+    return '\n'.join([start, *parts, f'{" " * indent}{end}'])
+
+
+def _key(value):
+    return json.dumps(value, sort_keys=True)

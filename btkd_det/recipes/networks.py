@@ -1,0 +1,59 @@
+"""Students and teachers as configs of mmpretrain's ImageClassifier."""
+
+from ..errors import ConfigError
+from ..models.backbones import CIFAR_NETWORKS, cifar_classifier_config
+from ..registry import suggest
+
+#: ImageNet's networks: the backbone, and the channels that its head sees.
+LARGE = {
+    'resnet18': (dict(type='mmpretrain.ResNet', depth=18), 512),
+    'resnet34': (dict(type='mmpretrain.ResNet', depth=34), 512),
+    'resnet50': (dict(type='mmpretrain.ResNet', depth=50), 2048),
+    # mmpretrain has no MobileNetV1 of its own.
+    'mobilenetv1': (
+        dict(type='mmpretrain.TIMMBackbone', model_name='mobilenetv1_100', features_only=True),
+        1024,
+    ),
+}
+
+
+def cifar_network(name, num_classes, field='student'):
+    """One of the CIFAR networks.
+
+    Args:
+        name (str): A key of ``CIFAR_NETWORKS``.
+        num_classes (int): Number of logits.
+        field (str): Where the name stands, for the error message.
+
+    Returns:
+        dict: A new config in each call.
+
+    Raises:
+        ConfigError: No network has this name.
+    """
+    _check(name, CIFAR_NETWORKS, field)
+    return cifar_classifier_config(name, num_classes)
+
+
+def large_network(name, num_classes, field='student'):
+    """One of ImageNet's networks; see :func:`cifar_network`."""
+    _check(name, LARGE, field)
+    backbone, channels = LARGE[name]
+    return dict(
+        type='mmpretrain.ImageClassifier',
+        backbone=dict(backbone),
+        neck=dict(type='mmpretrain.GlobalAveragePooling'),
+        head=dict(
+            type='mmpretrain.LinearClsHead',
+            num_classes=num_classes,
+            in_channels=channels,
+            loss=dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0),
+        ),
+    )
+
+
+def _check(name, valid, field):
+    if name not in valid:
+        raise ConfigError(
+            f'{field}: no network {name!r}{suggest(name, valid)}; valid: {", ".join(valid)}'
+        )

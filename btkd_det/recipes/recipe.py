@@ -1,0 +1,250 @@
+"""A whole config from a data set, two networks and a method."""
+
+import copy
+import os
+
+from mmengine.config import Config
+
+from ..errors import ConfigError
+from ..registry import suggest
+from .config_text import file_name
+from .data import loaders, preprocessor
+from .methods import METHODS, PLAIN, find_method, losses_at_logits
+from .protocols import DATASETS, find_protocol
+
+
+def recipe(
+    dataset,
+    teacher=None,
+    student=None,
+    method='student',
+    *,
+    protocol='common',
+    data='files',
+    epochs=None,
+    batch_size=None,
+    temperature=None,
+    cache=None,
+    views=None,
+    classes=None,
+    data_root=None,
+    teacher_checkpoint=None,
+):
+    """The config of a training, as ``tools/train.py`` takes it.
+
+    Args:
+        dataset (str): ``'cifar10'``, ``'cifar100'``, ``'tiny_imagenet'`` or ``'imagenet'``.
+        teacher (str, optional): Name of the teacher's network. The method ``'student'`` does not
+            read it.
+        student (str, optional): Name of the student's. The method ``'teacher'`` does not read it.
+        method (str): A key of :data:`METHODS`. ``'student'``, the default, and ``'teacher'``
+            train that one network alone.
+        protocol (str): ``'common'``, or ``'btkd'``, the one of BTKD's authors for CIFAR.
+        data (str): ``'files'``: images go through mmpretrain's pipeline one by one;
+            ``'memory'``: ``btkd_det.InMemoryImages``.
+        epochs (int, optional): Train for so many instead of the protocol's; milestones and
+            warm-up scale with it.
+        batch_size (int, optional): Images of a step instead of the protocol's; the learning rate
+            of ImageNet scales with it, that of the others does not.
+        temperature (float, optional): Of KD, wherever it stands, instead of the method's.
+        cache (str, optional): File of the teacher's logits, for ``teacher=dict(cache=...)``.
+        views (int, optional): Fixed augmented views of each image, as the cache has them; with
+            ``data='memory'``.
+        classes (int, optional): Keep so many classes alone; with ``data='memory'``.
+        data_root (str, optional): Folder of the data. Defaults to the one that the data set's
+            environment variable names, or else to one below ``data/``.
+        teacher_checkpoint (str, optional): Defaults to where ``tools/train.py`` leaves the
+            teacher of its own recipe.
+
+    Returns:
+        Config: A new one in each call.
+
+    Raises:
+        ConfigError: A name or a value is not valid, or the options do not go together.
+    """
+    plan = find_protocol(dataset, protocol)
+    row = find_method(method)
+    _check_pair(plan, teacher, student, method)
+    _check_options(epochs=epochs, batch_size=batch_size, views=views, classes=classes)
+    _check_cache(cache, views, data, method)
+    name = teacher if method == 'teacher' else student
+    num_classes = _class_count(plan.images, classes)
+    root = data_root or os.environ.get(plan.images.variable) or plan.images.folder
+    batch_size = batch_size or plan.batch_size
+    train, test = loaders(plan.images, root, batch_size, data, classes, views)
+    model = plan.network(name, num_classes)
+    topk = (1, 5) if num_classes > 5 else (1,)
+    normalization = preprocessor(plan.images, num_classes)
+    if method not in PLAIN:
+        model.update(type='btkd_det.DistilledImageClassifier')
+        model['head']['loss']['loss_weight'] = plan.balance[0] if row.balanced else 1.0
+        model['teacher'] = _teacher(dataset, protocol, plan, teacher, num_classes, cache)
+        if teacher_checkpoint:
+            model['teacher']['checkpoint'] = teacher_checkpoint
+        changes = _changes(plan, row, student, temperature)
+        model['distill'] = dict(logits=losses_at_logits(row, num_classes, changes))
+    return Config(
+        dict(
+            default_scope='mmpretrain',
+            custom_imports=dict(imports=['btkd_det']),
+            data_root=root,
+            data_preprocessor=normalization,
+            model=model,
+            train_dataloader=train,
+            val_dataloader=test,
+            test_dataloader=copy.deepcopy(test),
+            val_evaluator=dict(type='Accuracy', topk=topk),
+            test_evaluator=dict(type='Accuracy', topk=topk),
+            **_schedule(dataset, plan, name, batch_size, epochs),
+            **_runtime(),
+        )
+    )
+
+
+def combinations(dataset, protocol='common'):
+    """All that :func:`recipe` makes for a data set.
+
+    Args:
+        dataset (str): A key of :data:`DATASETS`.
+        protocol (str): See :func:`recipe`.
+
+    Returns:
+        list[dict]: Arguments of :func:`recipe`: each network of a pair alone, then each method
+        for each pair.
+
+    Raises:
+        ConfigError: See :func:`find_protocol`.
+    """
+    plan = find_protocol(dataset, protocol)
+    where = dict(dataset=dataset, protocol=protocol)
+    alone = dict.fromkeys(
+        ('teacher', pair[0]) if role == 'teacher' else ('student', pair[1])
+        for role in ('teacher', 'student')
+        for pair in plan.pairs
+    )
+    return [dict(where, method=role, **{role: name}) for role, name in alone] + [
+        dict(where, teacher=teacher, student=student, method=method)
+        for teacher, student in plan.pairs
+        for method in METHODS
+        if method not in PLAIN
+    ]
+
+
+def scaled_milestones(milestones, total, epochs):
+    """Milestones of a training that is shorter or longer than the one that they were made for.
+
+    Args:
+        milestones (Sequence[int]): Epochs, increasing.
+        total (int): Epochs that they were made for.
+        epochs (int): Epochs to train.
+
+    Returns:
+        list[int]: Whole epochs, the halves rounded up; those that fall together, at the start or
+        at the end count once or not at all.
+    """
+    scaled = [int(milestone * epochs / total + 0.5) for milestone in milestones]
+    return sorted({epoch for epoch in scaled if 0 < epoch < epochs})
+
+
+def _teacher(dataset, protocol, plan, name, num_classes, cache):
+    """The teacher, with all that it takes to build it."""
+    stem = file_name(dataset=dataset, teacher=name, method='teacher', protocol=protocol)
+    checkpoint = f'work_dirs/{stem.removesuffix(".py")}/epoch_{plan.epochs}.pth'
+    config = dict(
+        default_scope='mmpretrain',
+        model=plan.network(name, num_classes, 'teacher'),
+        data_preprocessor=preprocessor(plan.images, num_classes),
+    )
+    cached = {} if cache is None else dict(cache=cache)
+    return dict(**cached, config=config, checkpoint=checkpoint)
+
+
+def _changes(plan, row, student, temperature):
+    """What the protocol and the user change of a method's losses, by type."""
+    changes = copy.deepcopy(plan.losses)
+    for kind, values in plan.losses_of.get(student, {}).items():
+        changes.setdefault(kind, {}).update(values)
+    kd = changes.setdefault('KDLoss', {})
+    if row.balanced:
+        kd['loss_weight'] = plan.balance[1]
+    if temperature is not None:
+        kd['temperature'] = temperature
+    return changes
+
+
+def _schedule(dataset, plan, name, batch_size, epochs):
+    """Optimizer, learning rate over time, and loops."""
+    epochs = epochs or plan.epochs
+    optimizer = dict(plan.optimizer)
+    optimizer['lr'] = plan.learning_rates.get(name, optimizer['lr'])
+    if dataset == 'imagenet':
+        optimizer['lr'] *= batch_size / plan.batch_size
+    milestones = scaled_milestones(plan.milestones, plan.epochs, epochs)
+    steps = [dict(type='MultiStepLR', by_epoch=True, milestones=milestones, gamma=0.1)]
+    return dict(
+        optim_wrapper=dict(type='OptimWrapper', optimizer=optimizer),
+        param_scheduler=steps if milestones else [],
+        train_cfg=dict(by_epoch=True, max_epochs=epochs, val_interval=1),
+        val_cfg=dict(),
+        test_cfg=dict(),
+    )
+
+
+def _runtime():
+    """What has nothing to do with the task: logs, checkpoints, seed."""
+    return dict(
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=100),
+            # The last one is the one that the papers report.
+            checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1),
+        ),
+        env_cfg=dict(cudnn_benchmark=True),
+        randomness=dict(seed=0),
+        log_level='INFO',
+        load_from=None,
+        resume=False,
+    )
+
+
+def _class_count(images, classes):
+    if classes is not None and not 2 <= classes <= images.num_classes:
+        raise ConfigError(f'classes: {classes!r}; valid: None or 2 to {images.num_classes}')
+    return classes or images.num_classes
+
+
+def _check_pair(plan, teacher, student, method):
+    if method in PLAIN:
+        name = teacher if method == 'teacher' else student
+        if name not in plan.networks:
+            raise ConfigError(
+                f'{method}: no network {name!r}{suggest(name, plan.networks)}; valid: '
+                f'{", ".join(plan.networks)}'
+            )
+        return
+    if (teacher, student) not in plan.pairs:
+        valid = [f'{t}-{s}' for t, s in plan.pairs]
+        pair = f'{teacher}-{student}'
+        raise ConfigError(
+            f'teacher, student: no pair {pair!r}{suggest(pair, valid)}; valid: {", ".join(valid)}'
+        )
+
+
+def _check_options(**values):
+    for field, value in values.items():
+        if value is not None and (type(value) is not int or value < 1):
+            raise ConfigError(f'{field}: {value!r}; valid: None or a whole number from 1')
+
+
+def _check_cache(cache, views, data, method):
+    if cache is None:
+        return
+    if method in PLAIN:
+        raise ConfigError(
+            f'cache: {cache!r}, but the method {method!r} has no teacher; valid: None'
+        )
+    if data == 'memory' and views is None:
+        raise ConfigError(
+            f"cache: {cache!r} with data='memory' also needs views=K, the number of augmented "
+            'views that the cache has; without, the teacher would be asked of images that it has '
+            'not seen'
+        )
