@@ -47,7 +47,13 @@ def main():
             classes=args.classes, epochs=args.epochs, teacher_epochs=args.teacher_epochs
         )
         study = Study(
-            args.data_root, args.out, args.work_dir, setting, args.methods, range(args.seeds)
+            args.data_root,
+            args.out,
+            args.work_dir,
+            setting,
+            tuple(args.methods),
+            tuple(range(args.seeds)),
+            args.threads,
         )
         study.run()
     except ConfigError as error:

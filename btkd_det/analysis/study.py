@@ -8,7 +8,6 @@ import json
 import math
 import os
 import shutil
-import statistics
 import sys
 import threading
 import time
@@ -31,7 +30,6 @@ from .demo import training_log
 from .measure import environment
 from .progress import Progress
 from .subprocesses import run_command, terminated_as_interrupted
-from .table import text_table
 
 ROOT = Path(__file__).parents[2]
 COMPARED = tuple(name for name in METHODS if name != 'teacher')
@@ -136,6 +134,7 @@ class Study:
         setting (Setting): What the runs have in common.
         methods (Sequence[str]): Keys of ``METHODS``.
         seeds (Sequence[int]): Of each method's runs.
+        threads (int): Of the teacher, which runs alone.
     """
 
     data_root: str
@@ -144,6 +143,7 @@ class Study:
     setting: Setting = dataclasses.field(default_factory=Setting)
     methods: tuple = COMPARED
     seeds: tuple = (0, 1, 2)
+    threads: int = WORKERS
 
     def __post_init__(self):
         self.out, self.work_dir = Path(self.out), Path(self.work_dir).resolve()
@@ -240,7 +240,7 @@ class Study:
         folder = self.work_dir / 'teacher'
         total = self._iterations(self.setting.teacher_epochs)
         show = lambda: progress.update(done_share(folder, total))
-        self._train('teacher', 0, folder, show, WORKERS)
+        self._train('teacher', 0, folder, show, self.threads)
         progress.finish()
 
     def _ask_teacher(self, progress):

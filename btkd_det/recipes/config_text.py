@@ -7,8 +7,6 @@ from .methods import PLAIN, find_method
 from .protocols import find_protocol
 
 WIDTH = 100
-# Written without a blank line before them.
-SHORT = ('custom_imports', 'val_evaluator', 'test_evaluator', 'val_cfg', 'test_cfg', 'randomness')
 
 
 def file_name(dataset, teacher=None, student=None, method='student', protocol='common', **_):
@@ -43,19 +41,21 @@ def config_text(cfg, dataset, method, protocol='common', command=None):
         ConfigError: See :func:`find_protocol` and :func:`find_method`.
     """
     plan, row = find_protocol(dataset, protocol), find_method(method)
-    entries = cfg.to_dict()
-    names = {_key(entries[name]): name for name in ('data_root', 'data_preprocessor')}
     comment = [f'Protocol: {plan.source}.', f'Method: {row.title}; {row.source}.']
     if command:
         comment.insert(0, f'Written by: {command}')
     lines = [f'# {line}' for text in comment for line in textwrap.wrap(text, WIDTH - 2)]
-    for name, value in entries.items():
-        if name == 'data_root' and value == plan.images.folder:
-            value = f'{{{{${plan.images.variable}:{value}}}}}'
-        known = {} if name in names.values() else names
-        if isinstance(value, dict) and name not in SHORT:
+    names = {}
+    for name, value in cfg.to_dict().items():
+        source = _source(value, names, 0, len(name) + 3)
+        if '\n' in source:
             lines.append('')
-        lines.append(f'{name} = {_source(value, known, 0, len(name) + 3)}')
+        # What is long or said several times is said once and then named.
+        if name == 'data_root' or (isinstance(value, dict) and value):
+            names.setdefault(_key(value), name)
+        if name == 'data_root' and value in plan.images.folders():
+            source = repr(f'{{{{${plan.images.variable}:{plan.images.folder}}}}}')
+        lines.append(f'{name} = {source}')
     return '\n'.join(lines) + '\n'
 
 

@@ -1,11 +1,12 @@
 """The images of each data set: loaders, normalization, and the metric."""
 
+import os
 from typing import NamedTuple
 
 from ..errors import ConfigError
 
 DATA = ('files', 'memory')
-# Four hundred small images, or one large one, take about as long as a step's other work.
+#: Side of the images to the number of them in a step of the test.
 TEST_BATCH = {32: 250, 64: 250, 224: 64}
 
 
@@ -38,6 +39,10 @@ class Images(NamedTuple):
     to_rgb: bool
     padding: object
     load: bool
+
+    def folders(self):
+        """Where the files are if the user does not say: the default, and the environment's."""
+        return self.folder, os.environ.get(self.variable) or self.folder
 
 
 # Means and deviations: mmpretrain's, of the training images.
@@ -114,7 +119,7 @@ def loaders(images, data_root, batch_size, data='files', classes=None, views=Non
     Args:
         images (Images): The data set.
         data_root (str): Its folder.
-        batch_size (int): Of training.
+        batch_size (int): Of training, in one process.
         data (str): ``'files'``: mmpretrain's pipeline works on the images one by one;
             ``'memory'``: ``btkd_det.InMemoryImages`` works on whole batches.
         classes (int, optional): Keep the images of so many classes alone.
@@ -134,6 +139,8 @@ def loaders(images, data_root, batch_size, data='files', classes=None, views=Non
         drawn = dict(crop_padding=images.padding, flip=0.5)
         if views is not None:
             drawn.update(views=views)
+        # On the GPU if there is one and they fit.
+        kept.update(device='auto')
         train = dict(type='btkd_det.InMemoryImages', dataset=train, **drawn, **kept)
         test = dict(type='btkd_det.InMemoryImages', dataset=test, **kept)
         workers = dict(num_workers=0, persistent_workers=False)
@@ -177,8 +184,9 @@ def _check(images, data, classes, views):
         raise ConfigError(f'data: {data!r}; valid: {", ".join(DATA)}')
     if data == 'memory' and images.padding is None:
         raise ConfigError(
-            f"data: 'memory' keeps images of one size up to 64 x 64, but this recipe shows "
-            f"{images.type} at {images.size} x {images.size} pixels, each time another part; valid: 'files'"
+            f"data: 'memory' crops and flips images of one size, but this recipe shows random "
+            f"parts of {images.type}'s images, resized to {images.size} x {images.size} pixels; "
+            "valid: 'files'"
         )
     for name, value in (('classes', classes), ('views', views)):
         if value is not None and data != 'memory':

@@ -9,11 +9,16 @@ LARGE = {
     'resnet18': (dict(type='mmpretrain.ResNet', depth=18), 512),
     'resnet34': (dict(type='mmpretrain.ResNet', depth=34), 512),
     'resnet50': (dict(type='mmpretrain.ResNet', depth=50), 2048),
-    # mmpretrain has no MobileNetV1 of its own.
+    # mmpretrain has no MobileNetV1 of its own; this one needs the package timm.
     'mobilenetv1': (
         dict(type='mmpretrain.TIMMBackbone', model_name='mobilenetv1_100', features_only=True),
         1024,
     ),
+}
+#: Teachers whose weights mmpretrain's model zoo has, and their configs there.
+ZOO = {
+    'resnet34': 'mmpretrain::resnet/resnet34_8xb32_in1k.py',
+    'resnet50': 'mmpretrain::resnet/resnet50_8xb32_in1k.py',
 }
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ..errors import ConfigError
 from ..registry import suggest
 from .data import CIFAR10, CIFAR100, IMAGENET, TINY_IMAGENET, Images, at_imagenet_size
-from .networks import CIFAR_NETWORKS, LARGE, cifar_network, large_network
+from .networks import CIFAR_NETWORKS, LARGE, ZOO, cifar_network, large_network
 
 SAME_FAMILY = (
     ('resnet56', 'resnet20'),
@@ -48,6 +48,8 @@ class Protocol(NamedTuple):
         losses (dict[str, dict]): Type of a loss to arguments that differ from the methods'.
         losses_of (dict[str, dict]): The same by student.
         learning_rates (dict[str, float]): Networks with one of their own.
+        zoo (dict[str, str]): Teachers whose weights a model zoo has, and their configs there.
+        scales_with_batch (bool): Whether the learning rate is proportional to the batch size.
     """
 
     images: Images
@@ -63,6 +65,8 @@ class Protocol(NamedTuple):
     losses: dict = {}
     losses_of: dict = {}
     learning_rates: dict = {}
+    zoo: dict = {}
+    scales_with_batch: bool = False
 
 
 _CIFAR100 = Protocol(
@@ -106,6 +110,8 @@ _IMAGENET = Protocol(
         KDLoss=dict(temperature=1.0), DKDLoss=dict(temperature=1.0, beta=0.5, warmup=1 / 100)
     ),
     losses_of=dict(mobilenetv1=dict(DKDLoss=dict(beta=2.0))),
+    zoo=ZOO,
+    scales_with_batch=True,
 )
 
 #: Data set and protocol's name to the protocol; the first one is meant where none is named.

@@ -1,7 +1,7 @@
 """A whole config from a data set, two networks and a method."""
 
 import copy
-import os
+from pathlib import Path
 
 from mmengine.config import Config
 
@@ -10,7 +10,7 @@ from ..registry import suggest
 from .config_text import file_name
 from .data import loaders, preprocessor
 from .methods import METHODS, PLAIN, find_method, losses_at_logits
-from .protocols import DATASETS, find_protocol
+from .protocols import find_protocol
 
 
 def recipe(
@@ -23,6 +23,7 @@ def recipe(
     data='files',
     epochs=None,
     batch_size=None,
+    gpus=1,
     temperature=None,
     cache=None,
     views=None,
@@ -44,8 +45,9 @@ def recipe(
             ``'memory'``: ``btkd_det.InMemoryImages``.
         epochs (int, optional): Train for so many instead of the protocol's; milestones and
             warm-up scale with it.
-        batch_size (int, optional): Images of a step instead of the protocol's; the learning rate
-            of ImageNet scales with it, that of the others does not.
+        batch_size (int, optional): Images of a step, of all processes together, instead of the
+            protocol's; the learning rate of ImageNet scales with it, that of the others does not.
+        gpus (int): Processes that train together and share out each step's images.
         temperature (float, optional): Of KD, wherever it stands, instead of the method's.
         cache (str, optional): File of the teacher's logits, for ``teacher=dict(cache=...)``.
         views (int, optional): Fixed augmented views of each image, as the cache has them; with
@@ -54,7 +56,7 @@ def recipe(
         data_root (str, optional): Folder of the data. Defaults to the one that the data set's
             environment variable names, or else to one below ``data/``.
         teacher_checkpoint (str, optional): Defaults to where ``tools/train.py`` leaves the
-            teacher of its own recipe.
+            teacher of its own recipe; on ImageNet to mmpretrain's weights of that network.
 
     Returns:
         Config: A new one in each call.
@@ -65,22 +67,26 @@ def recipe(
     plan = find_protocol(dataset, protocol)
     row = find_method(method)
     _check_pair(plan, teacher, student, method)
-    _check_options(epochs=epochs, batch_size=batch_size, views=views, classes=classes)
+    _check_options(epochs=epochs, batch_size=batch_size, gpus=gpus, views=views)
     _check_cache(cache, views, data, method)
     name = teacher if method == 'teacher' else student
     num_classes = _class_count(plan.images, classes)
-    root = data_root or os.environ.get(plan.images.variable) or plan.images.folder
+    root = data_root or plan.images.folders()[1]
     batch_size = batch_size or plan.batch_size
-    train, test = loaders(plan.images, root, batch_size, data, classes, views)
+    if batch_size % gpus:
+        raise ConfigError(f'gpus: {gpus!r} do not divide batch_size {batch_size}')
+    train, test = loaders(plan.images, root, batch_size // gpus, data, classes, views)
     model = plan.network(name, num_classes)
     topk = (1, 5) if num_classes > 5 else (1,)
     normalization = preprocessor(plan.images, num_classes)
     if method not in PLAIN:
         model.update(type='btkd_det.DistilledImageClassifier')
         model['head']['loss']['loss_weight'] = plan.balance[0] if row.balanced else 1.0
-        model['teacher'] = _teacher(dataset, protocol, plan, teacher, num_classes, cache)
-        if teacher_checkpoint:
-            model['teacher']['checkpoint'] = teacher_checkpoint
+        model['teacher'] = _teacher(dataset, protocol, teacher, num_classes)
+        if teacher_checkpoint is not None:
+            model['teacher'].update(checkpoint=teacher_checkpoint)
+        if cache is not None:
+            model['teacher'].update(cache=cache)
         changes = _changes(plan, row, student, temperature)
         model['distill'] = dict(logits=losses_at_logits(row, num_classes, changes))
     return Config(
@@ -95,7 +101,7 @@ def recipe(
             test_dataloader=copy.deepcopy(test),
             val_evaluator=dict(type='Accuracy', topk=topk),
             test_evaluator=dict(type='Accuracy', topk=topk),
-            **_schedule(dataset, plan, name, batch_size, epochs),
+            **_schedule(plan, name, batch_size, epochs),
             **_runtime(),
         )
     )
@@ -139,24 +145,30 @@ def scaled_milestones(milestones, total, epochs):
         epochs (int): Epochs to train.
 
     Returns:
-        list[int]: Whole epochs, the halves rounded up; those that fall together, at the start or
-        at the end count once or not at all.
+        list[int]: Whole epochs, halves rounded up. Several that fall together count once, and
+        one at the very start or end not at all.
     """
     scaled = [int(milestone * epochs / total + 0.5) for milestone in milestones]
     return sorted({epoch for epoch in scaled if 0 < epoch < epochs})
 
 
-def _teacher(dataset, protocol, plan, name, num_classes, cache):
-    """The teacher, with all that it takes to build it."""
-    stem = file_name(dataset=dataset, teacher=name, method='teacher', protocol=protocol)
-    checkpoint = f'work_dirs/{stem.removesuffix(".py")}/epoch_{plan.epochs}.pth'
-    config = dict(
-        default_scope='mmpretrain',
-        model=plan.network(name, num_classes, 'teacher'),
-        data_preprocessor=preprocessor(plan.images, num_classes),
+def _teacher(dataset, protocol, name, num_classes):
+    """The teacher, and where its weights are by default."""
+    plan = find_protocol(dataset, protocol)
+    if name in plan.zoo:
+        return dict(config=plan.zoo[name], checkpoint='pretrained')
+    stem = Path(file_name(dataset, teacher=name, method='teacher', protocol=protocol)).stem
+    model = plan.network(name, num_classes, 'teacher')
+    # All weights come from the checkpoint.
+    model['head'].pop('init_cfg', None)
+    return dict(
+        config=dict(
+            default_scope='mmpretrain',
+            model=model,
+            data_preprocessor=preprocessor(plan.images, num_classes),
+        ),
+        checkpoint=f'work_dirs/{stem}/epoch_{plan.epochs}.pth',
     )
-    cached = {} if cache is None else dict(cache=cache)
-    return dict(**cached, config=config, checkpoint=checkpoint)
 
 
 def _changes(plan, row, student, temperature):
@@ -172,12 +184,12 @@ def _changes(plan, row, student, temperature):
     return changes
 
 
-def _schedule(dataset, plan, name, batch_size, epochs):
+def _schedule(plan, name, batch_size, epochs):
     """Optimizer, learning rate over time, and loops."""
     epochs = epochs or plan.epochs
     optimizer = dict(plan.optimizer)
     optimizer['lr'] = plan.learning_rates.get(name, optimizer['lr'])
-    if dataset == 'imagenet':
+    if plan.scales_with_batch:
         optimizer['lr'] *= batch_size / plan.batch_size
     milestones = scaled_milestones(plan.milestones, plan.epochs, epochs)
     steps = [dict(type='MultiStepLR', by_epoch=True, milestones=milestones, gamma=0.1)]
@@ -207,7 +219,7 @@ def _runtime():
 
 
 def _class_count(images, classes):
-    if classes is not None and not 2 <= classes <= images.num_classes:
+    if classes is not None and classes not in range(2, images.num_classes + 1):
         raise ConfigError(f'classes: {classes!r}; valid: None or 2 to {images.num_classes}')
     return classes or images.num_classes
 

@@ -1,0 +1,121 @@
+"""Write a paper's classification recipe as a config file that tools/train.py trains.
+
+    python tools/make_recipe.py DATASET --list
+    python tools/make_recipe.py DATASET --student S [--teacher T --method M] [--out FILE]
+
+Train the teacher first, by its own recipe (--method teacher): the student's recipe looks for it
+where tools/train.py leaves it.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from btkd_det.analysis.table import text_table
+from btkd_det.errors import ConfigError
+from btkd_det.recipes import DATASETS, METHODS, config_text, file_name, find_protocol, recipe
+
+FOLDER = Path('work_dirs', 'recipes')
+# The options that recipe() takes under the same name.
+OPTIONS = (
+    'teacher',
+    'student',
+    'method',
+    'protocol',
+    'data',
+    'epochs',
+    'batch_size',
+    'gpus',
+    'temperature',
+    'cache',
+    'views',
+    'classes',
+    'data_root',
+    'teacher_checkpoint',
+)
+
+
+def parse_args(arguments=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('dataset', help=', '.join(DATASETS))
+    parser.add_argument('--teacher', metavar='T', help="the teacher's network")
+    parser.add_argument('--student', metavar='S', help="the student's network")
+    parser.add_argument(
+        '--method', metavar='M', default='student', help=f'{", ".join(METHODS)} (default: student)'
+    )
+    parser.add_argument(
+        '--protocol', default='common', help="'common' (default), or 'btkd': its authors' own"
+    )
+    parser.add_argument('--out', metavar='FILE', help=f'default: {FOLDER}/NAME.py')
+    parser.add_argument('--list', action='store_true', help='show the pairs and the methods')
+    group = parser.add_argument_group('options of the recipe')
+    group.add_argument(
+        '--data', default='files', help="'files' (default): one by one; 'memory': by the batch"
+    )
+    group.add_argument('--epochs', type=int, help='milestones and warm-up scale with them')
+    group.add_argument('--batch-size', type=int, help='of all processes together')
+    group.add_argument('--gpus', type=int, default=1, help='that train together (default: 1)')
+    group.add_argument('--temperature', type=float, help='of KD')
+    group.add_argument('--cache', metavar='FILE', help="the teacher's logits, of cache_teacher.py")
+    group.add_argument('--views', type=int, metavar='K', help='fixed augmented views of an image')
+    group.add_argument('--classes', type=int, metavar='N', help='the first N classes alone')
+    group.add_argument('--data-root', metavar='FOLDER', help="the data set's folder")
+    group.add_argument('--teacher-checkpoint', metavar='CKPT', help="the teacher's weights")
+    return parser.parse_args(arguments)
+
+
+def listing(dataset, protocol):
+    """The pairs of a protocol and all methods; raises ConfigError."""
+    plan = find_protocol(dataset, protocol)
+    return '\n\n'.join(
+        [
+            f'{dataset}: {plan.source}',
+            f'--protocol {", ".join(DATASETS[dataset])}',
+            text_table(['--teacher', '--student'], plan.pairs),
+            text_table(['--method', '', ''], [[k, m.title, m.source] for k, m in METHODS.items()]),
+            f'Alone: {", ".join(plan.networks)}',
+        ]
+    )
+
+
+def write(args):
+    """Write the recipe that the command line asks for; gives the file. Raises ConfigError."""
+    options = {name: getattr(args, name) for name in OPTIONS}
+    cfg = recipe(args.dataset, **options)
+    command = shlex.join(['python', 'tools/make_recipe.py', *_arguments(args)])
+    text = config_text(cfg, args.dataset, args.method, args.protocol, command)
+    name = file_name(args.dataset, args.teacher, args.student, args.method, args.protocol)
+    path = Path(args.out or FOLDER / name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding='utf-8')
+    return path
+
+
+def _arguments(args):
+    """The command line again, without what is at its default."""
+    defaults = parse_args([args.dataset])
+    arguments = [args.dataset]
+    for name in OPTIONS:
+        value = getattr(args, name)
+        if value != getattr(defaults, name):
+            arguments += [f'--{name.replace("_", "-")}', str(value)]
+    return arguments
+
+
+def main():
+    args = parse_args()
+    try:
+        if args.list:
+            print(listing(args.dataset, args.protocol))
+            return
+        path = write(args)
+    except ConfigError as error:
+        sys.exit(f'error: {error}')
+    print(f'Written: {path}\nTrain:   python tools/train.py {path}')
+
+
+if __name__ == '__main__':
+    main()
