@@ -260,7 +260,7 @@ class Study:
             [path, '--out', files[0]],
             self.work_dir,
             lambda: progress.update(0.0),
-            WORKERS,
+            self.threads,
         )
         choices = choices_on_test(self.config('teacher', 0), self._teacher_checkpoint)
         files[1].write_text(json.dumps(choices))
