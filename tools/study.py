@@ -36,6 +36,12 @@ def parse_args():
     )
     parser.add_argument('--classes', type=int, default=Setting.classes, help='default: %(default)s')
     parser.add_argument('--seeds', type=int, default=3, help='runs of each (default: %(default)s)')
+    parser.add_argument(
+        '--threads',
+        type=int,
+        default=2,
+        help='of the teacher; 1 where others compute on the same cores (default: %(default)s)',
+    )
     parser.add_argument('--methods', nargs='+', default=list(COMPARED), help='default: %(default)s')
     return parser.parse_args()
 
