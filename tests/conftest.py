@@ -1,10 +1,11 @@
 """Small models and batches that every test of the detectors shares."""
 
+import contextlib
 import copy
 
 import pytest
 import torch
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.structures import InstanceData
 
 import btkd_det  # noqa: F401
@@ -67,6 +68,23 @@ def detection_batch(sizes=((96, 128), (80, 64)), num_classes=3, seed=0):
         )
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)
+
+
+@contextlib.contextmanager
+def same_default_scope():
+    """Within this context a default scope may be set: MMEngine's is global, and stays."""
+    scopes = DefaultScope._instance_dict
+    before = dict(scopes)
+    yield
+    scopes.clear()
+    scopes.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _own_default_scope():
+    """No test builds in the scope that another one left behind."""
+    with same_default_scope():
+        yield
 
 
 @pytest.fixture
