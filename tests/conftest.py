@@ -73,11 +73,16 @@ def detection_batch(sizes=((96, 128), (80, 64)), num_classes=3, seed=0):
 @contextlib.contextmanager
 def same_default_scope():
     """Within this context a default scope may be set: MMEngine's is global, and stays."""
-    scopes = DefaultScope._instance_dict
-    before = dict(scopes)
+    before = DefaultScope._instance_dict.copy()
     yield
-    scopes.clear()
-    scopes.update(before)
+    DefaultScope._instance_dict = before
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _own_default_scope_of_module():
+    """No module builds in the scope that another one's fixtures left behind."""
+    with same_default_scope():
+        yield
 
 
 @pytest.fixture(autouse=True)

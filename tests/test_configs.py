@@ -15,7 +15,7 @@ from torch import nn
 
 from btkd_det.registry import check_keys
 
-from .conftest import detection_batch, same_default_scope
+from .conftest import detection_batch
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
@@ -32,9 +32,8 @@ def cfg(request):
     for package, extra in EXTRA_PACKAGES.items():
         if package in (cfg.default_scope, request.param.parent.name) and not installed(package):
             pytest.skip(f'{package} is not installed: pip install btkd_det[{extra}]')
-    with same_default_scope():
-        init_default_scope(cfg.default_scope)
-        yield cfg
+    init_default_scope(cfg.default_scope)
+    return cfg
 
 
 def scoped(name, cfg):
