@@ -70,13 +70,14 @@ def parse_args(arguments=None):
 def listing(dataset, protocol):
     """The pairs of a protocol and all methods; raises ConfigError."""
     plan = find_protocol(dataset, protocol)
+    methods = [f'--method {name:9} {row.source}' for name, row in METHODS.items()]
     return '\n\n'.join(
         [
             f'{dataset}: {plan.source}',
             f'--protocol {", ".join(DATASETS[dataset])}',
             text_table(['--teacher', '--student'], plan.pairs),
-            text_table(['--method', '', ''], [[k, m.title, m.source] for k, m in METHODS.items()]),
-            f'Alone: {", ".join(plan.networks)}',
+            '\n'.join(methods),
+            f'Alone, by --method student or teacher: {", ".join(plan.networks)}',
         ]
     )
 

@@ -8,10 +8,12 @@ method and every seed. What is finished stays: the same command goes on where it
 """
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
 
+from btkd_det.analysis import study_table
 from btkd_det.analysis.study import COMPARED, Setting, Study
 from btkd_det.analysis.subprocesses import CommandFailed
 from btkd_det.errors import ConfigError
@@ -42,13 +44,27 @@ def parse_args():
         default=2,
         help='of the teacher; 1 where others compute on the same cores (default: %(default)s)',
     )
+    parser.add_argument(
+        '--table', metavar='PAGE', help='only put the results so far into a Markdown page'
+    )
     parser.add_argument('--methods', nargs='+', default=list(COMPARED), help='default: %(default)s')
     return parser.parse_args()
+
+
+def read_results(path):
+    """The content of a result file; raises ConfigError."""
+    if not Path(path).is_file():
+        raise ConfigError(f'--out: no file {path}; tools/study.py without --table writes it')
+    return json.loads(Path(path).read_text(encoding='utf-8'))
 
 
 def main():
     args = parse_args()
     try:
+        if args.table:
+            study_table.write_table(read_results(args.out), args.table)
+            print(f'Written: {args.table}')
+            return
         setting = Setting(
             classes=args.classes, epochs=args.epochs, teacher_epochs=args.teacher_epochs
         )
@@ -69,7 +85,7 @@ def main():
     except KeyboardInterrupt:
         print('\nStopped. What is finished is kept: the same command goes on from there.')
         sys.exit(130)
-    print(f'Written: {args.out}')
+    print(f'\n{study_table.markdown(read_results(args.out))}\n\nWritten: {args.out}')
 
 
 if __name__ == '__main__':

@@ -41,7 +41,6 @@ TEACHER_EPOCH, VIEW, EPOCH, START = 40, 30, 20, 15
 TEACHER, CACHE = 'teacher', "the teacher's logits"
 CACHE_FILE, CHOICES_FILE = 'teacher_cache.pt', 'teacher_choices.json'
 COMMAND = 'python tools/study.py --data-root FOLDER'
-MARKS = '<!-- table of tools/study.py -->', '<!-- end of the table -->'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,10 +41,11 @@ def config_text(cfg, dataset, method, protocol='common', command=None):
         ConfigError: See :func:`find_protocol` and :func:`find_method`.
     """
     plan, row = find_protocol(dataset, protocol), find_method(method)
-    comment = [f'Protocol: {plan.source}.', f'Method: {row.title}; {row.source}.']
+    comment = [f'Protocol: {plan.source}.', f'Method: {method}, {row.source}.']
     if command:
         comment.insert(0, f'Written by: {command}')
-    lines = [f'# {line}' for text in comment for line in textwrap.wrap(text, WIDTH - 2)]
+    wrapped = [textwrap.wrap(text, WIDTH - 2, break_on_hyphens=False) for text in comment]
+    lines = [f'# {line}' for part in wrapped for line in part]
     names = {}
     for name, value in cfg.to_dict().items():
         source = _source(value, names, 0, len(name) + 3)

@@ -28,16 +28,19 @@ class Method(NamedTuple):
 
 
 _ALONE = 'cross entropy alone'
-_KD_SOURCE = 'weights and T of the common protocol, as in the code of DKD (arXiv 2203.08679)'
+_KD_SOURCE = "KD (arXiv 1503.02531) at the protocol's weights and T"
 _DKD_SOURCE = (
-    'arXiv 2203.08679: alpha 1, T 4, warm-up 20 of 240 epochs; beta 8 is its value for '
-    'resnet32x4-resnet8x4, its other pairs have smaller ones'
+    'DKD (arXiv 2203.08679): alpha 1, T 4, beta 8, warm-up 20 of 240 epochs on CIFAR-100, where '
+    'some of its pairs have a smaller beta'
 )
-_NKD_SOURCE = 'arXiv 2303.13005: gamma 1.5, T 1'
-_WTTM_SOURCE = 'arXiv 2402.11148; gamma and beta, which it chooses for each pair, are the defaults'
-_BTKD_SOURCE = 'arXiv 2412.09874 around the host: '
-_IKD_SOURCE = 'IKD (AAAI 2025), T 1; weight 6.5 beside DKD and 6.0 beside NKD are its own'
+_NKD_SOURCE = 'NKD (arXiv 2303.13005): gamma 1.5, T 1'
+_WTTM_SOURCE = (
+    'WTTM (arXiv 2402.11148), which chooses gamma and beta for each pair; here the defaults'
+)
+_BTKD_SOURCE = 'BTKD (arXiv 2412.09874) around '
+_IKD_SOURCE = 'IKD (AAAI 2025) at T 1; 6.5 beside DKD and 6.0 beside NKD are its own weights'
 _IKD_OURS = f'{_IKD_SOURCE}, 6.5 here is ours'
+_BOTH = f'{_BTKD_SOURCE}{_KD_SOURCE}; {_IKD_OURS}'
 
 _KD = dict(type='btkd_det.KDLoss', temperature=4.0)
 _DKD = dict(type='btkd_det.DKDLoss', alpha=1.0, beta=8.0, temperature=4.0, warmup=20 / 240)
@@ -72,7 +75,9 @@ METHODS = {
     'ikd-dkd': Method([_DKD, _ikd()], False, 'DKD + IKD', _IKD_SOURCE),
     'ikd-nkd': Method([_NKD, _ikd(6.0)], False, 'NKD + IKD', _IKD_SOURCE),
     'ikd-wttm': Method([_WTTM, _ikd()], False, 'WTTM + IKD', _IKD_OURS),
-    'btkd-ikd': Method([_btkd(_KD), _ikd()], True, 'BTKD (KD) + IKD', f'both; {_IKD_OURS}'),
+    'btkd-ikd': Method(
+        [_btkd(_KD), _ikd()], True, 'BTKD (KD) + IKD', f'{_BTKD_SOURCE}KD; {_IKD_OURS}'
+    ),
 }
 
 

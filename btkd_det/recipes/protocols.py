@@ -28,7 +28,8 @@ CROSS_FAMILY = (
 SLOW = ('mobilenetv2', 'shufflenetv1', 'shufflenetv2')
 
 
-_COMMON_SOURCE = 'the common protocol of CIFAR-100, as in the code of DKD (arXiv 2203.08679)'
+_COMMON = 'the common one of CIFAR-100, as in the code of DKD (arXiv 2203.08679)'
+_COMMON_KD = '; 0.1 cross entropy + 0.9 KD at T 4'
 
 
 class Protocol(NamedTuple):
@@ -78,11 +79,9 @@ _CIFAR100 = Protocol(
     batch_size=64,
     epochs=240,
     milestones=(150, 180, 210),
-    source=_COMMON_SOURCE,
+    source=_COMMON + _COMMON_KD,
     learning_rates=dict.fromkeys(SLOW, 0.01),
 )
-# 224 x 224 pixels, a constant learning rate, cross entropy and BTKD half and half. Its scripts
-# train at T 4 on CIFAR; the paper names 5.
 _BTKD = Protocol(
     images=at_imagenet_size(CIFAR100),
     pairs=(('resnet50', 'resnet18'),),
@@ -92,7 +91,8 @@ _BTKD = Protocol(
     batch_size=8,
     epochs=300,
     milestones=(),
-    source="BTKD's own (arXiv 2412.09874 and the code of its authors)",
+    source="BTKD's own (arXiv 2412.09874 and its authors' code): 224 x 224 pixels, constant rate, "
+    '0.5 cross entropy + 0.5 KD at T 4, the code of CIFAR; the paper names 5',
     balance=(0.5, 0.5),
 )
 _IMAGENET = Protocol(
@@ -104,7 +104,8 @@ _IMAGENET = Protocol(
     batch_size=256,
     epochs=100,
     milestones=(30, 60, 90),
-    source='ImageNet as in the code of DKD (arXiv 2203.08679), there 0.2 at a batch of 512',
+    source='that of ImageNet in the code of DKD (arXiv 2203.08679), there 0.2 at a batch of 512; '
+    '0.5 cross entropy + 0.5 KD at T 1; DKD at T 1, beta 0.5 (2.0 for MobileNetV1)',
     balance=(0.5, 0.5),
     losses=dict(
         KDLoss=dict(temperature=1.0), DKDLoss=dict(temperature=1.0, beta=0.5, warmup=1 / 100)
@@ -117,13 +118,13 @@ _IMAGENET = Protocol(
 #: Data set and protocol's name to the protocol; the first one is meant where none is named.
 DATASETS = {
     'cifar10': {
-        'common': _CIFAR100._replace(images=CIFAR10, source=f'{_COMMON_SOURCE}, on CIFAR-10'),
+        'common': _CIFAR100._replace(images=CIFAR10, source=f'{_COMMON}, on CIFAR-10{_COMMON_KD}'),
         'btkd': _BTKD._replace(images=at_imagenet_size(CIFAR10)),
     },
     'cifar100': {'common': _CIFAR100, 'btkd': _BTKD},
     'tiny_imagenet': {
         'common': _CIFAR100._replace(
-            images=TINY_IMAGENET, source=f'{_COMMON_SOURCE}, on Tiny-ImageNet at 64 x 64'
+            images=TINY_IMAGENET, source=f'{_COMMON}, on Tiny-ImageNet at 64 x 64{_COMMON_KD}'
         ),
     },
     'imagenet': {'common': _IMAGENET},
