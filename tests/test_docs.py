@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from btkd_det.config import PRESETS
 from btkd_det.config_file import read_config
 
-from .test_configs import batch_for, build_model, loss_step
+from .test_configs import batch_for, build_model, find_num_classes, loss_step
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
@@ -30,8 +30,8 @@ def test_a_config_in_a_page_builds_and_runs_a_step(text, tmp_path):
     path = tmp_path / 'config.py'
     path.write_text(text)
     cfg = read_config(str(path), 'page')
-    init_default_scope('mmdet')
-    total, log = loss_step(build_model(cfg), batch_for(cfg, 80))
+    init_default_scope(cfg.default_scope)
+    total, log = loss_step(build_model(cfg), batch_for(cfg, find_num_classes(cfg.model)))
     assert torch.isfinite(total)
     assert {key.split('.')[1] for key in log if key.startswith('distill.')} == set(
         cfg.model.distill
