@@ -144,7 +144,9 @@ def _difference(by_method, method, other, least):
     if other not in by_method or other == method:
         return ''
     value = statistics.mean(by_method[method]) - statistics.mean(by_method[other])
-    return f'**{value:+.1f}**' if abs(value) >= least else f'{value:+.1f}'
+    # Not "-0.0".
+    text = f'{round(value, 1) + 0.0:+.1f}'
+    return f'**{text}**' if abs(value) >= least else text
 
 
 def _findings(by_method, least, deviation, freedom):
