@@ -223,8 +223,8 @@ class Study:
         cfg.default_hooks.logger.interval = 20
         if method != 'teacher':
             choices = str(self.work_dir / CHOICES_FILE)
-            agreement = dict(type='btkd_det.RecordedTeacherAgreement', choices=choices)
-            cfg.val_evaluator = [cfg.val_evaluator, agreement]
+            metric = dict(type='btkd_det.RecordedTeacherAgreement', choices=choices)
+            cfg.val_evaluator = [cfg.val_evaluator, metric]
         return cfg
 
     @property
