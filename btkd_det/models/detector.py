@@ -31,8 +31,7 @@ class DistilledDetectorMixin(Distilled):
     @property
     def gated(self):
         """Whether a loss at ``fpn`` asks for the teacher's judgement."""
-        losses = self.distill['fpn'] if 'fpn' in self.distill else ()  # noqa: SIM401
-        return any(getattr(loss, 'gate', None) for loss in losses)
+        return any(getattr(loss, 'gate', None) for loss in self.distill.at('fpn'))
 
     def check_teacher(self):
         """Raise a ConfigError where the teacher cannot serve the sites."""

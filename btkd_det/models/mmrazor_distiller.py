@@ -139,8 +139,7 @@ class BTKDDistiller(ConfigurableDistiller):
                 'False'
             )
         object.__setattr__(self, '_teacher', Teacher(model))
-        losses = self.distill['fpn'] if 'fpn' in self.distill else ()  # noqa: SIM401
-        gates = [loss.gate for loss in losses]
+        gates = [loss.gate for loss in self.distill.at('fpn')]
         if any(gates):
             raise ConfigError(
                 f'distill.fpn.gate: got {next(filter(None, gates))!r}; MMRazor does not show its '

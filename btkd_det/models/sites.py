@@ -92,6 +92,17 @@ class Sites(nn.ModuleDict):
             base = MODELS.get(f'btkd_det.{valid[site]}')
             self[site] = Site(losses, f'distill.{site}', base)
 
+    def at(self, name):
+        """The losses of a site, none where it is not there.
+
+        Args:
+            name (str): The site.
+
+        Returns:
+            Iterable[nn.Module]: Its losses.
+        """
+        return self[name] if name in self else ()  # noqa: SIM401 (no get in torch 2.4)
+
     def speaking(self):
         """The sites that have not passed their ``stop_at``.
 
@@ -128,9 +139,8 @@ class Sites(nn.ModuleDict):
             ``distill.<site>.<entry>`` for what it saw, which MMEngine logs and does not sum.
         """
         entries = {}
-        site = self[name] if name in self else ()  # noqa: SIM401 (no get in torch 2.4)
         prefix = f'distill.{name}.' if stage is None else f'distill.{name}.s{stage}.'
-        for loss in site:
+        for loss in self.at(name):
             label = snake_case(type(loss).__name__.removesuffix('Loss'))
             key, number = f'{prefix}loss_{label}', 1
             while key in entries:
