@@ -318,6 +318,18 @@ def test_only_the_training_images_are_augmented():
     assert cfg.test_dataloader.dataset.dataset.split == 'val'
 
 
+@pytest.mark.parametrize(('dataset', 'padding'), [('cifar10', 4), ('tiny_imagenet', 8)])
+def test_both_ways_to_read_the_data_augment_alike(dataset, padding):
+    files, memory = (
+        recipe(dataset, student='resnet20', data=data).train_dataloader.dataset
+        for data in ('files', 'memory')
+    )
+
+    crop, flip = (step for step in files.pipeline if step.type.startswith('Random'))
+    assert crop.padding == memory.crop_padding == padding
+    assert flip.prob == memory.flip == 0.5
+
+
 def test_with_a_cache_no_teacher_is_built(tmp_path):
     header = dict.fromkeys(
         ('dataset', 'classes', 'labels', 'pixels', 'checkpoint', 'checkpoint_sha256'), 'x'
