@@ -79,14 +79,18 @@ class DistilledImageClassifier(Distilled, ImageClassifier):
                 mixed.
 
         Returns:
-            dict[str, Tensor]: The plain classifier's entries first, unchanged, then
-            ``distill.<site>.<entry>``.
+            dict[str, Tensor]: The plain classifier's entries first, then
+            ``distill.<site>.<entry>``. With any site, a head's entry ``loss`` is called
+            ``loss_cls``: MMEngine logs the sum of all under ``loss``.
         """
+        if not self.distill:
+            return super().loss(inputs, data_samples)
         speaking = self.distill.speaking()
         if not speaking:
-            return {**super().loss(inputs, data_samples), **self.distill.silence()}
+            own = _with_room_for_the_sum(super().loss(inputs, data_samples))
+            return {**own, **self.distill.silence()}
         with outputs_of(self, 'backbone') as maps, outputs_of(self, 'head') as logits:
-            losses = super().loss(inputs, data_samples)
+            losses = _with_room_for_the_sum(super().loss(inputs, data_samples))
         labels, mixed = single_labels(data_samples)
         said = self._ask_teacher(inputs, data_samples, speaking)
         seen = dict(labels=labels.to(inputs.device), features=maps[-1], logits=logits[-1])
@@ -223,6 +227,10 @@ class DistilledImageClassifier(Distilled, ImageClassifier):
                     f'distill.logits.num_classes: {loss.num_classes} of {type(loss).__name__}, '
                     f'but the student tells {count} classes apart; valid: {count}'
                 )
+
+
+def _with_room_for_the_sum(losses):
+    return {'loss_cls' if name == 'loss' else name: value for name, value in losses.items()}
 
 
 def single_labels(data_samples):

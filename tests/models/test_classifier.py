@@ -67,8 +67,14 @@ def test_without_sites_it_is_the_plain_classifier_bit_for_bit(teacher):
 def test_the_students_own_loss_is_the_plain_classifiers_beside_any_site(teacher):
     plain, _ = one_step(build_classifier(tiny_resnet()))
     sites = dict(logits=[KD, BTKD, IKD], features=dict(type='btkd_det.PKDLoss'))
-    losses, _ = one_step(build_classifier(distilled_resnet(teacher, sites)))
-    assert torch.equal(losses['loss'], plain['loss'])
+    model = build_classifier(distilled_resnet(teacher, sites))
+    losses, _ = one_step(model)
+    assert torch.equal(losses['loss_cls'], plain['loss'])
+    total, log = model.parse_losses(losses)
+    terms = [value for name, value in losses.items() if 'loss' in name]
+    assert len(terms) == 5
+    torch.testing.assert_close(total, sum(terms))
+    assert log['loss'] == total
 
 
 def test_the_logits_are_compared_as_the_losses_say(teacher):
@@ -204,12 +210,12 @@ def test_dropping_is_as_if_the_batch_had_only_the_others(teacher, shares):
     data = mixed(shares, pair[0].data_preprocessor(image_batch()))
     losses = pair[0].loss(**data)
     few = pair[1].loss(data['inputs'][kept], [data['data_samples'][i] for i in kept])
-    assert {name for name in losses if 'loss_' in name} == {
+    assert {name for name in losses if '.loss_' in name} == {
         f'distill.{name}'
         for name in ('logits.loss_btkd', 'logits.loss_dist', 'logits.loss_ikd', 'features.loss_pkd')
     }
     for name in losses:
-        if name != 'loss':
+        if name != 'loss_cls':
             torch.testing.assert_close(losses[name], few[name])
     states = [model.distill.state_dict() for model in pair]
     for name in states[0]:
@@ -241,7 +247,7 @@ def test_mixup_runs_a_step(teacher, option):
     student['head']['loss'] = dict(type='CrossEntropyLoss', use_soft=True)
     cfg = distilled_resnet(teacher, dict(logits=BTKD), student, mixed=option)
     losses, gradients = one_step(build_classifier(cfg), image_batch(16))
-    assert losses['loss'] > 0
+    assert losses['loss_cls'] > 0
     assert all(gradient.isfinite().all() for gradient in gradients.values())
     assert losses['distill.logits.loss_btkd'] > 0
 
