@@ -7,6 +7,7 @@ import torch
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.hooks import Hook
 
+from ..checkpoint import allow_mmengine_types
 from ..registry import HOOKS
 
 KEY = 'btkd_det_rng'
@@ -22,9 +23,10 @@ class ExactResumeHook(Hook):
     started anew each epoch (``persistent_workers=False``), or none, and a checkpoint at the end
     of an epoch. Validation leaves no trace in the generators, so when it runs changes nothing.
 
-    It also takes the stored config text out of a checkpoint that is resumed from: MMEngine
-    would execute it as Python, and nothing from a file is executed but the config that the user
-    named.
+    It lets PyTorch 2.6 and later read what MMEngine itself writes into a checkpoint, which they
+    refuse by default. And it takes the stored config text out of a checkpoint that is resumed
+    from: MMEngine would execute it as Python, and nothing from a file is executed but the config
+    that the user named.
     """
 
     # Before the hooks that write the checkpoint or read it.
@@ -34,6 +36,10 @@ class ExactResumeHook(Hook):
         self._resumed = None
         self._before_validation = None
         self._gathered = None
+
+    def before_run(self, runner):
+        """Declare MMEngine's types plain data, before a checkpoint is read."""
+        allow_mmengine_types()
 
     def after_train_epoch(self, runner):
         """Collect the states of all ranks; only the main one is asked when the file is written."""
