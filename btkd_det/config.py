@@ -9,10 +9,10 @@ from .registry import suggest
 _KD = dict(type='btkd_det.KDLoss', temperature=1.0)
 _BINARY = dict(type='btkd_det.BinaryKDLoss')
 _PKD = dict(type='btkd_det.PKDLoss', loss_weight=6.0)
-_TWO_STAGE = 'btkd_det.DistilledTwoStageDetector'
-_SINGLE_STAGE = 'btkd_det.DistilledSingleStageDetector'
-_ANY = 'btkd_det.DistilledDetector'
-_CLASSIFIER = 'btkd_det.DistilledImageClassifier'
+TWO_STAGE = 'btkd_det.DistilledTwoStageDetector'
+SINGLE_STAGE = 'btkd_det.DistilledSingleStageDetector'
+ANY = 'btkd_det.DistilledDetector'
+CLASSIFIER = 'btkd_det.DistilledImageClassifier'
 
 # As the papers have them on CIFAR-100; the weight of the cross entropy is the recipe's.
 _CLS_KD = dict(type='btkd_det.KDLoss', temperature=4.0)
@@ -22,56 +22,56 @@ _CLS_IKD = dict(type='btkd_det.IKDLoss', num_classes=None, temperature=1.0, loss
 # What each preset puts where, by the distilled class.
 PRESETS = {
     'kd': {
-        _TWO_STAGE: dict(roi_logits=_KD),
-        _SINGLE_STAGE: dict(dense_logits=_BINARY),
-        _CLASSIFIER: dict(logits=_CLS_KD),
+        TWO_STAGE: dict(roi_logits=_KD),
+        SINGLE_STAGE: dict(dense_logits=_BINARY),
+        CLASSIFIER: dict(logits=_CLS_KD),
     },
     'btkd': {
-        _TWO_STAGE: dict(roi_logits=dict(type='btkd_det.BTKDLoss', loss=_KD)),
-        _SINGLE_STAGE: dict(dense_logits=dict(type='btkd_det.BTKDLoss', loss=_BINARY)),
-        _CLASSIFIER: dict(logits=dict(type='btkd_det.BTKDLoss', loss=_CLS_KD)),
+        TWO_STAGE: dict(roi_logits=dict(type='btkd_det.BTKDLoss', loss=_KD)),
+        SINGLE_STAGE: dict(dense_logits=dict(type='btkd_det.BTKDLoss', loss=_BINARY)),
+        CLASSIFIER: dict(logits=dict(type='btkd_det.BTKDLoss', loss=_CLS_KD)),
     },
     'btkd-dkd': {
-        _TWO_STAGE: dict(
+        TWO_STAGE: dict(
             roi_logits=dict(
                 type='btkd_det.BTKDLoss',
                 loss=dict(type='btkd_det.DKDLoss', alpha=1.0, beta=0.25, temperature=1.0),
             )
         ),
-        _CLASSIFIER: dict(logits=dict(type='btkd_det.BTKDLoss', loss=_CLS_DKD)),
+        CLASSIFIER: dict(logits=dict(type='btkd_det.BTKDLoss', loss=_CLS_DKD)),
     },
     'btkd-pkd': {
-        _TWO_STAGE: dict(roi_logits=dict(type='btkd_det.BTKDLoss', loss=_KD), fpn=_PKD),
-        _SINGLE_STAGE: dict(dense_logits=dict(type='btkd_det.BTKDLoss', loss=_BINARY), fpn=_PKD),
+        TWO_STAGE: dict(roi_logits=dict(type='btkd_det.BTKDLoss', loss=_KD), fpn=_PKD),
+        SINGLE_STAGE: dict(dense_logits=dict(type='btkd_det.BTKDLoss', loss=_BINARY), fpn=_PKD),
     },
     'ikd': {
-        _TWO_STAGE: dict(
+        TWO_STAGE: dict(
             roi_logits=[_KD, dict(type='btkd_det.IKDLoss', num_classes=None, loss_weight=1.0)]
         ),
-        _CLASSIFIER: dict(logits=[_CLS_KD, _CLS_IKD]),
+        CLASSIFIER: dict(logits=[_CLS_KD, _CLS_IKD]),
     },
     'feature': {
-        _TWO_STAGE: dict(fpn=_PKD),
-        _SINGLE_STAGE: dict(fpn=_PKD),
-        _ANY: dict(fpn=_PKD),
-        _CLASSIFIER: dict(features=dict(type='btkd_det.ReviewKDLoss')),
+        TWO_STAGE: dict(fpn=_PKD),
+        SINGLE_STAGE: dict(fpn=_PKD),
+        ANY: dict(fpn=_PKD),
+        CLASSIFIER: dict(features=dict(type='btkd_det.ReviewKDLoss')),
     },
 }
 
 # Plain model type -> the distilled class that takes its place. Any other detector of
 # MMDetection becomes a DistilledDetector.
 DISTILLED = {
-    'TwoStageDetector': _TWO_STAGE,
-    'FasterRCNN': _TWO_STAGE,
-    'MaskRCNN': _TWO_STAGE,
-    'CascadeRCNN': _TWO_STAGE,
-    'SingleStageDetector': _SINGLE_STAGE,
-    'RetinaNet': _SINGLE_STAGE,
-    'FCOS': _SINGLE_STAGE,
-    'ATSS': _SINGLE_STAGE,
-    'GFL': _SINGLE_STAGE,
-    'RTMDet': _SINGLE_STAGE,
-    'ImageClassifier': _CLASSIFIER,
+    'TwoStageDetector': TWO_STAGE,
+    'FasterRCNN': TWO_STAGE,
+    'MaskRCNN': TWO_STAGE,
+    'CascadeRCNN': TWO_STAGE,
+    'SingleStageDetector': SINGLE_STAGE,
+    'RetinaNet': SINGLE_STAGE,
+    'FCOS': SINGLE_STAGE,
+    'ATSS': SINGLE_STAGE,
+    'GFL': SINGLE_STAGE,
+    'RTMDet': SINGLE_STAGE,
+    'ImageClassifier': CLASSIFIER,
 }
 
 
@@ -104,20 +104,29 @@ def distill(cfg, teacher, preset='btkd'):
         raise ConfigError(
             f'preset: {preset!r} has no site in {host}; valid for it: {", ".join(able)}'
         )
-    cfg.model.update(
-        type=distilled,
-        teacher=dict(teacher),
-        distill=copy.deepcopy(PRESETS[preset][distilled]),
-    )
-    if distilled == _ANY:
+    make_distilled(cfg, distilled, dict(teacher), copy.deepcopy(PRESETS[preset][distilled]))
+    _fill_class_count(cfg.model)
+    return cfg
+
+
+def make_distilled(cfg, distilled, teacher, sites):
+    """Turn the plain model of a config into a distilled one, in place.
+
+    Args:
+        cfg (Config): Its model is plain.
+        distilled (str): What :func:`distilled_type` says of the model.
+        teacher (dict): See :class:`btkd_det.models.Teacher`.
+        sites (dict): Site name to losses.
+    """
+    host = str(cfg.model.type).rpartition('.')[2]
+    cfg.model.update(type=distilled, teacher=teacher, distill=sites)
+    if distilled == ANY:
         cfg.model.host = host
     if host == 'RTMDet':
         cfg.model.setdefault('use_syncbn', True)
-    _fill_class_count(cfg.model)
     imports = dict(cfg.get('custom_imports') or dict(imports=[]))
     if 'btkd_det' not in imports['imports']:
         cfg.custom_imports = dict(imports, imports=[*imports['imports'], 'btkd_det'])
-    return cfg
 
 
 def without_distillation(cfg):
@@ -188,7 +197,7 @@ def distilled_type(name, field='model.type'):
             f'{field}: {name} has no distilled class; these have: {", ".join(DISTILLED)}, '
             'and, for their features, all other detectors of MMDetection'
         )
-    return _ANY
+    return ANY
 
 
 def _fill_class_count(model):

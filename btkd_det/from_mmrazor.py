@@ -18,18 +18,13 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.runner import Runner
 
 from .checkpoint import read_checkpoint
-from .config import distilled_type
+from .config import ANY, CLASSIFIER, TWO_STAGE, distilled_type, make_distilled
 from .config_file import read_config
 from .errors import ConfigError
 from .models.teacher import pretrained_address
 
 ALGORITHMS = ('SingleTeacherDistill', 'FpnTeacherDistill')
 DISTILLERS = ('ConfigurableDistiller', 'BTKDDistiller')
-TWO_STAGE, SINGLE_STAGE = (
-    'btkd_det.DistilledTwoStageDetector',
-    'btkd_det.DistilledSingleStageDetector',
-)
-CLASSIFIER, ANY = 'btkd_det.DistilledImageClassifier', 'btkd_det.DistilledDetector'
 
 # What the algorithm's keys have to say for ours to do the same.
 _ALIKE = {
@@ -152,14 +147,12 @@ class _Converter:
         student, scope = self._student()
         self._check_algorithm()
         sites = self._sites(student)
-        model = ConfigDict(student)
-        host = _plain(model.type)
-        model.type = self.distilled
-        if self.distilled == ANY:
-            model.host = host
-        model.teacher, model.distill = self._teacher(), sites
-        self.cfg.model = model
+        self.cfg.model = ConfigDict(student)
         self._rest(scope)
+        make_distilled(self.cfg, self.distilled, self._teacher(), sites)
+        self._stop_hook()
+        for key in inspect.signature(Runner).parameters.keys() & self.cfg.keys():
+            self._look_for_what_is_left(self.cfg[key], key)
         return Conversion(self.cfg, self.notes, self.missing)
 
     # -- the models
@@ -362,7 +355,6 @@ class _Converter:
             )
         if cfg.pop('find_unused_parameters', None):
             self.notes.append('find_unused_parameters: left out; the teacher is in no wrapper')
-        self._stop_hook()
         custom = (cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}
         if custom.get('custom_keys'):
             custom.custom_keys = {
@@ -374,9 +366,7 @@ class _Converter:
             for name in (cfg.get('custom_imports') or {}).get('imports', [])
             if not name.startswith('mmrazor') and name != 'btkd_det.compat.mmrazor'
         ]
-        cfg.custom_imports = dict(imports=[*imports, 'btkd_det'], allow_failed_imports=False)
-        for key in inspect.signature(Runner).parameters.keys() & cfg.keys():
-            self._look_for_what_is_left(cfg[key], key)
+        cfg.custom_imports = dict(imports=imports, allow_failed_imports=False)
 
     def _stop_hook(self):
         """MMRazor's hook that ends distillation, as ``stop_at`` of every site."""
@@ -391,8 +381,10 @@ class _Converter:
             return
         share = min(hook.stop_epoch for hook in stops) / epochs
         if share < 1:
-            for site, losses in self.cfg.model.distill.items():
-                self.cfg.model.distill[site] = dict(losses=losses, stop_at=share)
+            for site, given in self.cfg.model.distill.items():
+                options = given if 'losses' in given else dict(losses=given)
+                stop_at = min(share, options.get('stop_at', 1.0))
+                self.cfg.model.distill[site] = dict(options, stop_at=stop_at)
 
     def _look_for_what_is_left(self, node, where):
         """Name every type of MMRazor that stands anywhere else."""

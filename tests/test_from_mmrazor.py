@@ -305,6 +305,30 @@ def test_our_distillers_sites_are_taken_as_they_are():
     assert conversion.cfg.custom_imports['imports'] == ['btkd_det']
 
 
+def test_a_site_of_our_distiller_stops_at_the_earlier_of_two_points(tmp_path):
+    site = "dict(losses=dict(type='btkd_det.PKDLoss'), stop_at={})"
+    text = PKD_BY_LEVEL.replace("'ConfigurableDistiller'", "'btkd_det.BTKDDistiller'")
+    text = (
+        text[: text.index('        student_recorders')]
+        + '        distill=dict(fpn={}),\n    ),\n)\n'
+    )
+    hook = "custom_hooks = [dict(type='mmrazor.StopDistillHook', stop_epoch=9)]\n"
+    for given, expected in ((0.5, 0.5), (0.9, 0.75)):
+        cfg = converted(tmp_path, text.replace('{}', site.format(given)) + hook).cfg
+        assert cfg.model.distill.to_dict() == dict(
+            fpn=dict(losses=dict(type='btkd_det.PKDLoss'), stop_at=expected)
+        )
+
+
+def test_an_rtmdet_normalizes_over_all_processes_as_its_own_class_does(tmp_path):
+    text = PKD_BY_LEVEL.replace(
+        'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
+    )
+    model = converted(tmp_path, text).cfg.model
+    assert model.type == 'btkd_det.DistilledSingleStageDetector'
+    assert model.use_syncbn is True
+
+
 @mmpretrain
 def test_the_former_name_of_mmpretrain_is_known(tmp_path):
     cfg = converted(tmp_path, DKD.replace('mmpretrain::', 'mmcls::')).cfg
