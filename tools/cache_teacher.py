@@ -18,13 +18,12 @@ import torch
 import btkd_det.config
 from btkd_det import preflight, teacher_cache
 from btkd_det.errors import ConfigError
+from btkd_det.options import add_config_options, add_teacher_options
 
 SITES = dict(logits=dict(type='btkd_det.KDLoss'))
 
 
 def parse_args():
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description="Cache a teacher's logits.")
     parser.add_argument('config', help="the student's config: a file or 'mmpretrain::...'")
     parser.add_argument('checkpoint', nargs='?', help="the teacher's, if not the config's")
@@ -32,19 +31,10 @@ def parse_args():
     parser.add_argument(
         '--views', type=int, metavar='K', help="fixed augmented views (default: the config's)"
     )
-    parser.add_argument('--teacher-config', metavar='T', help="the teacher's config")
-    parser.add_argument(
-        '--teacher-checkpoint', metavar='C', help="the teacher's weights, or 'pretrained'"
-    )
+    add_teacher_options(parser)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     parser.add_argument('--device', default=device, help='default: %(default)s')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change values of the config; data_root=FOLDER moves every path of the data set',
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 

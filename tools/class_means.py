@@ -18,11 +18,10 @@ from btkd_det import preflight
 from btkd_det.analysis import class_means
 from btkd_det.checkpoint import load_weights
 from btkd_det.errors import ConfigError
+from btkd_det.options import add_config_options
 
 
 def parse_args():
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description="Average a teacher's logits per class.")
     parser.add_argument('config', help="the teacher's config: a file or 'mmdet::...'")
     parser.add_argument('checkpoint', help='a file or an http(s) address')
@@ -34,13 +33,7 @@ def parse_args():
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     parser.add_argument('--device', default=device, help='default: %(default)s')
     parser.add_argument('--seed', type=int, default=0, help='of order, augmentation and sampling')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change values of the config; data_root=FOLDER moves every path of the data set',
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 

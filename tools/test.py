@@ -9,7 +9,6 @@ held against its teacher, that of the distilled config or of --teacher-config an
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -19,33 +18,27 @@ from btkd_det import preflight
 from btkd_det.analysis.table import accuracy_table, coco_table
 from btkd_det.checkpoint import allow_mmengine_types, load_weights, weights_only
 from btkd_det.errors import ConfigError
+from btkd_det.options import (
+    add_config_options,
+    add_launcher_options,
+    add_teacher_options,
+    set_local_rank,
+)
 
 
 def parse_args():
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint.')
     parser.add_argument('config', help="a config file, or a package's config ('mmdet::...')")
     parser.add_argument('checkpoint', help='a file or an http(s) address')
     parser.add_argument('--classwise', action='store_true', help='AP of each class, too')
     parser.add_argument('--out', metavar='FILE', help='write the numbers as JSON')
     parser.add_argument('--work-dir', help='keep the logs here (default: nowhere)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change values of the config; data_root=FOLDER moves every path of the data set',
-    )
+    add_config_options(parser)
     group = parser.add_argument_group('comparing a classifier with a teacher')
-    group.add_argument('--teacher-config', metavar='T', help="the teacher's config")
-    group.add_argument(
-        '--teacher-checkpoint', metavar='C', help="the teacher's weights, or 'pretrained'"
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_teacher_options(group)
+    add_launcher_options(parser)
     args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    set_local_rank(args)
     return args
 
 

@@ -5,7 +5,6 @@ python tools/train.py CONFIG --teacher-config T --teacher-checkpoint C [--distil
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -13,11 +12,15 @@ import btkd_det.config
 from btkd_det import preflight
 from btkd_det.checkpoint import allow_mmengine_types, weights_only
 from btkd_det.errors import ConfigError
+from btkd_det.options import (
+    add_config_options,
+    add_launcher_options,
+    add_teacher_options,
+    set_local_rank,
+)
 
 
 def parse_args():
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description='Train a model, with or without a teacher.')
     parser.add_argument('config', help="a config file, or a package's config ('mmdet::...')")
     parser.add_argument('--work-dir', help='where logs and checkpoints go')
@@ -29,27 +32,17 @@ def parse_args():
         help='go on from CKPT, or without one from the latest checkpoint in the work dir',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change values of the config; data_root=FOLDER moves every path of the data set',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_config_options(parser)
+    add_launcher_options(parser)
     group = parser.add_argument_group('adding distillation to a plain config')
-    group.add_argument('--teacher-config', metavar='T', help="the teacher's config")
-    group.add_argument(
-        '--teacher-checkpoint', metavar='C', help="the teacher's weights, or 'pretrained'"
-    )
+    add_teacher_options(group)
     group.add_argument(
         '--distill',
         metavar='PRESET',
         help=f'what to distill: {", ".join(btkd_det.config.PRESETS)} (default: btkd)',
     )
     args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    set_local_rank(args)
     return args
 
 

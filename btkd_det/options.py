@@ -1,0 +1,51 @@
+"""Command line options that several commands share."""
+
+import os
+
+
+def add_config_options(parser):
+    """Add ``--cfg-options``.
+
+    Args:
+        parser (argparse.ArgumentParser): Of the command.
+    """
+    from mmengine.config import DictAction
+
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change values of the config; data_root=FOLDER moves every path of the data set',
+    )
+
+
+def add_teacher_options(parser):
+    """Add ``--teacher-config`` and ``--teacher-checkpoint``.
+
+    Args:
+        parser (argparse.ArgumentParser | argparse._ArgumentGroup): Of the command.
+    """
+    parser.add_argument('--teacher-config', metavar='T', help="the teacher's config")
+    parser.add_argument(
+        '--teacher-checkpoint', metavar='C', help="the teacher's weights, or 'pretrained'"
+    )
+
+
+def add_launcher_options(parser):
+    """Add ``--launcher`` and ``--local_rank``.
+
+    Args:
+        parser (argparse.ArgumentParser): Of the command.
+    """
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def set_local_rank(args):
+    """Tell MMEngine the rank that a launcher passes as an option.
+
+    Args:
+        args (argparse.Namespace): With ``local_rank``.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
