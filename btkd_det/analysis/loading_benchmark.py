@@ -11,18 +11,12 @@ from torch.utils.data import DataLoader
 
 from ..datasets.in_memory_images import InMemoryImages, data_samples
 from ..models.backbones import cifar_classifier_config
+from ..recipes.data import CIFAR100, loaders, preprocessor
 from .measure import alternate, environment, summary
 
 BATCH = 64
 CLASSES = 100
 NETWORK = 'wrn_16_2'
-# mmpretrain's of CIFAR-100.
-NORMALIZATION = dict(mean=[129.304, 124.070, 112.434], std=[68.170, 65.392, 70.418])
-PER_IMAGE = [
-    dict(type='RandomCrop', crop_size=32, padding=4),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs'),
-]
 GOALS = dict(share_of_step_on_a_cpu=0.05, images_per_second_of_the_recipe_on_a_gpu=20000)
 # Steps between two waits for the device, as a training does not wait after each.
 STRETCH = 10
@@ -120,7 +114,8 @@ def run(device='cpu', rounds=20, threads=None, images=50000, seed=0):
 
 
 def _measure(device, rounds, images, seed):
-    one_by_one = RandomPixels(images, seed, pipeline=PER_IMAGE)
+    per_image = loaders(CIFAR100, '', BATCH)[0]['dataset']['pipeline']
+    one_by_one = RandomPixels(images, seed, pipeline=per_image)
     in_memory = InMemoryImages(RandomPixels(images, seed), crop_padding=4, flip=0.5, device=device)
     batches = {'one by one': _endless(one_by_one), 'in memory': _endless(in_memory)}
     step = _step(device)
@@ -150,9 +145,11 @@ def _endless(dataset):
 
 def _step(device):
     """A training step of the common recipe on one batch, as MMEngine's loop takes it."""
-    preprocessor = dict(type='ClsDataPreprocessor', num_classes=CLASSES, **NORMALIZATION)
     model = MODELS.build(
-        dict(cifar_classifier_config(NETWORK, CLASSES), data_preprocessor=preprocessor)
+        dict(
+            cifar_classifier_config(NETWORK, CLASSES),
+            data_preprocessor=preprocessor(CIFAR100, CLASSES),
+        )
     )
     model = model.to(device).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
