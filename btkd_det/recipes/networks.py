@@ -1,7 +1,7 @@
 """Students and teachers as configs of mmpretrain's ImageClassifier."""
 
 from ..errors import ConfigError
-from ..models.backbones import CIFAR_NETWORKS, cifar_classifier_config
+from ..models.backbones import CIFAR_NETWORKS, cifar_classifier_config, image_classifier_config
 from ..registry import suggest
 
 #: ImageNet's networks: the backbone, and the channels that its head sees.
@@ -44,17 +44,7 @@ def large_network(name, num_classes, field='student'):
     """One of ImageNet's networks; see :func:`cifar_network`."""
     _check(name, LARGE, field)
     backbone, channels = LARGE[name]
-    return dict(
-        type='mmpretrain.ImageClassifier',
-        backbone=dict(backbone),
-        neck=dict(type='mmpretrain.GlobalAveragePooling'),
-        head=dict(
-            type='mmpretrain.LinearClsHead',
-            num_classes=num_classes,
-            in_channels=channels,
-            loss=dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0),
-        ),
-    )
+    return image_classifier_config(backbone, channels, num_classes)
 
 
 def _check(name, valid, field):

@@ -7,6 +7,7 @@ from .cifar_classifier import (
     CIFARClassifier,
     build_cifar_classifier,
     cifar_classifier_config,
+    image_classifier_config,
 )
 from .cifar_mobilenet_v2 import CIFARMobileNetV2
 from .cifar_resnet import CIFARResNet
@@ -28,4 +29,5 @@ __all__ = [
     'CIFARWideResNet',
     'build_cifar_classifier',
     'cifar_classifier_config',
+    'image_classifier_config',
 ]

@@ -163,16 +163,33 @@ def cifar_classifier_config(name, num_classes):
         ConfigError: No network has this name, or ``num_classes`` is no positive integer.
     """
     network = _network(name, num_classes)
+    return image_classifier_config(
+        network.backbone, network.in_channels, num_classes, init_cfg=dict(network.linear)
+    )
+
+
+def image_classifier_config(backbone, in_channels, num_classes, **head):
+    """A backbone, average pooling and a linear layer as mmpretrain's ``ImageClassifier``.
+
+    Args:
+        backbone (dict): Config of the backbone.
+        in_channels (int): Channels of its last map.
+        num_classes (int): Number of logits.
+        **head: Further keys of the head.
+
+    Returns:
+        dict: A new one in each call, so that it can be changed.
+    """
     return dict(
         type='mmpretrain.ImageClassifier',
-        backbone=dict(network.backbone),
+        backbone=dict(backbone),
         neck=dict(type='mmpretrain.GlobalAveragePooling'),
         head=dict(
             type='mmpretrain.LinearClsHead',
             num_classes=num_classes,
-            in_channels=network.in_channels,
+            in_channels=in_channels,
             loss=dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0),
-            init_cfg=dict(network.linear),
+            **head,
         ),
     )
 
