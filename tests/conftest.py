@@ -5,6 +5,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.structures import InstanceData
 
@@ -90,6 +91,21 @@ def _own_default_scope():
     """No test builds in the scope that another one left behind."""
     with same_default_scope():
         yield
+
+
+@pytest.fixture
+def progress():
+    """A message hub that says how far training is: half, unless it is called with a share."""
+    hub = MessageHub.get_instance('test-progress')
+
+    def set_progress(share):
+        hub.update_info('iter', int(share * 100))
+        hub.update_info('max_iters', 100)
+        hub.update_info('max_epochs', 10)
+
+    set_progress(0.5)
+    yield set_progress
+    MessageHub._instance_dict.pop('test-progress')
 
 
 @pytest.fixture

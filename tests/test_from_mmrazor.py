@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, init_default_scope
 
 import btkd_det
@@ -203,23 +202,13 @@ def step(model, kind):
     return log
 
 
-@pytest.fixture
-def begun():
-    """A message hub that says that training has begun: no site has stopped yet."""
-    hub = MessageHub.get_instance('test-from-mmrazor')
-    hub.update_info('iter', 10)
-    hub.update_info('max_iters', 100)
-    yield
-    MessageHub._instance_dict.pop('test-from-mmrazor')
-
-
 def distilled_part(log):
     return sum(v for name, v in log.items() if name.startswith('distill.') and 'loss' in name)
 
 
 @mmrazor
 @mmpretrain
-@pytest.mark.usefixtures('begun')
+@pytest.mark.usefixtures('progress')
 @pytest.mark.parametrize('form', FORMS)
 def test_five_forms_give_the_same_loss_and_the_checkpoint_the_same_predictions(form, tmp_path):
     text, kind = FORMS[form]

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.runner import Runner
 
@@ -32,21 +31,6 @@ SITES = dict(
     roi_boxes=dict(type='btkd_det.BoxLoss'),
     fpn=dict(losses=dict(type='btkd_det.PKDLoss', levels=(0, 1), loss_weight=6.0), stop_at=0.8),
 )
-
-
-@pytest.fixture
-def progress():
-    """A message hub that says how far training is."""
-    hub = MessageHub.get_instance('test-mmrazor')
-
-    def set_progress(share):
-        hub.update_info('iter', int(share * 100))
-        hub.update_info('max_iters', 100)
-        hub.update_info('max_epochs', 10)
-
-    set_progress(0.5)
-    yield set_progress
-    MessageHub._instance_dict.pop('test-mmrazor')
 
 
 def in_mmrazor(distiller, student=None, teacher=None, algorithm='FpnTeacherDistill', **kwargs):

@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from mmengine.logging import MessageHub
 
 from btkd_det.bias import is_right
 from btkd_det.config_file import read_config
@@ -24,13 +23,7 @@ BINARY = dict(type='btkd_det.BinaryKDLoss')
 PKD = dict(type='btkd_det.PKDLoss')
 
 
-@pytest.fixture(autouse=True)
-def progress():
-    hub = MessageHub.get_instance('test-progress')
-    hub.update_info('iter', 50)
-    hub.update_info('max_iters', 100)
-    yield
-    MessageHub._instance_dict.pop('test-progress')
+pytestmark = pytest.mark.usefixtures('progress')
 
 
 def tiny(name):

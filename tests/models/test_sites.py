@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from mmengine.config import ConfigDict
-from mmengine.logging import MessageHub
 from torch.nn import functional as F
 
 from btkd_det.bias import is_right
@@ -26,20 +25,6 @@ ALL = dict(
         dict(type='btkd_det.FitNetLoss', gate='teacher_right'),
     ],
 )
-
-
-@pytest.fixture
-def progress():
-    """A message hub that says how far training is."""
-    hub = MessageHub.get_instance('test-progress')
-
-    def set_progress(share):
-        hub.update_info('iter', int(share * 100))
-        hub.update_info('max_iters', 100)
-
-    set_progress(0.5)
-    yield set_progress
-    MessageHub._instance_dict.pop('test-progress')
 
 
 def tiny_cascade():

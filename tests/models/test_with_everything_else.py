@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.logging import MessageHub
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
 
@@ -21,13 +20,7 @@ SITES = dict(
 )
 
 
-@pytest.fixture(autouse=True)
-def progress():
-    hub = MessageHub.get_instance('test-progress')
-    hub.update_info('iter', 50)
-    hub.update_info('max_iters', 100)
-    yield
-    MessageHub._instance_dict.pop('test-progress')
+pytestmark = pytest.mark.usefixtures('progress')
 
 
 @pytest.fixture
