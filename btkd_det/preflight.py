@@ -12,7 +12,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from .checkpoint import class_names, read_checkpoint
 from .config_file import read_config
 from .datasets.image_files import check_image_files
-from .errors import ConfigError
+from .errors import BUILD_ERRORS, ConfigError
 from .models.teacher import build_teacher, pretrained_address
 from .registry import suggest
 from .teacher_cache import check_header, describe_data, is_augmented, kept_classes, read_cache
@@ -256,7 +256,7 @@ def build_model(cfg):
     except ConfigError as error:
         message = str(error)
         raise ConfigError(message if message.startswith('model') else f'model.{message}') from error
-    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+    except BUILD_ERRORS as error:
         raise ConfigError(f'model: cannot be built: {error}') from error
 
 

@@ -15,8 +15,10 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import METRICS, MODELS, init_default_scope
 from torch import nn
 
+from btkd_det import preflight
 from btkd_det.datasets import InMemoryImages
 from btkd_det.errors import ConfigError
+from btkd_det.models.teacher import Teacher
 from btkd_det.recipes import DATASETS, METHODS, combinations, config_text, file_name, recipe
 from btkd_det.recipes.recipe import scaled_milestones
 from btkd_det.registry import check_keys
@@ -141,7 +143,6 @@ def test_every_protocol_trains_a_step(dataset, protocol, pair, method):
     assert cfg.model.head.num_classes == DATASETS[dataset][protocol].images.num_classes
 
 
-@pytest.mark.skipif(importlib.util.find_spec('timm') is None, reason='MobileNetV1 is of timm')
 def test_mobilenet_v1_trains_a_step():
     _, losses = one_step(recipe('imagenet', 'resnet50', 'mobilenetv1', 'kd'), size=64)
 
@@ -153,9 +154,33 @@ def test_mobilenet_v1_comes_from_timm():
 
     assert cfg.model.backbone.type == 'mmpretrain.TIMMBackbone'
     assert cfg.model.distill.logits.beta == 2.0
-    if importlib.util.find_spec('timm') is None:
-        with pytest.raises(ImportError, match='timm'):
-            build(cfg)
+
+
+def needs_timm(*args, **kwargs):
+    """What MMPretrain puts in the place of a constructor whose package is not there."""
+    raise ImportError('TIMMBackbone requires timm, please install it by `pip install "timm"`.')
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'words'),
+    [
+        ('package', r'requires timm, please install it by `pip install "timm"`'),
+        ('model_name', r'Unknown model \(mobilenetv0\)'),
+    ],
+)
+def test_what_timm_lacks_is_one_error_of_the_config(wrong, words, monkeypatch):
+    from mmpretrain.models import TIMMBackbone
+
+    cfg = recipe('imagenet', 'resnet50', 'mobilenetv1', 'student')
+    if wrong == 'package':
+        monkeypatch.setattr(TIMMBackbone, '__init__', needs_timm)
+    else:
+        cfg.model.backbone.model_name = 'mobilenetv0'
+
+    with pytest.raises(ConfigError, match=f'^model: cannot be built: .*{words}'):
+        preflight.build_model(cfg)
+    with pytest.raises(ConfigError, match=f'^teacher.config: the model cannot be built: .*{words}'):
+        Teacher(cfg.to_dict(), checkpoint=None)
 
 
 def flat(loss):

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..checkpoint import class_names, load_weights
 from ..config_file import read_config
-from ..errors import ConfigError
+from ..errors import BUILD_ERRORS, ConfigError
 from ..registry import check_keys
 from .rois import box_heads
 
@@ -269,7 +269,7 @@ def _build(model, scope):
             return registry.build(model)
     except ConfigError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+    except BUILD_ERRORS as error:
         raise ConfigError(f'teacher.config: the model cannot be built: {error}') from error
 
 

@@ -303,7 +303,6 @@ def test_a_teacher_without_parts_gives_its_logits(teacher):
 
 
 def test_a_backbone_of_timm():
-    pytest.importorskip('timm', reason='timm is not installed: pip install timm')
     timm = dict(tiny_resnet(), neck=dict(type='mmpretrain.GlobalAveragePooling'))
     timm['backbone'] = dict(
         type='mmpretrain.TIMMBackbone', model_name='resnet10t', features_only=True
