@@ -32,6 +32,20 @@ def add_teacher_options(parser):
     )
 
 
+def add_walk_options(parser):
+    """Add ``--max-iters``, ``--device`` and ``--seed``: how a model walks through its data.
+
+    Args:
+        parser (argparse.ArgumentParser): Of the command.
+    """
+    import torch
+
+    parser.add_argument('--max-iters', type=int, help='batches to look at (default: all)')
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    parser.add_argument('--device', default=device, help='default: %(default)s')
+    parser.add_argument('--seed', type=int, default=0, help='of order, augmentation and sampling')
+
+
 def add_launcher_options(parser):
     """Add ``--launcher`` and ``--local_rank``.
 

@@ -1,19 +1,15 @@
 """A teacher's mean logits per class, gathered over the training data before distilling."""
 
-import torch
-
 from ..errors import ConfigError
 from ..losses import IKDLoss
-from ..models.rois import recorded
+from .rows import walk
 
 
 def gather(model, loader, only_right=False, report=None):
     """Run a model over training data and average its logits per class.
 
-    A classifier counts its images. A two-stage detector counts the RoIs that it proposes and
-    samples itself, background included, as it would in its own training; a student that
-    collects while it trains counts its own RoIs instead. Normalization and dropout are as in
-    evaluation.
+    The rows are those of :func:`~btkd_det.analysis.rows.walk`. A student that collects while it
+    trains counts its own RoIs instead of the teacher's.
 
     Args:
         model (nn.Module): The teacher, a classifier of MMPretrain or a two-stage detector of
@@ -29,43 +25,13 @@ def gather(model, loader, only_right=False, report=None):
     Raises:
         ConfigError: The model is of neither kind, or there was no batch.
     """
-    look = _reader(model)
-    model.eval()
     table = None
-    with torch.no_grad():
-        for batch in loader:
-            data = model.data_preprocessor(batch, training=True)
-            for logits, labels in look(model, data):
-                if table is None:
-                    table = IKDLoss(logits.shape[1], only_right=only_right).to(logits.device)
-                table.update(logits, labels)
-            if report is not None:
-                report()
+    for _, parts in walk(model, loader, report):
+        for rows in parts:
+            if table is None:
+                classes = rows.logits.shape[1]
+                table = IKDLoss(classes, only_right=only_right).to(rows.logits.device)
+            table.update(rows.logits, rows.labels)
     if table is None:
         raise ConfigError('CONFIG.train_dataloader: gave no batch; valid is a set with images')
     return dict(class_means=table.class_means.cpu(), class_counts=table.class_counts.cpu())
-
-
-def _reader(model):
-    """How to get logits, (R, C), and labels, (R,), out of this kind of model."""
-    roi_head = getattr(model, 'roi_head', None)
-    if roi_head is not None and getattr(roi_head, 'with_bbox', False):
-        return _at_rois
-    if hasattr(model, 'extract_feat') and hasattr(getattr(model, 'head', None), 'num_classes'):
-        return _of_images
-    raise ConfigError(
-        f'CONFIG.model.type: {type(model).__name__} gives no logits per class to average; valid '
-        'are classifiers of MMPretrain and two-stage detectors of MMDetection'
-    )
-
-
-def _at_rois(model, data):
-    with recorded(model.roi_head) as seen:
-        model.loss(data['inputs'], data['data_samples'])
-    return [(rois.logits, rois.labels) for rois in seen]
-
-
-def _of_images(model, data):
-    logits = model.head(model.extract_feat(data['inputs']))
-    labels = torch.cat([sample.gt_label for sample in data['data_samples']])
-    return [(logits, labels.to(logits.device))]

@@ -40,22 +40,51 @@ def draw_boxes(image, boxes, captions, colors, scale=2):
     return canvas
 
 
-def grid(rows, titles=None):
+def crop(image, box, size, drawn=(), context=0.5):
+    """The part of an image around a box, as a square.
+
+    Args:
+        image (Image.Image): The image.
+        box (Sequence[float] | None): x1, y1, x2, y2 in its pixels; ``None`` takes the whole.
+        size (int): Of the result, in pixels.
+        drawn (Sequence[tuple]): Boxes in the image's pixels, and their colors.
+        context (float): What is shown around the box, as a share of its longer side.
+
+    Returns:
+        Image.Image: The part, black beyond the image's border.
+    """
+    x1, y1, x2, y2 = box or (0, 0, *image.size)
+    side = max(x2 - x1, y2 - y1, 1.0) * (1 + 2 * context if box else 1)
+    left, top = (x1 + x2 - side) / 2, (y1 + y2 - side) / 2
+    # Image.crop works in whole pixels; a transformation does not round the box away.
+    data = (side / size, 0, left, 0, side / size, top)
+    method = Image.Transform.AFFINE
+    part = image.convert('RGB').transform((size, size), method, data, Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(part)
+    for corners, color in drawn:
+        place = [(v - o) * size / side for v, o in zip(corners, (left, top) * 2, strict=True)]
+        draw.rectangle(place, outline=color, width=2)
+    return part
+
+
+def grid(rows, titles=None, captions=None):
     """Images in rows on one sheet.
 
     Args:
-        rows (Sequence[Sequence[Image.Image]]): Images of one size, rows of one length.
+        rows (Sequence[Sequence[Image.Image]]): Images of one size, no row longer than the first.
         titles (Sequence[str], optional): A heading for each column.
+        captions (Sequence[Sequence[str]], optional): A text of up to two lines above each image.
 
     Returns:
         Image.Image: The sheet.
     """
     width, height = rows[0][0].size
     head = 26 if titles else GAP
+    above = 34 if captions else 0
     columns = len(rows[0])
     sheet = Image.new(
         'RGB',
-        (GAP + columns * (width + GAP), head + len(rows) * (height + GAP)),
+        (GAP + columns * (width + GAP), head + len(rows) * (height + above + GAP)),
         PAPER,
     )
     draw = ImageDraw.Draw(sheet)
@@ -64,7 +93,10 @@ def grid(rows, titles=None):
         draw.text((middle, head / 2), title, INK, font(15), anchor='mm')
     for y, row in enumerate(rows):
         for x, image in enumerate(row):
-            sheet.paste(image, (GAP + x * (width + GAP), head + y * (height + GAP)))
+            place = GAP + x * (width + GAP), head + above + y * (height + above + GAP)
+            sheet.paste(image, place)
+            if captions:
+                draw.text((place[0], place[1] - above), captions[y][x], INK, font(12))
     return sheet
 
 

@@ -113,7 +113,9 @@ def write_report(path, rows, spec, images, truths, found, names):
 
 
 def _page(rows, spec, figures):
-    pictures = '\n'.join(f'<p>{_embedded(figure)}</p>' for figure in figures)
+    pictures = '\n'.join(
+        f'<p>{embedded(figure, "detections side by side")}</p>' for figure in figures
+    )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>btkd_det demo</title>
 <style>{STYLE}</style></head><body>
@@ -158,12 +160,24 @@ def _command(row):
     return f'<li>{html.escape(row["title"])}: <code>{config}</code>, <code>{checkpoint}</code></li>'
 
 
-def _embedded(image):
+def embedded(image, alt, kind='JPEG'):
+    """An image as an HTML element that holds it.
+
+    Args:
+        image (Image.Image): The image.
+        alt (str): What it shows.
+        kind (str): ``'JPEG'`` for photographs and noise, which make a PNG ten times as large;
+            ``'PNG'`` for drawings. Defaults to ``'JPEG'``.
+
+    Returns:
+        str: An ``img`` element.
+    """
     file = io.BytesIO()
-    # JPEG, since the images are: noise makes a PNG ten times as large.
-    image.save(file, 'JPEG', quality=92, subsampling=0)
+    options = dict(quality=92, subsampling=0) if kind == 'JPEG' else {}
+    image.save(file, kind, **options)
     data = base64.b64encode(file.getvalue()).decode()
-    return f'<img alt="detections side by side" src="data:image/jpeg;base64,{data}">'
+    source = f'data:image/{kind.lower()};base64,{data}'
+    return f'<img alt="{html.escape(alt)}" src="{source}">'
 
 
 def _curves(rows, width=640, height=260):

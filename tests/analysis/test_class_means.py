@@ -1,27 +1,19 @@
-import json
 import runpy
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from PIL import Image
 
 from btkd_det.analysis.class_means import gather
 from btkd_det.errors import ConfigError
 from btkd_det.losses import IKDLoss
 from btkd_det.models.rois import recorded
 
-from ..conftest import build_detector, detection_batch, tiny_faster_rcnn
+from ..classifiers import build_classifier, image_batch, tiny_resnet
+from ..conftest import detection_batch
 
 TOOL = Path(__file__).parents[2] / 'tools/class_means.py'
-
-
-@pytest.fixture
-def detector():
-    return build_detector(tiny_faster_rcnn())
 
 
 def test_the_means_are_those_of_the_sampled_rois(detector):
@@ -78,6 +70,22 @@ def test_a_classifier_counts_its_images():
     torch.testing.assert_close(found['class_means'][3], logits[1:3].mean(dim=0))
 
 
+def test_mixed_images_count_by_their_own_label():
+    """Batch augmentation is for training: a mixed image would be one row of two classes."""
+    pytest.importorskip('mmpretrain')
+    mixed = dict(tiny_resnet(), train_cfg=dict(augments=dict(type='Mixup', alpha=1.0)))
+    model = build_classifier(mixed).eval()
+    batch = image_batch()
+    with torch.no_grad():
+        data = model.data_preprocessor(batch, training=False)
+        logits = model.head(model.extract_feat(data['inputs'])).double()
+    found = gather(model, [batch])
+    labels = torch.cat([sample.gt_label for sample in batch['data_samples']])
+    assert torch.equal(found['class_counts'], labels.bincount(minlength=len(logits[0])).double())
+    label = int(labels[0])
+    torch.testing.assert_close(found['class_means'][label], logits[labels == label].mean(dim=0))
+
+
 def test_a_model_without_class_logits_is_refused():
     with pytest.raises(ConfigError, match=r'CONFIG.model.type: Linear gives no logits per class'):
         gather(torch.nn.Linear(2, 2), [])
@@ -86,38 +94,6 @@ def test_a_model_without_class_logits_is_refused():
 def test_no_batch_is_an_error(detector):
     with pytest.raises(ConfigError, match='gave no batch'):
         gather(detector, [])
-
-
-@pytest.fixture
-def folder(tmp_path, detector):
-    """A config with four images, and a checkpoint."""
-    categories = [dict(id=i, name=name) for i, name in enumerate(('cat', 'dog', 'hen'))]
-    images, annotations = [], []
-    for i in range(4):
-        pixels = np.random.default_rng(i).integers(0, 255, (64, 80, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f'{i}.png')
-        images.append(dict(id=i, file_name=f'{i}.png', width=80, height=64))
-        box = dict(bbox=[8 * i, 8, 32, 40], area=1280, iscrowd=0)
-        annotations.append(dict(id=i + 1, image_id=i, category_id=i % 3, **box))
-    text = json.dumps(dict(images=images, annotations=annotations, categories=categories))
-    (tmp_path / 'train.json').write_text(text)
-    dataset = dict(
-        type='CocoDataset',
-        data_root=f'{tmp_path}/',
-        ann_file='train.json',
-        data_prefix=dict(img=''),
-        metainfo=dict(classes=('cat', 'dog', 'hen')),
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations', with_bbox=True),
-            dict(type='PackDetInputs', meta_keys=('img_shape', 'scale_factor')),
-        ],
-    )
-    loader = dict(batch_size=2, num_workers=0, dataset=dataset, sampler=dict(type='DefaultSampler'))
-    cfg = dict(default_scope='mmdet', model=tiny_faster_rcnn(), train_dataloader=loader)
-    Config(cfg).dump(tmp_path / 'config.py')
-    torch.save(dict(state_dict=detector.state_dict()), tmp_path / 'teacher.pth')
-    return tmp_path
 
 
 def run_tool(monkeypatch, *arguments):

@@ -1,0 +1,185 @@
+"""The rows that a model classifies, RoIs or images, walked through with its data."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import preflight
+from ..checkpoint import load_weights
+from ..config import without_distillation
+from ..errors import ConfigError
+from ..models.rois import recorded
+
+
+@dataclass
+class Rows:
+    """What a model said of a batch; R rows, C classes.
+
+    Attributes:
+        logits (Tensor): (R, C), background last where there is one.
+        labels (Tensor): Class index, (R,).
+        images (Tensor): Index of each row's image in the batch, (R,).
+        boxes (Tensor | None): RoIs as x1, y1, x2, y2 in pixels of the input, (R, 4); ``None``
+            where a row is a whole image.
+        truths (list[Tensor] | None): The annotated boxes of each image, (G, 4) in pixels of the
+            input; ``None`` where a row is a whole image.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    images: Tensor
+    boxes: Tensor | None = None
+    truths: list | None = None
+
+
+def load(config, checkpoint, options=None, loader='train_dataloader', place='cpu'):
+    """A plain config, its data and its model with weights, all checked.
+
+    Args:
+        config (str): A file or ``'mmdet::...'``. Of a distilled config, the student's part.
+        checkpoint (str): A file or an http(s) address.
+        options (dict, optional): What ``--cfg-options`` says.
+        loader (str): The data loader that will be walked through.
+        place (str): The model's device.
+
+    Returns:
+        tuple[Config, nn.Module]: The config and the model, in eval mode.
+
+    Raises:
+        ConfigError: One of them cannot be used.
+    """
+    cfg = without_distillation(preflight.load_config(config, options))
+    if not cfg.get(loader):
+        raise ConfigError(f'CONFIG.{loader}: missing; without it there is nothing to look at')
+    preflight.check_data(cfg, (loader,))
+    model = preflight.check_model(cfg)
+    load_weights(model, checkpoint, 'CKPT')
+    return cfg, model.to(place).eval()
+
+
+@dataclass
+class Data:
+    """Batches to walk through.
+
+    Attributes:
+        batches (Iterable[dict]): As MMEngine's data loaders give them.
+        count (int): How many; 0 where the data do not tell.
+        class_names (tuple[str] | None): Where the data set tells them.
+    """
+
+    batches: Iterable
+    count: int
+    class_names: tuple | None
+
+
+def data(cfg, loader='train_dataloader', seed=0, max_iters=None):
+    """The data of a config.
+
+    Args:
+        cfg (Config): From :func:`load`.
+        loader (str): Which data.
+        seed (int): Of the order, the augmentation and a detector's sampling.
+        max_iters (int, optional): How many batches at most. Defaults to all.
+
+    Returns:
+        Data: Their batches.
+
+    Raises:
+        ConfigError: ``max_iters`` is below 1.
+    """
+    from mmengine.registry import DefaultScope
+    from mmengine.runner import Runner, set_random_seed
+
+    if max_iters is not None and max_iters < 1:
+        raise ConfigError(f'--max-iters: got {max_iters}; valid: 1 or more')
+    set_random_seed(seed)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        found = Runner.build_dataloader(cfg[loader], seed=seed)
+    total = len(found) if hasattr(found.dataset, '__len__') else None
+    names = (getattr(found.dataset, 'metainfo', None) or {}).get('classes')
+    return Data(
+        itertools.islice(found, max_iters),
+        min(filter(None, (total, max_iters)), default=0),
+        None if names is None else tuple(names),
+    )
+
+
+def blue_first(cfg, model, loader='train_dataloader'):
+    """Whether the images of a data set come with the blue channel first.
+
+    Args:
+        cfg (Config): From :func:`load`.
+        model (nn.Module): From :func:`load`.
+        loader (str): Which data.
+
+    Returns:
+        bool: True where the model's preprocessor turns the channels around, or leaves images as
+        they are that a pipeline reads from files.
+    """
+    preprocessor = model.data_preprocessor
+    turns = getattr(preprocessor, '_channel_conversion', getattr(preprocessor, 'to_rgb', False))
+    return bool(turns) or 'LoadImageFromFile' in str(cfg[loader].get('dataset'))
+
+
+def walk(model, loader, report=None):
+    """What a model says of every row of its data.
+
+    A classifier's rows are its images, without batch augmentation (a mixed image has no one
+    label). A two-stage detector's are the RoIs that it proposes, assigns and samples as it would
+    in its own training, background included. Normalization and dropout are as in evaluation.
+
+    Args:
+        model (nn.Module): A classifier of MMPretrain or a two-stage detector of MMDetection,
+            its weights loaded, on its device. It is put in eval mode.
+        loader (Iterable[dict]): Batches with annotations.
+        report (Callable[[], None], optional): Called after each batch.
+
+    Yields:
+        tuple[dict, list[Rows]]: A batch, and its rows: one entry, or one for each stage of a
+        cascade.
+
+    Raises:
+        ConfigError: The model is of neither kind.
+    """
+    look = _reader(model)
+    model.eval()
+    for batch in loader:
+        with torch.no_grad():
+            rows = look(model, model.data_preprocessor(batch, training=False))
+        yield batch, rows
+        if report is not None:
+            report()
+
+
+def _reader(model):
+    """How to get rows out of this kind of model."""
+    roi_head = getattr(model, 'roi_head', None)
+    if roi_head is not None and getattr(roi_head, 'with_bbox', False):
+        return _at_rois
+    if hasattr(model, 'extract_feat') and hasattr(getattr(model, 'head', None), 'num_classes'):
+        return _of_images
+    raise ConfigError(
+        f'CONFIG.model.type: {type(model).__name__} gives no logits per class; valid are '
+        'classifiers of MMPretrain and two-stage detectors of MMDetection'
+    )
+
+
+def _at_rois(model, data):
+    from mmdet.structures.bbox import get_box_tensor
+
+    with recorded(model.roi_head) as seen:
+        model.loss(data['inputs'], data['data_samples'])
+    truths = [get_box_tensor(sample.gt_instances.bboxes) for sample in data['data_samples']]
+    return [
+        Rows(stage.logits, stage.labels, stage.rois[:, 0].long(), stage.rois[:, 1:], truths)
+        for stage in seen
+    ]
+
+
+def _of_images(model, data):
+    logits = model.head(model.extract_feat(data['inputs']))
+    labels = torch.cat([sample.gt_label for sample in data['data_samples']]).to(logits.device)
+    return [Rows(logits, labels, torch.arange(len(labels), device=labels.device))]

@@ -1,0 +1,298 @@
+"""What a teacher gets wrong, and what the rules of correction make of it, as numbers."""
+
+import heapq
+import itertools
+import math
+
+import torch
+from torchvision.ops import box_iou
+
+from ..bias.curriculum import coefficient
+from ..bias.judge import is_right
+from ..bias.rectify import RULES, apply_rule
+from ..errors import ConfigError
+from .rows import walk
+
+#: Of the histogram of confidence, from 0 to 1.
+BINS = 20
+#: Upper limits of a RoI's area in pixels of the image, COCO's of an object.
+SIZES = dict(small=32**2, medium=96**2, large=math.inf)
+#: Limits of a RoI's IoU with the annotated object that it overlaps most.
+OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7)
+#: What can go wrong at a RoI. At an image only the first can.
+KINDS = ('another_class', 'object_as_background', 'background_as_object')
+#: Kept of each kind of mistake, to look at.
+EXAMPLES = 12
+
+
+class BiasCount:
+    """Counts a teacher's right and wrong rows; what it holds does not grow with the data.
+
+    Args:
+        num_classes (int): C, background included.
+        background (bool): Whether the last class is background.
+        device (torch.device | str): Of the counts.
+    """
+
+    def __init__(self, num_classes, background=False, device='cpu'):
+        self.background = num_classes - 1 if background else None
+        self.batches = 0
+        self.confusion = torch.zeros(num_classes, num_classes, dtype=torch.long, device=device)
+        self.confidence = torch.zeros(2, BINS, dtype=torch.long, device=device)
+        self.sizes = torch.zeros(len(SIZES), 2, dtype=torch.long, device=device)
+        self.overlaps = torch.zeros(len(OVERLAPS), 2, dtype=torch.long, device=device)
+        # Sums over the wrong rows: put right, the label's probability, the mass that moved.
+        self.rules = {key: torch.zeros(3, dtype=torch.float64, device=device) for key in _rules()}
+
+    def update(self, logits, labels, areas=None, overlaps=None):
+        """Count a batch.
+
+        Args:
+            logits (Tensor): (R, C).
+            labels (Tensor): (R,).
+            areas (Tensor, optional): Of each row's box in pixels of the image, (R,); read on
+                rows that are not background.
+            overlaps (Tensor, optional): IoU of each row's box with the annotated object that it
+                overlaps most, (R,).
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: The teacher's choice, its probability, and whether it
+            is right, (R,) each.
+        """
+        self.batches += 1
+        probs = logits.detach().float().softmax(dim=1)
+        confidence, choice = probs.max(dim=1)
+        right = is_right(probs, labels)
+        classes = len(self.confusion)
+        cells = (labels * classes + choice).bincount(minlength=classes**2)
+        self.confusion += cells.view_as(self.confusion)
+        bins = (confidence * BINS).long().clamp(max=BINS - 1)
+        self.confidence += (right * BINS + bins).bincount(minlength=2 * BINS).view(2, BINS)
+        if areas is not None:
+            shown = labels != self.background
+            _count(self.sizes, areas[shown], list(SIZES.values())[:-1], right[shown])
+        if overlaps is not None:
+            _count(self.overlaps, overlaps, OVERLAPS[1:], right)
+        wrong = ~right
+        self._rectify(logits[wrong].detach().float(), labels[wrong], choice[wrong])
+        return choice, confidence, right
+
+    def _rectify(self, logits, labels, choice):
+        before = logits.softmax(dim=1)
+        for (name, space), sums in self.rules.items():
+            values = before if space == 'probs' else logits
+            after = apply_rule(RULES[name], values, labels, choice, {})
+            if space == 'logits':
+                after = after.softmax(dim=1)
+            sums[0] += (after.argmax(dim=1) == labels).sum()
+            sums[1] += after.gather(1, labels[:, None]).sum()
+            sums[2] += (after - before).abs().sum() / 2
+
+    def result(self, class_names=None):
+        """All counts, as JSON takes them.
+
+        Args:
+            class_names (Sequence[str], optional): Names of the classes, with or without the
+                background's.
+
+        Returns:
+            dict: ``rows``, ``right``, ``right_rate``; ``foreground`` and ``background`` with the
+            same three, where there is a background; ``kinds`` of mistakes and how many;
+            ``classes``, one dict for each class that came by; ``sizes`` and ``overlaps`` of
+            RoIs; ``confidence``; ``rules``; ``curriculum``; ``confusion``.
+        """
+        names = self._names(class_names)
+        confusion = self.confusion.cpu()
+        right, totals = confusion.diagonal(), confusion.sum(dim=1)
+        rows = int(totals.sum())
+        found = _rates(right.sum(), rows) | dict(batches=self.batches)
+        if self.background is not None:
+            found['foreground'] = _rates(right[:-1].sum(), totals[:-1].sum())
+            found['background'] = _rates(right[-1], totals[-1])
+        found['kinds'] = self._kinds(confusion)
+        if self.overlaps.any():
+            found['sizes'] = _table(SIZES, self.sizes)
+            limits = [f'{low} to {high}' for low, high in itertools.pairwise([*OVERLAPS, 1.0])]
+            found['overlaps'] = _table(limits, self.overlaps)
+        found['classes'] = [
+            dict(name=names[i], **_rates(right[i], totals[i]), taken_for=_taken(row, i, names))
+            for i, row in enumerate(confusion)
+            if totals[i]
+        ]
+        found['confidence'] = dict(
+            bins=BINS, wrong=self.confidence[0].tolist(), right=self.confidence[1].tolist()
+        )
+        found['rules'] = self._rule_results(rows - found['right'])
+        found['curriculum'] = _curriculum(found['right'], rows)
+        found['names'], found['confusion'] = names, confusion.tolist()
+        return found
+
+    def _names(self, given):
+        names = list(given or map(str, range(len(self.confusion))))
+        if self.background is not None and len(names) == self.background:
+            names.append('background')
+        return names[: len(self.confusion)]
+
+    def _kinds(self, confusion):
+        wrong = confusion.clone().fill_diagonal_(0)
+        if self.background is None:
+            return dict(another_class=int(wrong.sum()))
+        counts = wrong[:-1, :-1].sum(), wrong[:-1, -1].sum(), wrong[-1].sum()
+        return dict(zip(KINDS, map(int, counts), strict=True))
+
+    def _rule_results(self, wrong):
+        names = ('put_right', 'label_probability', 'moved')
+        return [
+            dict(rule=name, space=space)
+            | {key: value / max(wrong, 1) for key, value in zip(names, sums.tolist(), strict=True)}
+            for (name, space), sums in self.rules.items()
+        ]
+
+
+class Examples:
+    """The mistakes of each kind that the teacher was surest of, one of an image.
+
+    Args:
+        background (int, optional): Index of the background.
+    """
+
+    def __init__(self, background=None):
+        self.background = background
+        self._kept = {kind: [] for kind in KINDS}
+        self._count = 0
+
+    def add(self, rows, choice, confidence, right, pictures):
+        """Look for mistakes in a batch.
+
+        Args:
+            rows (Rows): The batch's.
+            choice, confidence, right (Tensor): From :meth:`BiasCount.update`.
+            pictures (Sequence[Tensor]): The batch's images, (3, H, W) uint8 each.
+        """
+        wrong = (~right).nonzero().flatten()
+        order = wrong[confidence[wrong].argsort(descending=True)].tolist()
+        taken = set()
+        for row in order:
+            label, found, image = (int(x[row]) for x in (rows.labels, choice, rows.images))
+            kind = self._kind(label, found)
+            if (kind, image) in taken:
+                continue
+            taken.add((kind, image))
+            self._offer(
+                kind,
+                dict(
+                    confidence=float(confidence[row]),
+                    label=label,
+                    choice=found,
+                    box=None if rows.boxes is None else rows.boxes[row].tolist(),
+                    truth=[] if rows.truths is None else rows.truths[image].tolist(),
+                    picture=pictures[image],
+                ),
+            )
+
+    def _kind(self, label, choice):
+        if label == self.background:
+            return 'background_as_object'
+        return 'object_as_background' if choice == self.background else 'another_class'
+
+    def _offer(self, kind, example):
+        kept = self._kept[kind]
+        self._count += 1
+        entry = (example['confidence'], -self._count, example)
+        if len(kept) < EXAMPLES:
+            heapq.heappush(kept, entry)
+        elif entry > kept[0]:
+            heapq.heapreplace(kept, entry)
+
+    def best(self):
+        """dict[str, list[dict]]: For each kind, the surest first."""
+        return {
+            kind: [entry[2] for entry in sorted(kept)[::-1]] for kind, kept in self._kept.items()
+        }
+
+
+def examine(model, loader, report=None):
+    """Judge a teacher on its data, as BTKD's losses do.
+
+    Args:
+        model (nn.Module): See :func:`~btkd_det.analysis.rows.walk`.
+        loader (Iterable[dict]): Batches with annotations.
+        report (Callable[[], None], optional): Called after each batch.
+
+    Returns:
+        list[tuple[BiasCount, Examples]]: One, or one for each stage of a cascade.
+
+    Raises:
+        ConfigError: The model gives no logits per class, or there was no batch.
+    """
+    found = []
+    for batch, parts in walk(model, loader, report):
+        for stage, rows in enumerate(parts):
+            background = rows.boxes is not None
+            if stage == len(found):
+                classes = rows.logits.shape[1]
+                count = BiasCount(classes, background, rows.logits.device)
+                found.append((count, Examples(count.background)))
+            count, examples = found[stage]
+            at = _boxes(rows, batch['data_samples']) if background else {}
+            examples.add(rows, *count.update(rows.logits, rows.labels, **at), batch['inputs'])
+    if not found:
+        raise ConfigError('CONFIG: its data gave no batch; valid is a set with images')
+    return found
+
+
+def _boxes(rows, samples):
+    """Areas in pixels of the image before it was resized, and overlaps; see ``update``."""
+    width, height = (rows.boxes[:, 2:] - rows.boxes[:, :2]).unbind(dim=1)
+    scales = [sample.metainfo.get('scale_factor') or (1.0, 1.0) for sample in samples]
+    factor = torch.tensor([float(x) * float(y) for x, y in scales], device=width.device)
+    overlaps = torch.zeros_like(width)
+    for i, truth in enumerate(rows.truths):
+        if len(truth):
+            own = rows.images == i
+            overlaps[own] = box_iou(rows.boxes[own], truth.to(rows.boxes)).amax(dim=1)
+    return dict(areas=width * height / factor[rows.images], overlaps=overlaps)
+
+
+def _count(table, values, limits, right):
+    """Add wrong and right rows to a table, (len(limits) + 1, 2), by where their values lie."""
+    limits = torch.tensor(limits, dtype=values.dtype, device=values.device)
+    place = torch.bucketize(values, limits, right=True)
+    table += (place * 2 + right).bincount(minlength=table.numel()).view_as(table)
+
+
+def _table(names, counts):
+    return {
+        name: _rates(right, wrong + right)
+        for name, (wrong, right) in zip(names, counts.tolist(), strict=True)
+    }
+
+
+def _rules():
+    """The rules that change something, in each space that they are defined on."""
+    return [
+        (rule.name, space)
+        for rule in RULES.values()
+        for space in rule.spaces
+        if rule.name not in ('none', 'drop')
+    ]
+
+
+def _rates(right, rows):
+    right, rows = int(right), int(rows)
+    return dict(rows=rows, right=right, right_rate=right / rows if rows else None)
+
+
+def _taken(row, own, names, most=3):
+    """What a class is taken for, the most frequent first."""
+    others = [(int(n), names[i]) for i, n in enumerate(row) if n and i != own]
+    return {name: n for n, name in sorted(others, key=lambda pair: -pair[0])[:most]}
+
+
+def _curriculum(right, rows):
+    """How many times a right row's weight a wrong one has, by BTKD's published schedule."""
+    wrong = rows - right
+    if not right or not wrong:
+        return {}
+    weight = lambda gamma: (gamma / wrong) / ((1 - gamma) / right)
+    return {str(share): weight(coefficient(share)) for share in (0.25, 0.5, 0.75)}
