@@ -2,6 +2,7 @@
 
 import html
 import json
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from .pictures import crop, grid
 from .report import STYLE, embedded
 from .table import percent, text_table
 
-RIGHT, WRONG, INK = '#1e8848', '#d03030', '#262a36'
+RIGHT, WRONG, INK, PAPER = '#1e8848', '#d03030', '#262a36', '#fcfcfa'
 TITLES = dict(
     another_class='an object taken for another class',
     object_as_background='an object taken for background',
@@ -40,7 +41,8 @@ def bias_table(result):
     rows += [[name, result[name]] for name in ('foreground', 'background') if name in result]
     rows += [[f'{size} RoIs', rates] for size, rates in result.get('sizes', {}).items()]
     rows += [[f'IoU {limits}', rates] for limits, rates in result.get('overlaps', {}).items()]
-    parts = [text_table(['rows', 'seen', 'right', 'right %'], [_rate_cells(*row) for row in rows])]
+    cells = [_rate_cells(*row) for row in rows if row[1]['rows']]
+    parts = [text_table(['rows', 'seen', 'right', 'right %'], cells)]
     kinds = [[TITLES[kind], str(count)] for kind, count in result['kinds'].items()]
     parts.append(text_table(['mistakes', 'rows'], kinds))
     classes = [
@@ -50,7 +52,8 @@ def bias_table(result):
     parts.append(text_table(['worst classes', 'seen', 'right', 'right %', 'taken for'], classes))
     if result['right'] < result['rows']:
         parts.append(text_table(RULE_HEADER, _rule_cells(result)))
-    parts += [curriculum_line(result), *background_line(result)]
+    hints = [curriculum_line(result), *background_line(result)]
+    parts += [textwrap.fill(hint, 96) for hint in hints]
     return '\n\n'.join(parts)
 
 
@@ -58,8 +61,7 @@ RULE_HEADER = ['rule', 'space', "label's entry largest %", "label's probability 
 
 
 def _rate_cells(name, rates):
-    rate = '-' if rates['right_rate'] is None else percent(rates['right_rate'])
-    return [name, str(rates['rows']), str(rates['right']), rate]
+    return [name, str(rates['rows']), str(rates['right']), percent(rates['right_rate'])]
 
 
 def _rule_cells(result):
@@ -221,7 +223,7 @@ def example_sheet(examples, names, swap_channels):
         cells.append(crop(image, example['box'], CROP, drawn))
         chosen = f'{names[example["choice"]]} {100 * example["confidence"]:.0f} %'
         captions.append(f'{names[example["label"]]}\n{chosen}')
-    blank = Image.new('RGB', (CROP, CROP), (252, 252, 250))
+    blank = Image.new('RGB', (CROP, CROP), PAPER)
     missing = -len(cells) % 4 if len(cells) > 4 else 0
     cells += [blank] * missing
     captions += [''] * missing
@@ -234,7 +236,7 @@ def _axes(width, height):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=110, layout='constrained')
+    figure = Figure(figsize=(width, height), dpi=110, layout='constrained', facecolor=PAPER)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.spines[['top', 'right']].set_visible(False)
