@@ -24,6 +24,9 @@ class BinaryKDLoss(LogitLoss):
         ConfigError: ``temperature`` is not above 0, or ``loss_weight`` is below 0.
     """
 
+    #: A sigmoid takes the logarithm of a probability for a small logit.
+    host_spaces = ('logits',)
+
     def __init__(self, temperature=1.0, background=True, loss_weight=1.0):
         super().__init__(loss_weight)
         check_positive(temperature=temperature)

@@ -91,6 +91,12 @@ class BTKDLoss(LogitLoss):
                 'compare a row of the student with one of the teacher; put it beside'
             )
         self.rule, self.rule_options = _parse_rule(rectify, space, eta)
+        if space not in self.host.host_spaces:
+            raise ConfigError(
+                f'space: {space!r} hands the host log-probabilities of a softmax, which '
+                f'{type(self.host).__name__} does not read; valid: '
+                f'{", ".join(map(repr, self.host.host_spaces))}'
+            )
         check_curriculum(schedule, normalize)
         _check_choice('judge', judge, JUDGES)
         _check_choice('trust', trust, TRUSTS)

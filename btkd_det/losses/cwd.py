@@ -14,8 +14,8 @@ class CWDLoss(FeatureLoss):
     channels, times the squared temperature.
 
     Source: Channel-wise knowledge distillation (Shu et al., ICCV 2021), equation 4. With a gate
-    (ours) both distributions are restricted to the gate: positions weigh in proportion to it
-    and those of weight 0 are left out.
+    (ours) both distributions are restricted to the gate: positions weigh in proportion to it,
+    those of weight 0 are left out, and so are images without any other.
 
     Args:
         temperature (float): Of the softmax.
@@ -38,5 +38,8 @@ class CWDLoss(FeatureLoss):
             offset = gate.flatten(2).clamp_min(1e-37).log()
             student, teacher = student + offset, teacher + offset
         student, teacher = student.log_softmax(dim=2), teacher.log_softmax(dim=2)
-        divergence = (teacher.exp() * (teacher - student)).sum(dim=2)
-        return self.temperature**2 * divergence.mean()
+        divergence = (teacher.exp() * (teacher - student)).sum(dim=2).mean(dim=1)
+        if gate is None:
+            return self.temperature**2 * divergence.mean()
+        counts = (gate.flatten(1) > 0).any(dim=1).to(divergence.dtype)
+        return self.temperature**2 * (divergence * counts).sum() / counts.sum().clamp(min=1)

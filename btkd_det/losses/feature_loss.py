@@ -25,8 +25,12 @@ class FeatureLoss(nn.Module):
     is interpolated to the teacher's size.
 
     Args:
-        levels (Sequence[int], optional): Which of the maps take part, such as ``(0, 1, 2, 3)``.
-            All by default.
+        levels (Sequence[int], optional): Which of the student's maps take part, such as
+            ``(0, 1, 2, 3)``. All by default.
+        teacher_levels (Sequence[int], optional): Which of the teacher's maps they are compared
+            with, one for each of ``levels``. The same numbers by default. Detectors of different
+            families may start at different strides: with RTMDet (8, 16, 32) as the student of a
+            Faster R-CNN (4, 8, 16, 32, 64), ``levels=(0, 1, 2), teacher_levels=(1, 2, 3)``.
         adapter (str, optional): ``'auto'``, or ``None``: channels and sizes have to be equal.
         gate (str, optional): Which part of a detector's maps counts: ``'teacher_right'``, the
             inside of the boxes that the teacher classifies rightly; ``'foreground'``, the inside
@@ -37,14 +41,20 @@ class FeatureLoss(nn.Module):
 
     Raises:
         ConfigError: ``adapter`` or ``gate`` is unknown, ``levels`` is no list of distinct
-            numbers, or a weight is below 0.
+            numbers or ``teacher_levels`` none of as many, or a weight is below 0.
     """
 
     #: What the loss reads beside the maps; see LogitLoss.
     extra_inputs = ('gate',)
 
     def __init__(
-        self, levels=None, adapter='auto', gate=None, background_weight=0.5, loss_weight=1.0
+        self,
+        levels=None,
+        adapter='auto',
+        gate=None,
+        background_weight=0.5,
+        loss_weight=1.0,
+        teacher_levels=None,
     ):
         super().__init__()
         check_not_negative(loss_weight=loss_weight, background_weight=background_weight)
@@ -54,17 +64,7 @@ class FeatureLoss(nn.Module):
         self.background_weight = background_weight
         if adapter not in ('auto', None):
             raise ConfigError(f"adapter: got {adapter!r}; valid: 'auto', None")
-        if levels is not None and (
-            not isinstance(levels, (list, tuple))
-            or not levels
-            or len(set(levels)) != len(levels)
-            or not all(isinstance(level, int) and level >= 0 for level in levels)
-        ):
-            raise ConfigError(
-                f'levels: got {levels!r}; valid: None for all, or distinct numbers from 0 on, '
-                'such as (0, 1, 2, 3)'
-            )
-        self.levels = None if levels is None else tuple(sorted(levels))
+        self.levels = _parse_levels(levels, teacher_levels)
         self.adapter = adapter
         self.loss_weight = loss_weight
         self.adapters = nn.ModuleDict()
@@ -80,8 +80,8 @@ class FeatureLoss(nn.Module):
         Raises:
             ConfigError: There is no such level, or shapes differ and ``adapter`` is ``None``.
         """
-        for level in self.chosen(student_shapes, teacher_shapes):
-            student, teacher = tuple(student_shapes[level]), tuple(teacher_shapes[level])
+        for level, partner in self.chosen(student_shapes, teacher_shapes):
+            student, teacher = tuple(student_shapes[level]), tuple(teacher_shapes[partner])
             if student == teacher:
                 continue
             if self.adapter is None:
@@ -100,19 +100,26 @@ class FeatureLoss(nn.Module):
             teacher_maps (Sequence): Likewise.
 
         Returns:
-            tuple[int]: From the shallowest to the deepest.
+            tuple[tuple[int, int]]: A level of the student and the teacher's that it is compared
+            with, from the shallowest to the deepest.
 
         Raises:
-            ConfigError: ``levels`` names one that is not there.
+            ConfigError: ``levels`` or ``teacher_levels`` names one that is not there.
         """
-        count = min(len(student_maps), len(teacher_maps))
-        levels = self.levels or tuple(range(count))
-        if max(levels) >= count:
-            raise ConfigError(
-                f'levels: there is no level {max(levels)}; the student has {len(student_maps)} '
-                f'maps and the teacher {len(teacher_maps)}; valid: 0 to {count - 1}'
-            )
-        return levels
+        counts = len(student_maps), len(teacher_maps)
+        if self.levels is None:
+            return tuple((level, level) for level in range(min(counts)))
+        for pair in self.levels:
+            for field, whose, level, count in zip(
+                ('levels', 'teacher_levels'), ('student', 'teacher'), pair, counts, strict=True
+            ):
+                if level >= count:
+                    raise ConfigError(
+                        f'{field}: there is no level {level}; the {whose} has {count} maps '
+                        f'(the student {counts[0]}, the teacher {counts[1]}); valid: 0 to '
+                        f'{count - 1}'
+                    )
+        return self.levels
 
     def forward(self, student_maps, teacher_maps, gate=None):
         """The sum over the levels, times ``loss_weight``.
@@ -128,12 +135,12 @@ class FeatureLoss(nn.Module):
             Tensor: A scalar.
         """
         total = student_maps[0][:0].float().sum()
-        for level in self.chosen(student_maps, teacher_maps):
-            student, teacher = as_float(student_maps[level], teacher_maps[level].detach())
+        for level, partner in self.chosen(student_maps, teacher_maps):
+            student, teacher = as_float(student_maps[level], teacher_maps[partner].detach())
             if student.numel() == 0 or teacher.numel() == 0:
                 continue
             student = self.adapted(level, student, teacher)
-            total = total + self.level(student, teacher, None if gate is None else gate[level])
+            total = total + self.level(student, teacher, gate and gate[partner])
         return total * self.loss_weight
 
     def adapted(self, level, student, teacher):
@@ -183,8 +190,34 @@ class FeatureLoss(nn.Module):
             self.adapters[str(level)] = nn.Conv2d(student[0], teacher[0], kernel_size=1)
             made.append(f'1 x 1 convolution from {student[0]} to {teacher[0]} channels')
         if student[1:] != teacher[1:]:
-            made.append(f'interpolation by {teacher[1] / student[1]:g}')
+            scale = teacher[1] / student[1]
+            hint = '; teacher_levels can pair other maps' if not 0.7 < scale < 1.4 else ''
+            made.append(f'interpolation by {scale:g}{hint}')
         print_log(f'{type(self).__name__}, level {level}: {", ".join(made)}', 'current')
+
+
+def _parse_levels(levels, teacher_levels):
+    """Pairs of levels from the shallowest on; ``None`` for all; ConfigError."""
+    for field, value in (('levels', levels), ('teacher_levels', teacher_levels)):
+        if value is not None and (
+            not isinstance(value, (list, tuple))
+            or not value
+            or len(set(value)) != len(value)
+            or not all(isinstance(level, int) and level >= 0 for level in value)
+        ):
+            raise ConfigError(
+                f'{field}: got {value!r}; valid: None, or distinct numbers from 0 on, such as '
+                '(0, 1, 2, 3)'
+            )
+    if teacher_levels is None:
+        teacher_levels = levels
+    if levels is None:
+        levels = ()
+    if len(teacher_levels or ()) != len(levels):
+        raise ConfigError(
+            f'teacher_levels: got {teacher_levels!r} for levels={levels!r}; valid: one for each'
+        )
+    return tuple(sorted(zip(levels, teacher_levels, strict=True))) if levels else None
 
 
 def weighted_sum(values, gate=None):

@@ -74,6 +74,9 @@ class LogitLoss(nn.Module):
     #: Whether BTKD can wrap this loss: a value per row that depends on the teacher's row.
     hosts = True
 
+    #: Spaces of the rectified teacher in which BTKD can wrap it.
+    host_spaces = ('logits', 'probs')
+
     def __init__(self, loss_weight=1.0):
         super().__init__()
         check_not_negative(loss_weight=loss_weight)

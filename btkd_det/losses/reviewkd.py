@@ -41,13 +41,13 @@ class ReviewKDLoss(FeatureLoss):
 
     def fit(self, student_shapes, teacher_shapes):
         """Make the fusions; see :meth:`FeatureLoss.fit`."""
-        levels = self.chosen(student_shapes, teacher_shapes)
-        for level in levels:
+        pairs = self.chosen(student_shapes, teacher_shapes)
+        for level, partner in pairs:
             self.fusions[str(level)] = AttentionFusion(
                 student_shapes[level][0],
                 self.mid_channels,
-                teacher_shapes[level][0],
-                fuse=level != levels[-1],
+                teacher_shapes[partner][0],
+                fuse=level != pairs[-1][0],
             )
 
     def forward(self, student_maps, teacher_maps, gate=None):
@@ -58,13 +58,13 @@ class ReviewKDLoss(FeatureLoss):
                 'teacher_shapes) before training, as the distilled models do'
             )
         total, deeper = student_maps[0][:0].float().sum(), None
-        for name in sorted(self.fusions, key=int, reverse=True):
-            level = int(name)
-            teacher = teacher_maps[level].detach().float()
+        for level, partner in self.chosen(student_maps, teacher_maps)[::-1]:
+            teacher = teacher_maps[partner].detach().float()
             if teacher.numel() == 0:
                 continue
-            fused, deeper = self.fusions[name](student_maps[level], deeper, teacher.shape[2:])
-            total = total + self.level(fused.float(), teacher, gate and gate[level])
+            fusion = self.fusions[str(level)]
+            fused, deeper = fusion(student_maps[level], deeper, teacher.shape[2:])
+            total = total + self.level(fused.float(), teacher, gate and gate[partner])
         return total * self.loss_weight
 
     def level(self, student, teacher, gate=None):

@@ -233,6 +233,10 @@ def test_any_host_computes_in_float32_and_never_trains_the_teacher():
         (dict(loss=dict(type='KDLoss', temperature=0)), 'x.loss.temperature: got 0; valid: a numb'),
         (dict(loss=dict(type='KDLos')), r"x.loss.type: 'KDLos' is not .* \(did you mean 'KDLoss'"),
         (dict(loss=dict(type='BTKDLoss')), 'x.loss: BTKDLoss cannot be the host of BTKDLoss'),
+        (
+            dict(loss=dict(type='BinaryKDLoss'), space='probs'),
+            "x.space: 'probs' hands the host .*BinaryKDLoss does not read; valid: 'logits'",
+        ),
         (dict(loss=dict(type='IKDLoss', num_classes=3)), 'x.loss: IKDLoss cannot be the host'),
         (dict(loss='KDLoss'), r"x.loss: expected dict\(type=..., ...\), got 'KDLoss'"),
         (dict(temperature=4.0), "x: unknown key 'temperature'"),

@@ -101,6 +101,26 @@ def test_levels_choose_and_weights_scale(cls):
     torch.testing.assert_close(both, 2 * cls()(student, teacher))
 
 
+@pytest.mark.parametrize('cls', [*LOSSES, ReviewKDLoss])
+def test_levels_are_compared_with_the_teachers_of_the_same_stride(cls):
+    sizes = ((16, 16), (8, 8), (4, 4))
+    student, teacher = random_maps(sizes=sizes[1:]), random_maps(sizes=sizes, seed=1)
+    shapes = [[m.shape[1:] for m in maps] for maps in (student, teacher)]
+    gate = [torch.rand(2, 1, *m.shape[2:]) for m in teacher]
+    values = []
+    for options, partners in (
+        (dict(levels=(1, 0), teacher_levels=(2, 1)), slice(0, 3)),
+        (dict(), slice(1, 3)),
+    ):
+        torch.manual_seed(0)
+        loss = cls(**options)
+        loss.fit(shapes[0], shapes[1][partners])
+        values.append(loss(student, teacher[partners], gate[partners]))
+        assert not getattr(loss, 'adapters', None)
+    torch.testing.assert_close(*values)
+    assert values[0] > 0
+
+
 @pytest.mark.parametrize('cls', [FitNetLoss, PKDLoss])
 def test_an_even_gate_changes_nothing_and_a_closed_one_hides(cls):
     student, teacher = random_maps(), random_maps(seed=1)
@@ -118,6 +138,21 @@ def test_cwd_leaves_out_what_the_gate_closes():
     cut = lambda levels: [m[..., :2] for m in levels]
     gated = CWDLoss()(student, teacher, gate)
     torch.testing.assert_close(gated, CWDLoss()(cut(student), cut(teacher)))
+
+
+def test_cwd_leaves_out_images_that_the_gate_closes():
+    student, teacher = random_maps(), random_maps(seed=1)
+    gate = [torch.rand(2, 1, *m.shape[2:]) for m in student]
+    first = lambda levels: [m[:1] for m in levels]
+    alone = CWDLoss()(first(student), first(teacher), first(gate))
+    for part in gate:
+        part[1] = 0
+    student = [m.requires_grad_() for m in student]
+    value = CWDLoss()(student, teacher, gate)
+    torch.testing.assert_close(value, alone)
+    value.backward()
+    assert all(m.grad[1].abs().sum() == 0 for m in student)
+    assert CWDLoss()(student, teacher, [0 * part for part in gate]) == 0
 
 
 @pytest.mark.parametrize('cls', [*LOSSES, ReviewKDLoss])
@@ -149,6 +184,9 @@ def test_an_adapter_that_is_not_wanted_is_an_error_with_both_shapes():
         (dict(levels=()), 'levels'),
         (dict(levels=(0, 0)), 'levels'),
         (dict(levels=3), 'levels'),
+        (dict(teacher_levels=(1, 2)), r'teacher_levels: got \(1, 2\) for levels=\(\)'),
+        (dict(levels=(0, 1), teacher_levels=(1,)), 'teacher_levels.*one for each'),
+        (dict(levels=(0, 1), teacher_levels=()), r'teacher_levels: got \(\)'),
         (dict(adapter='linear'), "'auto', None"),
         (dict(loss_weight=-1), 'loss_weight'),
     ],
@@ -161,6 +199,11 @@ def test_wrong_arguments_are_named(arguments, words):
 def test_a_level_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match=r'no level 4.*valid: 0 to 1'):
         PKDLoss(levels=(0, 4)).fit([(4, 8, 8)] * 2, [(4, 8, 8)] * 2)
+
+
+def test_a_level_that_the_teacher_lacks_is_named():
+    with pytest.raises(ConfigError, match=r'teacher_levels: there is no level 2; the teacher has'):
+        PKDLoss(levels=(0,), teacher_levels=(2,)).fit([(4, 8, 8)] * 3, [(4, 8, 8)] * 2)
 
 
 def test_what_was_not_fitted_says_so():
