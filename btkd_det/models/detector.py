@@ -7,7 +7,7 @@ import torch
 
 from ..errors import ConfigError
 from .distilled import Distilled, undisturbed_rng
-from .gate import map_gate
+from .gate import Objects, map_gate
 
 
 class DistilledDetectorMixin(Distilled):
@@ -31,15 +31,23 @@ class DistilledDetectorMixin(Distilled):
     @property
     def gated(self):
         """Whether a loss at ``fpn`` asks for the teacher's judgement."""
-        return any(getattr(loss, 'gate', None) for loss in self.distill.at('fpn'))
+        return 'fpn' in self._judged_sites()
 
     def check_teacher(self):
         """Raise a ConfigError where the teacher cannot serve the sites."""
-        if self.gated:
+        for site in self._judged_sites():
             raise ConfigError(
-                f'distill.fpn.gate: {type(self).__name__} has no box head to judge with; valid: '
-                'gate=None, or a two-stage detector'
+                f"distill.{site}.gate: got 'teacher_right', but {type(self).__name__} has no box "
+                "head to judge with; valid: None, 'foreground', or a two-stage detector"
             )
+
+    def _judged_sites(self):
+        return [
+            site
+            for site in ('fpn', 'backbone')
+            for loss in self.distill.at(site)
+            if getattr(loss, 'gate', None) == 'teacher_right'
+        ]
 
     def probe(self, model, features):
         """Shapes of what a model's sites see.
@@ -98,13 +106,13 @@ class DistilledDetectorMixin(Distilled):
         with guest.at_work(device), outputs_of(below, 'backbone') as teacher_backbone:
             teacher = guest.extract_feat(guest.images(batch_inputs, shapes))
         losses.update(self.distill_heads(seen, teacher, speaking))
-        if 'fpn' in speaking:
-            gate = self._gates(teacher, batch_inputs, batch_data_samples)
-            losses.update(self.distill.evaluate('fpn', student, teacher, gate=gate))
+        maps = {'fpn': (student, teacher)}
         if 'backbone' in speaking:
-            losses.update(
-                self.distill.evaluate('backbone', student_backbone[0], teacher_backbone[0])
-            )
+            maps['backbone'] = student_backbone[0], teacher_backbone[0]
+        gates = self._gates(teacher, batch_inputs, batch_data_samples)
+        for site, (ours, its) in maps.items():
+            if site in speaking:
+                losses.update(self.distill.evaluate(site, ours, its, gate=gates(its)))
         losses.update(self.distill.silence())
         return losses
 
@@ -116,24 +124,50 @@ class DistilledDetectorMixin(Distilled):
         return maps
 
     def _gates(self, features, batch_inputs, samples):
-        """A function that gives each loss at ``fpn`` its gate, at the teacher's sizes.
+        """A function that gives, for the teacher's maps of a site, each loss there its gate.
 
-        The teacher judges the objects once, however many losses ask, and not at all if none does.
+        The teacher judges the objects once, however many losses ask, and not at all if none does:
+        the plain foreground mask needs the annotations alone.
         """
 
         @functools.cache
-        def objects():
+        def objects(kind):
+            if kind == 'foreground':
+                return annotated(samples)
             with self.teacher.at_work(batch_inputs.device.type):
                 return self.objects(features, samples)
 
-        def gate(loss):
-            if loss.gate is None:
-                return None
-            sizes = [tuple(maps.shape[2:]) for maps in features]
+        def at(maps):
+            sizes = [tuple(part.shape[2:]) for part in maps]
             padded = tuple(batch_inputs.shape[2:])
-            return map_gate(objects(), sizes, padded, loss.gate, loss.background_weight)
 
-        return gate
+            def gate(loss):
+                if loss.gate is None:
+                    return None
+                weight = loss.background_weight
+                return map_gate(objects(loss.gate), sizes, padded, loss.gate, weight)
+
+            return gate
+
+        return at
+
+
+def annotated(samples):
+    """The annotated objects of a batch, judged by nobody: every box counts as right.
+
+    Args:
+        samples (list[DetDataSample]): The annotations.
+
+    Returns:
+        list[Objects]: One entry for each image.
+    """
+    objects = []
+    for sample in samples:
+        boxes = sample.gt_instances.bboxes
+        boxes = getattr(boxes, 'tensor', boxes)
+        right = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
+        objects.append(Objects(boxes, right, sample.img_shape[:2]))
+    return objects
 
 
 def fit_features(sites, student, teacher, probe):
