@@ -1,8 +1,12 @@
 """Distillation added to a plain config."""
 
+import contextlib
 import copy
+from pathlib import Path
 
-from .config_file import read_config
+from mmengine.config import Config
+
+from .config_file import read_config, type_name
 from .errors import ConfigError
 from .registry import suggest
 
@@ -79,9 +83,10 @@ def distill(cfg, teacher, preset='btkd'):
     """Add a teacher and distillation losses to a plain config.
 
     Args:
-        cfg (Config | str): A config without distillation, or where to read one.
+        cfg (Config | dict | str | Path): A config without distillation, or where to read one.
         teacher (dict): ``dict(config=..., checkpoint=...)``, see
-            :class:`btkd_det.models.Teacher`.
+            :class:`btkd_det.models.Teacher`. Where its checkpoint knows the data's classes in
+            another order or among others, a ``class_map`` by their names is added.
         preset (str): A name of :data:`PRESETS`.
 
     Returns:
@@ -89,16 +94,22 @@ def distill(cfg, teacher, preset='btkd'):
 
     Raises:
         ConfigError: An unknown preset or one that this detector has no sites for, a model
-            without a distilled class, or one that is distilled already.
+            without a distilled class, or one that is distilled already; ``cfg`` or ``teacher``
+            is something else.
     """
-    cfg = read_config(cfg, 'cfg') if isinstance(cfg, str) else copy.deepcopy(cfg)
+    cfg = _plain_config(cfg)
+    if not isinstance(teacher, dict):
+        raise ConfigError(
+            f"teacher: got {teacher!r}; valid: dict(config='CONFIG', checkpoint='FILE'), with "
+            "'pretrained' for the model zoo's weights"
+        )
     if preset not in PRESETS:
         raise ConfigError(
             f'preset: {preset!r} is not known{suggest(preset, PRESETS)}; valid: '
             f'{", ".join(PRESETS)}'
         )
-    host = str(cfg.model.type).rpartition('.')[2]
-    distilled = distilled_type(str(cfg.model.type))
+    host = type_name(cfg.model)
+    distilled = distilled_type(cfg.model)
     if distilled not in PRESETS[preset]:
         able = [name for name, sites in PRESETS.items() if distilled in sites]
         raise ConfigError(
@@ -106,7 +117,31 @@ def distill(cfg, teacher, preset='btkd'):
         )
     make_distilled(cfg, distilled, dict(teacher), copy.deepcopy(PRESETS[preset][distilled]))
     _fill_class_count(cfg.model)
+    _map_classes(cfg)
     return cfg
+
+
+def _map_classes(cfg):
+    """Map the teacher's classes by name where data and checkpoint are at hand, nowhere else."""
+    from .preflight import map_classes
+
+    if Path(str(cfg.model.teacher.get('checkpoint'))).is_file():
+        # Without its folders a data set may not tell its classes; training asks again.
+        with contextlib.suppress(OSError):
+            map_classes(cfg)
+
+
+def _plain_config(cfg):
+    """A copy of the config, or the one that the file holds."""
+    if isinstance(cfg, (str, Path)):
+        cfg = read_config(cfg, 'cfg')
+    elif isinstance(cfg, dict):
+        cfg = Config(copy.deepcopy(cfg))
+    elif not isinstance(cfg, Config):
+        raise ConfigError(f'cfg: got {type(cfg).__name__}; valid: a Config, a dict, or a file')
+    if not isinstance(cfg.get('model'), dict) or not cfg.model.get('type'):
+        raise ConfigError('cfg.model: missing, or without a type; valid: a whole config of a model')
+    return copy.deepcopy(cfg)
 
 
 def make_distilled(cfg, distilled, teacher, sites):
@@ -118,15 +153,18 @@ def make_distilled(cfg, distilled, teacher, sites):
         teacher (dict): See :class:`btkd_det.models.Teacher`.
         sites (dict): Site name to losses.
     """
-    host = str(cfg.model.type).rpartition('.')[2]
+    host = type_name(cfg.model)
     cfg.model.update(type=distilled, teacher=teacher, distill=sites)
     if distilled == ANY:
         cfg.model.host = host
     if host == 'RTMDet':
         cfg.model.setdefault('use_syncbn', True)
-    imports = dict(cfg.get('custom_imports') or dict(imports=[]))
-    if 'btkd_det' not in imports['imports']:
-        cfg.custom_imports = dict(imports, imports=[*imports['imports'], 'btkd_det'])
+    given = dict(cfg.get('custom_imports') or {})
+    # MMEngine takes a single name as text, too.
+    names = given.get('imports') or []
+    names = [names] if isinstance(names, str) else list(names)
+    if 'btkd_det' not in names:
+        cfg.custom_imports = dict(given, imports=[*names, 'btkd_det'])
 
 
 def without_distillation(cfg):
@@ -167,11 +205,11 @@ def teacher_from_options(config, checkpoint):
     return dict(config=config, checkpoint=checkpoint)
 
 
-def distilled_type(name, field='model.type'):
+def distilled_type(model, field='model.type'):
     """The distilled class that takes the place of a plain model.
 
     Args:
-        name (str): The plain model's type.
+        model (dict): The plain model's config; its type is a name or a class.
         field (str): Where it stands, for the error message.
 
     Returns:
@@ -180,18 +218,18 @@ def distilled_type(name, field='model.type'):
     Raises:
         ConfigError: It is distilled already, or has no distilled class.
     """
-    if name.startswith('btkd_det.'):
+    name = type_name(model)
+    if str(model.get('type')).startswith('btkd_det.'):
         raise ConfigError(
             f'{field}: {name} is distilled already; valid is a plain config, or change its '
             'model.distill by hand'
         )
-    plain = name.rpartition('.')[2]
-    if plain in DISTILLED:
-        return DISTILLED[plain]
+    if name in DISTILLED:
+        return DISTILLED[name]
     from mmdet.models.detectors import BaseDetector
     from mmdet.registry import MODELS
 
-    cls = MODELS.get(plain)
+    cls = MODELS.get(name)
     if cls is None or not issubclass(cls, BaseDetector):
         raise ConfigError(
             f'{field}: {name} has no distilled class; these have: {", ".join(DISTILLED)}, '
@@ -209,8 +247,13 @@ def _fill_class_count(model):
 
 
 def _class_count(model):
-    if 'roi_head' not in model:
-        return model.head.get('num_classes')
-    head = model.roi_head.bbox_head
-    head = head[0] if isinstance(head, (list, tuple)) else head
-    return head.num_classes + 1
+    head, more = model.get('head') or {}, 0
+    if 'roi_head' in model:
+        head, more = model.roi_head.get('bbox_head') or {}, 1
+        head = head[0] if isinstance(head, (list, tuple)) else head
+    if head.get('num_classes') is None:
+        raise ConfigError(
+            "preset: 'ikd' needs the number of classes, and the config of the model's head states "
+            'no num_classes; valid: state it there'
+        )
+    return head.num_classes + more

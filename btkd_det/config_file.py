@@ -37,3 +37,18 @@ def read_config(path, field):
         raise ConfigError(
             f'{field}: {path} does not load: {type(error).__name__}: {error}'
         ) from error
+
+
+def type_name(node, key='type'):
+    """The name of a type that a config names, be it text or, in MMEngine's new style, a class.
+
+    Args:
+        node (dict): Part of a config.
+        key (str): Where the type stands. Defaults to ``'type'``.
+
+    Returns:
+        str: Without its scope: ``'FasterRCNN'``; empty where there is none.
+    """
+    kind = node.get(key)
+    name = getattr(kind, '__name__', None) or str(kind or '')
+    return name.rpartition('.')[2]

@@ -167,7 +167,7 @@ class _Converter:
         host = _plain(model.get('type'))
         if host is None:
             raise ConfigError('config: model.architecture names no model; valid: type, cfg_path')
-        self.distilled = distilled_type(host, 'model.architecture')
+        self.distilled = distilled_type(model, 'model.architecture')
         preprocessor = self.razor.get('data_preprocessor') or self.cfg.get('data_preprocessor')
         if preprocessor:
             model.data_preprocessor = self._preprocessor(_rename_mmcls(preprocessor))

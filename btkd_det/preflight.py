@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
 from .checkpoint import class_names, read_checkpoint
-from .config_file import read_config
+from .config_file import read_config, type_name
 from .datasets.image_files import check_image_files
 from .errors import BUILD_ERRORS, ConfigError
 from .models.teacher import build_teacher, pretrained_address
@@ -209,7 +209,7 @@ def check_agreement(cfg):
     """
     evaluators = cfg.test_evaluator
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        if not str(evaluator.get('type')).endswith('TeacherAgreement'):
+        if not type_name(evaluator).endswith('TeacherAgreement'):
             continue
         classes = _classes_of_data(cfg)
         if classes is not None:
@@ -395,8 +395,9 @@ def _classes(dataset, scope='mmdet'):
         from mmengine.registry import DATASETS
 
         scope = dataset.get('_scope_', scope)
-        name = str(dataset.get('type', ''))
-        cls = DATASETS.get(name if '.' in name else f'{scope}.{name}')
+        cls = dataset.get('type', '')
+        if isinstance(cls, str):
+            cls = DATASETS.get(cls if '.' in cls else f'{scope}.{cls}')
         names = getattr(cls, 'METAINFO', {}).get('classes') or _folder_names(dataset)
     return [names] if isinstance(names, str) else names
 
@@ -404,7 +405,7 @@ def _classes(dataset, scope='mmdet'):
 def _folder_names(dataset):
     """Sub-folders, by which MMPretrain's ``CustomDataset`` names its classes."""
     described = dataset.get('ann_file') or dataset.get('classes')
-    if described or not str(dataset.get('type')).endswith('CustomDataset'):
+    if described or not type_name(dataset).endswith('CustomDataset'):
         return None
     root = dataset.get('data_root') or ''
     folder = Path(root, *list(_image_folders(dataset).values())[:1])
@@ -424,7 +425,7 @@ def _classes_of_data(cfg):
 def _in_memory(dataset):
     """The ``InMemoryImages`` among wrapped data sets, or None."""
     while isinstance(dataset, dict) and 'dataset' in dataset:
-        if str(dataset.get('type')).endswith('InMemoryImages'):
+        if type_name(dataset) == 'InMemoryImages':
             return dataset
         dataset = dataset['dataset']
     return None

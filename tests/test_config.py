@@ -137,3 +137,68 @@ def test_presets_of_a_classifier_have_the_papers_settings(preset, sites):
 def test_a_preset_of_detectors_alone_is_named_with_those_that_go():
     with pytest.raises(ConfigError, match=r"'btkd-pkd'.*ImageClassifier; valid for it: kd, btkd,"):
         btkd_det.distill(CLASSIFIER, TEACHER, 'btkd-pkd')
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'teacher', 'words'),
+    [
+        (3, TEACHER, ['cfg: got int', 'a Config, a dict, or a file']),
+        (dict(model=dict()), TEACHER, ['cfg.model: missing']),
+        (dict(data_root='x'), TEACHER, ['cfg.model: missing']),
+        ('nowhere.py', TEACHER, ['cfg: no file nowhere.py']),
+        (CLASSIFIER, None, ['teacher: got None', 'checkpoint']),
+        (CLASSIFIER, 'teacher.py', ["teacher: got 'teacher.py'", 'dict(config=']),
+    ],
+)
+def test_what_is_no_config_or_no_teacher_is_named(cfg, teacher, words):
+    with pytest.raises(ConfigError) as caught:
+        btkd_det.distill(cfg, teacher)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_preset_that_needs_the_classes_asks_for_their_number():
+    cfg = read_config(CLASSIFIER, 'test')
+    del cfg.model.head['num_classes']
+    with pytest.raises(ConfigError, match="preset: 'ikd' needs the number of classes"):
+        btkd_det.distill(cfg, TEACHER, 'ikd')
+
+
+@pytest.mark.parametrize(
+    ('given', 'names'),
+    [
+        (None, ['btkd_det']),
+        (dict(imports='os'), ['os', 'btkd_det']),
+        (dict(imports=['os', 'btkd_det']), ['os', 'btkd_det']),
+    ],
+)
+def test_the_config_imports_the_package_beside_its_own(given, names):
+    cfg = read_config(CLASSIFIER, 'test')
+    cfg.custom_imports = given
+    assert list(btkd_det.distill(cfg, TEACHER).custom_imports['imports']) == names
+
+
+def test_a_config_in_the_new_style_is_distilled(student_config, teacher_config):
+    """There a type is a class, not its name."""
+    from mmdet.models import FasterRCNN
+
+    plain = dict(model=dict(student_config, type=FasterRCNN))
+    cfg = btkd_det.distill(plain, dict(config=dict(teacher_config), checkpoint=None), 'ikd')
+    assert cfg.model.type == 'btkd_det.DistilledTwoStageDetector'
+    assert cfg.model.distill.roi_logits[1].num_classes == 4
+    assert plain['model']['type'] is FasterRCNN
+    model = build_detector(cfg.model)
+    assert isinstance(model, DistilledTwoStageDetector)
+
+
+def test_classes_in_another_order_are_mapped_where_the_files_are_there(tmp_path, teacher_config):
+    checkpoint = tmp_path / 'teacher.pth'
+    meta = dict(dataset_meta=dict(classes=('hen', 'dog', 'cat')))
+    torch.save(dict(meta=meta, state_dict=build_detector(teacher_config).state_dict()), checkpoint)
+    classes = dict(classes=('cat', 'dog', 'hen'))
+    data = dict(dataset=dict(type='CocoDataset', ann_file='train.json', metainfo=classes))
+    plain = dict(model=tiny_faster_rcnn(), train_dataloader=data, default_scope='mmdet')
+    teacher = dict(config=dict(teacher_config), checkpoint=str(checkpoint))
+    assert btkd_det.distill(plain, teacher).model.teacher.class_map == [2, 1, 0]
+    gone = dict(teacher, checkpoint=str(tmp_path / 'later.pth'))
+    assert 'class_map' not in btkd_det.distill(plain, gone).model.teacher

@@ -17,6 +17,7 @@ import torch
 
 import btkd_det.config
 from btkd_det import preflight, teacher_cache
+from btkd_det.config_file import type_name
 from btkd_det.errors import ConfigError
 from btkd_det.options import add_config_options, add_teacher_options
 
@@ -47,9 +48,9 @@ def make_config(args):
         checkpoint = args.teacher_checkpoint or args.checkpoint
         cfg.model.teacher = btkd_det.config.teacher_from_options(args.teacher_config, checkpoint)
     teacher = cfg.model.get('teacher') or {}
-    if not str(cfg.model.type).endswith('DistilledImageClassifier') or 'config' not in teacher:
+    if type_name(cfg.model) != 'DistilledImageClassifier' or 'config' not in teacher:
         raise ConfigError(
-            f'CONFIG.model: {cfg.model.type} has no teacher to ask; valid is a config of a '
+            f'CONFIG.model: {type_name(cfg.model)} has no teacher to ask; valid is a config of a '
             'btkd_det.DistilledImageClassifier with teacher=dict(config=..., checkpoint=...), or '
             '--teacher-config and --teacher-checkpoint'
         )

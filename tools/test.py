@@ -17,6 +17,7 @@ import btkd_det.config
 from btkd_det import preflight
 from btkd_det.analysis.table import accuracy_table, coco_table
 from btkd_det.checkpoint import allow_mmengine_types, load_weights, weights_only
+from btkd_det.config_file import type_name
 from btkd_det.errors import ConfigError
 from btkd_det.options import (
     add_config_options,
@@ -54,7 +55,7 @@ def make_config(args):
     if not isinstance(cfg.test_evaluator, list):
         cfg.test_evaluator = [cfg.test_evaluator]
     for evaluator in cfg.test_evaluator:
-        name = str(evaluator.get('type')).rpartition('.')[2]
+        name = type_name(evaluator)
         if name == 'CocoMetric':
             for key in ('proposal_nums', 'metric_items', 'iou_thrs', 'use_mp_eval'):
                 evaluator.pop(key, None)
@@ -74,11 +75,11 @@ def make_config(args):
 def find_teacher(cfg, args):
     """The teacher to compare a classifier with, a dict, or None; raises ConfigError."""
     asked = args.teacher_config or args.teacher_checkpoint
-    if not str(cfg.model.type).endswith('ImageClassifier'):
+    if not type_name(cfg.model).endswith('ImageClassifier'):
         if asked:
             raise ConfigError(
-                f'--teacher-config: {cfg.model.type} is not compared with a teacher; valid is a '
-                'config of an ImageClassifier'
+                f'--teacher-config: {type_name(cfg.model)} is not compared with a teacher; valid '
+                'is a config of an ImageClassifier'
             )
         return None
     if asked:
@@ -120,7 +121,7 @@ def main():
         metrics, rank = evaluate(cfg, args.checkpoint, args.work_dir or folder)
     if rank:
         return
-    classifier = str(cfg.model.type).endswith('ImageClassifier')
+    classifier = type_name(cfg.model).endswith('ImageClassifier')
     print(accuracy_table(metrics) if classifier else coco_table(metrics))
     if args.out:
         text = json.dumps(

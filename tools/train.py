@@ -11,6 +11,7 @@ from pathlib import Path
 import btkd_det.config
 from btkd_det import preflight
 from btkd_det.checkpoint import allow_mmengine_types, weights_only
+from btkd_det.config_file import type_name
 from btkd_det.errors import ConfigError
 from btkd_det.options import (
     add_config_options,
@@ -71,7 +72,7 @@ def make_config(args):
 def add_hook(cfg, name):
     """Add a hook of this package, unless the config has it already."""
     hooks = cfg.get('custom_hooks') or []
-    if not any(str(hook.get('type')).endswith(name.partition('.')[2]) for hook in hooks):
+    if not any(type_name(hook) == name.rpartition('.')[2] for hook in hooks):
         cfg.custom_hooks = [*hooks, dict(type=name)]
 
 
