@@ -8,7 +8,7 @@ from ..bias.rectify import apply_rule, find_rule
 from ..errors import ConfigError
 from ..progress import training_progress
 from ..registry import MODELS, build
-from .logit_loss import LogitLoss, as_float, check_fraction
+from .logit_loss import LogitLoss, as_float, check_fraction, count_rows
 from .ranks import num_ranks, sum_over_ranks
 from .trust import MeasuredTrust
 
@@ -64,6 +64,8 @@ class BTKDLoss(LogitLoss):
 
     hosts = False
 
+    takes_counted = True
+
     def __init__(
         self,
         loss=None,
@@ -113,7 +115,7 @@ class BTKDLoss(LogitLoss):
     def extra_inputs(self):
         """See :attr:`LogitLoss.extra_inputs`; boxes only where they are judged."""
         boxes = ('box_ious',) if self.judge == 'class_and_box' else ()
-        return ('progress', 'foreground', *boxes)
+        return ('progress', 'counted', 'foreground', *boxes)
 
     def per_row(
         self,
@@ -123,6 +125,7 @@ class BTKDLoss(LogitLoss):
         progress=None,
         foreground=None,
         box_ious=None,
+        counted=None,
     ):
         """What each row costs, its weight in the curriculum times N included.
 
@@ -135,9 +138,11 @@ class BTKDLoss(LogitLoss):
                 ``foreground_only``, ``class_and_box`` and trust. None means all.
             box_ious (Tensor, optional): IoU of the teacher's box and the ground truth's, (N,),
                 for ``class_and_box``.
+            counted (Tensor, optional): Rows that count, (N,) bool: the others are in neither
+                part, and N is without them. None means all.
 
         Returns:
-            Tensor: (N,), whose mean is the loss without its weight.
+            Tensor: (N,), whose mean over the rows that count is the loss without its weight.
 
         Raises:
             RuntimeError: The schedule needs ``progress``, and neither caller nor runner
@@ -153,22 +158,27 @@ class BTKDLoss(LogitLoss):
             right = self._judge(predicted, labels, box_ious, foreground)
             predicted = torch.where(right, labels, predicted)
         target = self._target(teacher_logits, labels, predicted)
-        rows = self.host.per_row(student_logits, target, labels)
-        counts = self._part_sizes(right, rows.dtype)
+        shared = {'counted': counted} if self.host.takes_counted else {}
+        rows = self.host.per_row(student_logits, target, labels, **shared)
+        counts = self._part_sizes(right, rows.dtype, counted)
         weights = curriculum(
             right,
             progress,
             self.schedule,
             self.normalize,
             drop_wrong=self.rule.drops_wrong,
-            total=rows.shape[0],
+            total=self._total(rows, counted),
             counts=counts,
             dtype=rows.dtype,
         )
-        self.log_vars = self._seen(rows.detach(), right, counts, progress)
+        if counted is not None:
+            rows = rows.masked_fill(~counted, 0)
+        self.log_vars = self._seen(rows.detach(), right, counts, progress, counted)
         rows = rows * weights
         if self.trust is None:
             return rows
+        if counted is not None:
+            foreground = counted if foreground is None else foreground
         factor = self.trust(class_right, student_logits.detach(), labels, foreground)
         self.log_vars.update(self.trust.log_vars)
         return rows * factor
@@ -200,24 +210,33 @@ class BTKDLoss(LogitLoss):
         # A row left alone keeps what its softmax rounds to 0.
         return torch.where((predicted != labels).unsqueeze(1), log_probs, teacher_logits)
 
-    def _part_sizes(self, right, dtype):
+    def _total(self, rows, counted):
+        """What the weights of the rows that count add up to: their number."""
+        if counted is None or self.schedule == 'none' or self.normalize == 'all':
+            # Then every row has its own share of N, whatever the others are.
+            return rows.shape[0]
+        return counted.sum()
+
+    def _part_sizes(self, right, dtype, counted=None):
         """Number of right and of wrong rows, the mean over ranks, at least 1 in all of them.
 
         With its own counts each rank would give its few wrong rows the full weight, and two
         processes would not train as one does on the joined batch.
         """
         counts = count_parts(right, dtype)
+        if counted is not None:
+            counts = torch.stack([right & counted, ~right & counted]).sum(dim=1, dtype=dtype)
         if not self.training or num_ranks() == 1:
             return counts.clamp_(min=1)
         return sum_over_ranks(counts).clamp_(min=1) / num_ranks()
 
-    def _seen(self, rows, right, counts, progress):
+    def _seen(self, rows, right, counts, progress, counted=None):
         """The log entries: the share of right rows, the means of both parts, gamma."""
-        mask = right.to(rows.dtype)
+        mask = (right if counted is None else right & counted).to(rows.dtype)
         right_sum = (rows * mask).sum()
         sums = torch.stack([right_sum, rows.sum() - right_sum])
         easy, hard = (sums / counts).unbind()
-        seen = {'right': mask.sum() / max(rows.shape[0], 1), 'easy': easy, 'hard': hard}
+        seen = {'right': mask.sum() / count_rows(rows, counted), 'easy': easy, 'hard': hard}
         if self.schedule != 'none':
             gamma = coefficient(progress, self.schedule)
             if not isinstance(gamma, torch.Tensor):

@@ -1,7 +1,7 @@
 """Knowledge distillation from a stronger teacher: relations instead of values."""
 
 from ..registry import MODELS
-from .logit_loss import LogitLoss, as_float, check_not_negative, check_positive
+from .logit_loss import LogitLoss, as_float, check_not_negative, check_positive, count_rows
 
 EPS = 1e-8
 
@@ -19,6 +19,27 @@ def pearson(a, b, dim):
     """
     a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
     return (a * b).sum(dim) / (a.norm(dim=dim) * b.norm(dim=dim) + EPS)
+
+
+def pearson_of_columns(a, b, counted=None):
+    """:func:`pearson` along the rows.
+
+    Args:
+        a (Tensor): (N, C).
+        b (Tensor): (N, C).
+        counted (Tensor, optional): Rows that count, (N,) bool. None means all.
+
+    Returns:
+        Tensor: (C,), from -1 to 1.
+    """
+    if counted is None:
+        return pearson(a, b, dim=0)
+    others = ~counted.unsqueeze(1)
+    number = count_rows(a, counted)
+    # In place of its mean, a row that does not count adds to no sum.
+    means = [part.masked_fill(others, 0).sum(dim=0) / number for part in (a, b)]
+    a, b = ((part - mean).masked_fill(others, 0) for part, mean in zip((a, b), means, strict=True))
+    return (a * b).sum(dim=0) / (a.norm(dim=0) * b.norm(dim=0) + EPS)
 
 
 @MODELS.register_module()
@@ -44,6 +65,8 @@ class DISTLoss(LogitLoss):
 
     needs_labels = False
 
+    takes_counted = True
+
     def __init__(self, inter_weight=1.0, intra_weight=1.0, temperature=1.0, loss_weight=1.0):
         super().__init__(loss_weight)
         check_not_negative(inter_weight=inter_weight, intra_weight=intra_weight)
@@ -52,11 +75,11 @@ class DISTLoss(LogitLoss):
         self.intra_weight = intra_weight
         self.temperature = temperature
 
-    def per_row(self, student_logits, teacher_logits, labels=None):
+    def per_row(self, student_logits, teacher_logits, labels=None, counted=None):
         """The row's inter part plus the batch's intra part; see :meth:`LogitLoss.per_row`."""
         student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
         student = (student_logits / self.temperature).softmax(dim=1)
         teacher = (teacher_logits / self.temperature).softmax(dim=1)
         inter = 1 - pearson(student, teacher, dim=1)
-        intra = 1 - pearson(student, teacher, dim=0).mean()
+        intra = 1 - pearson_of_columns(student, teacher, counted).mean()
         return (self.inter_weight * inter + self.intra_weight * intra) * self.temperature**2

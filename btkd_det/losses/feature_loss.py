@@ -78,8 +78,10 @@ class FeatureLoss(nn.Module):
             teacher_shapes (Sequence[tuple[int, int, int]]): The teacher's for the same input.
 
         Raises:
-            ConfigError: There is no such level, or shapes differ and ``adapter`` is ``None``.
+            ConfigError: There is no such level, the numbers of maps differ and ``levels`` does
+                not say which take part, or shapes differ and ``adapter`` is ``None``.
         """
+        self.check_counts(student_shapes, teacher_shapes)
         for level, partner in self.chosen(student_shapes, teacher_shapes):
             student, teacher = tuple(student_shapes[level]), tuple(teacher_shapes[partner])
             if student == teacher:
@@ -91,6 +93,20 @@ class FeatureLoss(nn.Module):
                     'maps of equal shape'
                 )
             self._adapt(level, student, teacher)
+
+    def check_counts(self, student_shapes, teacher_shapes):
+        """Refuse to guess which maps belong together where there are not as many of both."""
+        counts = len(student_shapes), len(teacher_shapes)
+        if self.levels is None and counts[0] != counts[1]:
+            sizes = ' and '.join(
+                ', '.join(f'{c} x {h} x {w}' for c, h, w in shapes)
+                for shapes in (student_shapes, teacher_shapes)
+            )
+            raise ConfigError(
+                f'levels: not given, but the student has {counts[0]} maps and the teacher '
+                f'{counts[1]} ({sizes}); valid: levels=(...) and, where the numbers differ, '
+                'teacher_levels=(...)'
+            )
 
     def chosen(self, student_maps, teacher_maps):
         """The levels that take part.
@@ -125,8 +141,8 @@ class FeatureLoss(nn.Module):
         """The sum over the levels, times ``loss_weight``.
 
         Args:
-            student_maps (Sequence[Tensor]): (N, C, H, W) each.
-            teacher_maps (Sequence[Tensor]): (N, C', H', W') each.
+            student_maps (Sequence[Tensor] | Tensor): (N, C, H, W) each; one tensor is one level.
+            teacher_maps (Sequence[Tensor] | Tensor): (N, C', H', W') each.
             gate (Sequence[Tensor], optional): (N, 1, H', W') each: the weight of each position,
                 at the teacher's size. What a level costs is then the weighted sum over its
                 positions, where without a gate it is their mean (each weighs 1 / (N H' W')).
@@ -134,6 +150,7 @@ class FeatureLoss(nn.Module):
         Returns:
             Tensor: A scalar.
         """
+        student_maps, teacher_maps = as_levels(student_maps), as_levels(teacher_maps)
         total = student_maps[0][:0].float().sum()
         for level, partner in self.chosen(student_maps, teacher_maps):
             student, teacher = as_float(student_maps[level], teacher_maps[partner].detach())
@@ -218,6 +235,11 @@ def _parse_levels(levels, teacher_levels):
             f'teacher_levels: got {teacher_levels!r} for levels={levels!r}; valid: one for each'
         )
     return tuple(sorted(zip(levels, teacher_levels, strict=True))) if levels else None
+
+
+def as_levels(maps):
+    """One map alone as a sequence of one; what is none stays as it is."""
+    return (maps,) if isinstance(maps, torch.Tensor) else maps
 
 
 def weighted_sum(values, gate=None):

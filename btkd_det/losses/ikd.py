@@ -9,7 +9,7 @@ from ..errors import ConfigError
 from ..progress import current_iteration, iterations_per_epoch, runner_info
 from ..registry import MODELS
 from .kd import kl_per_row
-from .logit_loss import LogitLoss, as_float, check_positive, reduce_rows
+from .logit_loss import LogitLoss, as_float, check_positive, count_rows, reduce_rows
 from .ranks import sum_over_ranks
 
 FINISHED = -1
@@ -63,6 +63,8 @@ class IKDLoss(LogitLoss):
 
     hosts = False
 
+    takes_counted = True
+
     def __init__(
         self,
         num_classes,
@@ -114,13 +116,15 @@ class IKDLoss(LogitLoss):
         """End collecting; from now on the loss gives the term."""
         self._set_collected(FINISHED)
 
-    def per_row(self, student_logits, teacher_logits, labels):
+    def per_row(self, student_logits, teacher_logits, labels, counted=None):
         """The term with the means as they are; see :meth:`LogitLoss.per_row`.
 
         Args:
             student_logits (Tensor): (N, C).
             teacher_logits (Tensor): Not read.
             labels (Tensor): (N,).
+            counted (Tensor, optional): Rows that count, (N,) bool; the others cost 0. None means
+                all.
 
         Returns:
             Tensor: (N,).
@@ -130,7 +134,9 @@ class IKDLoss(LogitLoss):
         seen = (self.class_counts.index_select(0, labels) > 0).to(dtype)
         if not self.background:
             seen = seen * (labels < self.num_classes - 1)
-        self.log_vars = {'seen': seen.sum() / max(seen.shape[0], 1)}
+        if counted is not None:
+            seen = seen * counted
+        self.log_vars = {'seen': seen.sum() / count_rows(seen, counted)}
         return kl_per_row(student_logits, target, self.temperature) * seen
 
     def forward(
@@ -142,6 +148,7 @@ class IKDLoss(LogitLoss):
         avg_factor=None,
         reduction_override=None,
         progress=None,
+        counted=None,
     ):
         """Collect, or give the term; see :meth:`LogitLoss.forward`.
 
@@ -154,10 +161,14 @@ class IKDLoss(LogitLoss):
                 f'IKDLoss was built with num_classes={self.num_classes}, but the logits have '
                 f'{student_logits.shape[1]} classes'
             )
-        if self.training and self._collected != FINISHED and self._collect(teacher_logits, labels):
+        if (
+            self.training
+            and self._collected != FINISHED
+            and self._collect(teacher_logits, labels, counted)
+        ):
             # No columns: an exact 0 whose gradient is 0, whatever the logits hold.
             rows = student_logits[:, :0].sum(dim=1)
-            return reduce_rows(as_float(rows), weight, avg_factor, reduction_override)
+            return reduce_rows(as_float(rows), weight, avg_factor, reduction_override, counted)
         return super().forward(
             student_logits,
             teacher_logits,
@@ -166,15 +177,18 @@ class IKDLoss(LogitLoss):
             avg_factor,
             reduction_override,
             progress,
+            counted,
         )
 
     @torch.no_grad()
-    def _add(self, teacher_logits, labels):
+    def _add(self, teacher_logits, labels, counted=None):
         kept = torch.ones_like(labels, dtype=torch.bool)
         if self.only_right:
             kept = is_right(teacher_logits, labels)
         if not self.background:
             kept = kept & (labels < self.num_classes - 1)
+        if counted is not None:
+            kept = kept & counted
         kept = kept.unsqueeze(1).to(self.class_means.dtype)
         rows = torch.cat([teacher_logits.detach().to(kept.dtype) * kept, kept], dim=1)
         batch = rows.new_zeros(self.num_classes, self.num_classes + 1)
@@ -187,7 +201,7 @@ class IKDLoss(LogitLoss):
         self.class_means.add_((sums - self.class_means * counts) / rows_so_far)
 
     @torch.compiler.disable
-    def _collect(self, teacher_logits, labels):
+    def _collect(self, teacher_logits, labels, counted):
         """Add the batch if collecting is not over; whether it was added."""
         iteration = current_iteration()
         # A model may call the loss several times in an iteration, which counts once.
@@ -198,7 +212,7 @@ class IKDLoss(LogitLoss):
                 return False
             self._set_collected(self._collected + 1)
             self._last_iteration = iteration
-        self._add(teacher_logits, labels)
+        self._add(teacher_logits, labels, counted)
         return True
 
     def _iterations_needed(self):

@@ -64,9 +64,12 @@ class LogitLoss(nn.Module):
             dimensions, for the log; none of it is a loss.
     """
 
-    #: Names of what :meth:`per_row` reads beside logits and labels. Who calls the loss and
-    #: has them passes them by keyword.
-    extra_inputs = ()
+    #: Names of what the loss reads beside logits and labels. Who calls it and has them passes
+    #: them by keyword. ``counted`` is for :meth:`forward`, all others for :meth:`per_row`.
+    extra_inputs = ('counted',)
+
+    #: Whether :meth:`per_row` takes ``counted`` too: what it says of a row depends on the others.
+    takes_counted = False
 
     #: Whether the loss reads the labels; without, it also stands where a host gives none.
     needs_labels = True
@@ -116,6 +119,7 @@ class LogitLoss(nn.Module):
         avg_factor=None,
         reduction_override=None,
         progress=None,
+        counted=None,
         **extra,
     ):
         """The reduced loss.
@@ -132,6 +136,8 @@ class LogitLoss(nn.Module):
                 default, means ``'mean'``.
             progress (float | Tensor, optional): The share e / E of the training that is done,
                 for the losses that change with it. None asks the runner.
+            counted (Tensor, optional): Rows that count, (N,) bool; N above is their number. The
+                loss is that of the batch without the others, which cost 0. None means all.
             **extra: What :attr:`extra_inputs` names.
 
         Returns:
@@ -152,12 +158,14 @@ class LogitLoss(nn.Module):
         student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
         if 'progress' in self.extra_inputs:
             extra['progress'] = progress
+        if self.takes_counted:
+            extra['counted'] = counted
         rows = self.per_row(student_logits, teacher_logits, labels, **extra)
-        reduced = reduce_rows(rows, weight, avg_factor, reduction_override)
+        reduced = reduce_rows(rows, weight, avg_factor, reduction_override, counted)
         return reduced * self.scale(progress)
 
 
-def reduce_rows(rows, weight=None, avg_factor=None, reduction=None):
+def reduce_rows(rows, weight=None, avg_factor=None, reduction=None, counted=None):
     """Reduce values per row as every loss of MMDetection does, but 0 for no rows.
 
     Args:
@@ -165,6 +173,8 @@ def reduce_rows(rows, weight=None, avg_factor=None, reduction=None):
         weight (Tensor, optional): (N,).
         avg_factor (float | Tensor, optional): Divisor of the mean instead of N.
         reduction (str, optional): ``'mean'``, the default, ``'sum'`` or ``'none'``.
+        counted (Tensor, optional): Rows that count, (N,) bool; the others become 0, and the mean
+            is over those that count. None means all.
 
     Returns:
         Tensor: A scalar, or (N,) for ``'none'``.
@@ -178,6 +188,8 @@ def reduce_rows(rows, weight=None, avg_factor=None, reduction=None):
         )
     if reduction == 'sum' and avg_factor is not None:
         raise ValueError("avg_factor goes with the reduction 'mean', not with 'sum'")
+    if counted is not None:
+        rows = rows.masked_fill(~counted, 0)
     if weight is not None:
         rows = rows * weight
     if reduction == 'none':
@@ -186,4 +198,17 @@ def reduce_rows(rows, weight=None, avg_factor=None, reduction=None):
         return rows.sum()
     if avg_factor is not None:
         return rows.sum() / (avg_factor + torch.finfo(torch.float32).eps)
-    return rows.sum() / max(rows.shape[0], 1)
+    return rows.sum() / count_rows(rows, counted)
+
+
+def count_rows(rows, counted=None):
+    """What a mean over rows is divided by: how many there are, and 1 where there are none.
+
+    Args:
+        rows (Tensor): (N, ...).
+        counted (Tensor, optional): Rows that count, (N,) bool. None means all.
+
+    Returns:
+        int | Tensor: Without dimensions; the host waits for nothing.
+    """
+    return max(rows.shape[0], 1) if counted is None else counted.sum().clamp(min=1)

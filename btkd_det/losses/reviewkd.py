@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from ..errors import ConfigError
 from ..registry import MODELS
-from .feature_loss import FeatureLoss, weighted_sum
+from .feature_loss import FeatureLoss, as_levels, weighted_sum
 
 POOLS = (4, 2, 1)
 
@@ -41,6 +41,7 @@ class ReviewKDLoss(FeatureLoss):
 
     def fit(self, student_shapes, teacher_shapes):
         """Make the fusions; see :meth:`FeatureLoss.fit`."""
+        self.check_counts(student_shapes, teacher_shapes)
         pairs = self.chosen(student_shapes, teacher_shapes)
         for level, partner in pairs:
             self.fusions[str(level)] = AttentionFusion(
@@ -57,6 +58,7 @@ class ReviewKDLoss(FeatureLoss):
                 'ReviewKDLoss learns a fusion of the levels; call fit(student_shapes, '
                 'teacher_shapes) before training, as the distilled models do'
             )
+        student_maps, teacher_maps = as_levels(student_maps), as_levels(teacher_maps)
         total, deeper = student_maps[0][:0].float().sum(), None
         for level, partner in self.chosen(student_maps, teacher_maps)[::-1]:
             teacher = teacher_maps[partner].detach().float()

@@ -201,6 +201,26 @@ def test_a_level_that_is_not_there_is_named():
         PKDLoss(levels=(0, 4)).fit([(4, 8, 8)] * 2, [(4, 8, 8)] * 2)
 
 
+@pytest.mark.parametrize('cls', [*LOSSES, ReviewKDLoss])
+def test_one_map_alone_is_one_level(cls):
+    student, teacher = random_maps(batch=5), random_maps(seed=1, batch=5)
+    values = []
+    for pick in (lambda maps: maps[:1], lambda maps: maps[0]):
+        torch.manual_seed(0)
+        loss = cls()
+        loss.fit([student[0].shape[1:]], [teacher[0].shape[1:]])
+        values.append(loss(pick(student), pick(teacher)))
+    assert torch.equal(*values)
+
+
+@pytest.mark.parametrize('cls', [*LOSSES, ReviewKDLoss])
+def test_maps_that_are_not_as_many_are_not_paired_by_guess(cls):
+    shapes = [(4, 16, 16), (4, 8, 8)]
+    with pytest.raises(ConfigError, match=r'levels: not given.* 1 maps and the teacher 2 .*4 x 8'):
+        cls().fit(shapes[1:], shapes)
+    cls(levels=(0,), teacher_levels=(1,)).fit(shapes[1:], shapes)
+
+
 def test_a_level_that_the_teacher_lacks_is_named():
     with pytest.raises(ConfigError, match=r'teacher_levels: there is no level 2; the teacher has'):
         PKDLoss(levels=(0,), teacher_levels=(2,)).fit([(4, 8, 8)] * 3, [(4, 8, 8)] * 2)
