@@ -178,7 +178,7 @@ class BTKDLoss(LogitLoss):
         if self.trust is None:
             return rows
         if counted is not None:
-            foreground = counted if foreground is None else foreground
+            foreground = counted if foreground is None else counted & foreground
         factor = self.trust(class_right, student_logits.detach(), labels, foreground)
         self.log_vars.update(self.trust.log_vars)
         return rows * factor

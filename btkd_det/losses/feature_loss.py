@@ -26,7 +26,8 @@ class FeatureLoss(nn.Module):
 
     Args:
         levels (Sequence[int], optional): Which of the student's maps take part, such as
-            ``(0, 1, 2, 3)``. All by default.
+            ``(0, 1, 2, 3)``. All by default; where the teacher has more maps or fewer, those
+            that have a map of the same size there.
         teacher_levels (Sequence[int], optional): Which of the teacher's maps they are compared
             with, one for each of ``levels``. The same numbers by default. Detectors of different
             families may start at different strides: with RTMDet (8, 16, 32) as the student of a
@@ -78,10 +79,10 @@ class FeatureLoss(nn.Module):
             teacher_shapes (Sequence[tuple[int, int, int]]): The teacher's for the same input.
 
         Raises:
-            ConfigError: There is no such level, the numbers of maps differ and ``levels`` does
-                not say which take part, or shapes differ and ``adapter`` is ``None``.
+            ConfigError: There is no such level, shapes differ and ``adapter`` is ``None``; see
+                also :meth:`settle_levels`.
         """
-        self.check_counts(student_shapes, teacher_shapes)
+        self.settle_levels(student_shapes, teacher_shapes)
         for level, partner in self.chosen(student_shapes, teacher_shapes):
             student, teacher = tuple(student_shapes[level]), tuple(teacher_shapes[partner])
             if student == teacher:
@@ -94,19 +95,36 @@ class FeatureLoss(nn.Module):
                 )
             self._adapt(level, student, teacher)
 
-    def check_counts(self, student_shapes, teacher_shapes):
-        """Refuse to guess which maps belong together where there are not as many of both."""
+    def settle_levels(self, student_shapes, teacher_shapes):
+        """Where there are not as many maps of both, pair those of one size.
+
+        Args:
+            student_shapes, teacher_shapes: See :meth:`fit`.
+
+        Raises:
+            ConfigError: ``levels`` is not given, the numbers of maps differ, and sizes do not
+                say which belongs to which.
+        """
         counts = len(student_shapes), len(teacher_shapes)
-        if self.levels is None and counts[0] != counts[1]:
-            sizes = ' and '.join(
-                ', '.join(f'{c} x {h} x {w}' for c, h, w in shapes)
-                for shapes in (student_shapes, teacher_shapes)
-            )
+        if self.levels is not None or counts[0] == counts[1]:
+            return
+        sizes = [
+            [tuple(shape[1:]) for shape in shapes] for shapes in (student_shapes, teacher_shapes)
+        ]
+        common = [size for size in sizes[0] if size in sizes[1]]
+        if not common or any(len(set(whose)) != len(whose) for whose in sizes):
+            shown = ['; '.join(f'{h} x {w}' for h, w in whose) for whose in sizes]
             raise ConfigError(
-                f'levels: not given, but the student has {counts[0]} maps and the teacher '
-                f'{counts[1]} ({sizes}); valid: levels=(...) and, where the numbers differ, '
-                'teacher_levels=(...)'
+                f'levels: not given, but the student has {counts[0]} maps ({shown[0]}) and the '
+                f'teacher {counts[1]} ({shown[1]}); valid: levels=(...) and teacher_levels=(...), '
+                'one for each'
             )
+        self.levels = tuple((sizes[0].index(size), sizes[1].index(size)) for size in common)
+        pairs = ', '.join(f'{level} and {partner}' for level, partner in self.levels)
+        print_log(
+            f"{type(self).__name__}: the student's maps and the teacher's of one size: {pairs}",
+            'current',
+        )
 
     def chosen(self, student_maps, teacher_maps):
         """The levels that take part.

@@ -41,7 +41,7 @@ class ReviewKDLoss(FeatureLoss):
 
     def fit(self, student_shapes, teacher_shapes):
         """Make the fusions; see :meth:`FeatureLoss.fit`."""
-        self.check_counts(student_shapes, teacher_shapes)
+        self.settle_levels(student_shapes, teacher_shapes)
         pairs = self.chosen(student_shapes, teacher_shapes)
         for level, partner in pairs:
             self.fusions[str(level)] = AttentionFusion(

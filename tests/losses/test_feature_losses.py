@@ -214,11 +214,27 @@ def test_one_map_alone_is_one_level(cls):
 
 
 @pytest.mark.parametrize('cls', [*LOSSES, ReviewKDLoss])
-def test_maps_that_are_not_as_many_are_not_paired_by_guess(cls):
-    shapes = [(4, 16, 16), (4, 8, 8)]
-    with pytest.raises(ConfigError, match=r'levels: not given.* 1 maps and the teacher 2 .*4 x 8'):
-        cls().fit(shapes[1:], shapes)
-    cls(levels=(0,), teacher_levels=(1,)).fit(shapes[1:], shapes)
+def test_maps_that_are_not_as_many_are_paired_by_their_size(cls):
+    student = random_maps(sizes=((8, 12), (4, 6), (2, 3)))
+    teacher = random_maps(sizes=((16, 24), (8, 12), (4, 6), (2, 3), (1, 2)), seed=1)
+    shapes = [[m.shape[1:] for m in maps] for maps in (student, teacher)]
+    values = []
+    for options in (dict(), dict(levels=(0, 1, 2), teacher_levels=(1, 2, 3))):
+        torch.manual_seed(0)
+        loss = cls(**options)
+        loss.fit(*shapes)
+        values.append(loss(student, teacher))
+    assert torch.equal(*values)
+    assert values[0] > 0
+
+
+@pytest.mark.parametrize(
+    'teacher', [[(4, 16, 16), (4, 12, 12)], [(4, 8, 8), (4, 8, 8)], [(4, 32, 32)] * 3]
+)
+def test_maps_are_not_paired_by_guess(teacher):
+    with pytest.raises(ConfigError, match=r'levels: not given.* 1 maps \(8 x 8\) and the teacher'):
+        PKDLoss().fit([(4, 8, 8)], teacher)
+    PKDLoss(levels=(0,), teacher_levels=(1,)).fit([(4, 8, 8)], teacher)
 
 
 def test_a_level_that_the_teacher_lacks_is_named():
