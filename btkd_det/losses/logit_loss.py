@@ -211,4 +211,4 @@ def count_rows(rows, counted=None):
     Returns:
         int | Tensor: Without dimensions; the host waits for nothing.
     """
-    return max(rows.shape[0], 1) 
+    return max(rows.shape[0], 1) if counted is None else counted.sum().clamp(min=1)
