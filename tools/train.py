@@ -8,6 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmengine.device import get_device
+
 import btkd_det.config
 from btkd_det import preflight
 from btkd_det.checkpoint import allow_mmengine_types, weights_only
@@ -58,6 +60,11 @@ def make_config(args):
         cfg = btkd_det.config.distill(cfg, teacher, args.distill or 'btkd')
         print(f'model = {cfg.model.teacher=}\n{cfg.model.distill=}')
     if args.amp:
+        if get_device() == 'cpu':
+            raise ConfigError(
+                "--amp: MMEngine's mixed precision needs a GPU, and PyTorch finds none; valid: no "
+                '--amp here'
+            )
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.resume:

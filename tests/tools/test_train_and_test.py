@@ -292,6 +292,7 @@ def _wrong_inputs(folder):
             ["'modle'", "'model'"],
         ),
         'resume': (['distilled.py', '--resume', 'no.pth'], ['--resume', 'no.pth']),
+        'mixed precision without a GPU': (['distilled.py', '--amp'], ['--amp', 'GPU']),
         'preset': (
             [
                 'student.py',
@@ -320,6 +321,8 @@ def test_wrong_input_is_one_error_before_anything_is_written(workshop, case, mon
     args, words = _wrong_inputs(str(workshop))[case]
     work_dir = workshop / 'refused'
     monkeypatch.chdir(workshop)
+    # On a machine with a GPU, too.
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cpu')
     monkeypatch.setattr(sys, 'argv', ['train.py', *args, '--work-dir', str(work_dir)])
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(ROOT / 'tools' / 'train.py'), run_name='__main__')
