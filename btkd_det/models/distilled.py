@@ -5,9 +5,10 @@ import random
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
 
 from ..errors import ConfigError
+from .data_classes import check_classes, classes_of_run
+from .inheritance import inherit
 from .sites import Sites
 from .teacher import build_teacher
 
@@ -33,6 +34,7 @@ class Distilled:
     """
 
     sites = {}
+    _classes_checked = False
 
     def __init__(self, *args, teacher=None, distill=None, **kwargs):
         super().__init__(*args, **kwargs)
@@ -67,7 +69,24 @@ class Distilled:
         """As the host's; then, if the teacher is to give its weights, take those that fit."""
         super().init_weights()
         if self.teacher is not None and self.teacher.init_student == 'teacher':
-            inherit(self, self.teacher.model)
+            inherit(self, self.teacher.model, self.teacher.class_map)
+
+    def forward(self, *args, **kwargs):
+        """As the host's; the first loss of a training asks whose classes the teacher knows.
+
+        Raises:
+            ConfigError: The teacher's classes are not those of the runner's training data.
+        """
+        if kwargs.get('mode') == 'loss' and not self._classes_checked:
+            self._check_classes()
+        return super().forward(*args, **kwargs)
+
+    def _check_classes(self):
+        # Not when the model is built: only the runner knows the data.
+        classes = classes_of_run() if self.distill else None
+        if classes:
+            check_classes(self.teacher, classes)
+        self._classes_checked = True
 
     def _apply(self, fn, *args, **kwargs):
         super()._apply(fn, *args, **kwargs)
@@ -86,32 +105,3 @@ def undisturbed_rng():
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
-
-
-def inherit(student, teacher):
-    """Give a student the teacher's weights wherever name and shape agree, but in the backbone.
-
-    Args:
-        student (nn.Module): Takes the weights.
-        teacher (nn.Module): Gives them.
-    """
-    given = teacher.state_dict()
-    fits, differs = {}, []
-    for name, value in student.state_dict().items():
-        if name.startswith(('backbone.', 'distill.', 'data_preprocessor.')):
-            continue
-        if name in given and given[name].shape == value.shape:
-            fits[name] = given[name]
-        else:
-            differs.append(name)
-    student.load_state_dict(fits, strict=False)
-    print_log(
-        f"teacher.init_student: the student starts with the teacher's {', '.join(_parts(fits))}; "
-        f'{len(differs)} weights do not fit ({", ".join(_parts(differs)) or "none"})',
-        'current',
-    )
-
-
-def _parts(names):
-    """The first two components of parameter names, each once: ``neck.fpn_convs``."""
-    return sorted({'.'.join(name.split('.')[:2]) for name in names})

@@ -2,7 +2,10 @@
 
 import contextlib
 import copy
+import inspect
 import logging
+from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -15,7 +18,7 @@ from torch import nn
 from ..checkpoint import class_names, load_weights
 from ..config_file import read_config
 from ..errors import BUILD_ERRORS, ConfigError
-from ..registry import check_keys
+from ..registry import check_keys, suggest
 from .rois import box_heads
 
 DTYPES = {
@@ -47,7 +50,8 @@ class Teacher(nn.Module):
             where it learned them in another order or among others. ``tools/train.py`` finds it
             by the names of the classes.
         init_student (str, optional): ``'teacher'``: the student starts with the teacher's
-            weights wherever name and shape agree, its backbone excepted.
+            weights wherever name and shape agree, its backbone excepted; see
+            :func:`btkd_det.models.inheritance.inherit`.
         evaluate_teacher (bool): Whether ``tools/train.py`` evaluates the teacher once on the
             validation data before training.
 
@@ -57,7 +61,8 @@ class Teacher(nn.Module):
             student's classes where there is a ``class_map``.
 
     Raises:
-        ConfigError: The config or checkpoint cannot be read or they do not belong together.
+        ConfigError: The config or checkpoint cannot be read or they do not belong together, or
+            another argument is not what it can be.
     """
 
     def __init__(
@@ -81,7 +86,7 @@ class Teacher(nn.Module):
             )
         self.init_student = init_student
         self.evaluate_teacher = evaluate_teacher
-        self.class_map = None if class_map is None else list(class_map)
+        self.class_map = _parse_class_map(class_map)
         self.dtype = DTYPES.get(dtype)
         built = isinstance(config, nn.Module)
         self.model = config if built else _build(*_read_config(config))
@@ -99,13 +104,11 @@ class Teacher(nn.Module):
             meta = load_weights(self.model, checkpoint, 'teacher.checkpoint')
             self.classes = class_names(meta)
             if self.classes and self.class_map is not None:
-                self.classes = tuple(self.classes[i] for i in self.class_map)
+                self.classes = _chosen(self.classes, self.class_map)
         self.requires_grad_(False)
         self.eval()
         self._renormalize = None
-        options = dict(compile) if isinstance(compile, dict) else {}
-        extract_feat = getattr(self.model, 'extract_feat', None)
-        self.extract_feat = torch.compile(extract_feat, **options) if compile else extract_feat
+        self.extract_feat = _compiled(getattr(self.model, 'extract_feat', None), compile)
 
     def train(self, mode=True):
         """Stay in eval mode, whatever is asked."""
@@ -187,6 +190,59 @@ class Teacher(nn.Module):
             image[:, height:] = 0
             image[:, :, width:] = 0
         return images
+
+
+def _parse_class_map(class_map):
+    if class_map is None:
+        return None
+    is_map = isinstance(class_map, Sequence) and not isinstance(class_map, str) and class_map
+    is_index = lambda value: isinstance(value, Integral) and not isinstance(value, bool)
+    if (
+        not is_map
+        or not all(is_index(value) and value >= 0 for value in class_map)
+        or len(set(class_map)) != len(class_map)
+    ):
+        raise ConfigError(
+            f"teacher.class_map: got {class_map!r}; valid: a list with the teacher's index of "
+            "each of the student's classes, distinct whole numbers from 0 on, or None"
+        )
+    return [int(index) for index in class_map]
+
+
+def _chosen(classes, class_map):
+    if max(class_map) >= len(classes):
+        raise ConfigError(
+            f'teacher.class_map: got {class_map}, but teacher.checkpoint names {len(classes)} '
+            f'classes; valid: indices below {len(classes)}'
+        )
+    return tuple(classes[index] for index in class_map)
+
+
+def _compiled(function, options):
+    """What ``torch.compile`` makes of a function; the function itself where ``options`` is False.
+
+    Raises:
+        ConfigError: ``options`` is neither a bool nor a dict of arguments that it takes.
+    """
+    known = [name for name in inspect.signature(torch.compile).parameters if name != 'model']
+    if not isinstance(options, (bool, dict)):
+        raise ConfigError(
+            f'teacher.compile: got {options!r}; valid: True, False, or a dict of arguments of '
+            f'torch.compile ({", ".join(known)})'
+        )
+    if options is False:
+        return function
+    options = {} if options is True else {k: v for k, v in options.items() if k != '_scope_'}
+    for key in options:
+        if key not in known:
+            raise ConfigError(
+                f'teacher.compile: unknown key {key!r}{suggest(key, known)}; valid keys: '
+                f'{", ".join(known)}'
+            )
+    try:
+        return torch.compile(function, **options)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f'teacher.compile: got {options}: {error}') from error
 
 
 def build_teacher(teacher):
