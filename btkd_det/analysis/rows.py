@@ -11,7 +11,7 @@ from .. import preflight
 from ..checkpoint import load_weights
 from ..config import without_distillation
 from ..errors import ConfigError
-from ..models.rois import recorded
+from ..models.rois import box_heads, check_logits, recorded
 
 
 @dataclass
@@ -142,7 +142,8 @@ def walk(model, loader, report=None):
         cascade.
 
     Raises:
-        ConfigError: The model is of neither kind.
+        ConfigError: The model is of neither kind, or its RoI head or its box heads' loss gives
+            no logits for each class and background.
     """
     look = _reader(model)
     model.eval()
@@ -158,6 +159,7 @@ def _reader(model):
     """How to get rows out of this kind of model."""
     roi_head = getattr(model, 'roi_head', None)
     if roi_head is not None and getattr(roi_head, 'with_bbox', False):
+        check_logits([('model', head) for head in box_heads(roi_head)], 'CONFIG.model')
         return _at_rois
     if hasattr(model, 'extract_feat') and hasattr(getattr(model, 'head', None), 'num_classes'):
         return _of_images
@@ -172,6 +174,7 @@ def _at_rois(model, data):
 
     with recorded(model.roi_head) as seen:
         model.loss(data['inputs'], data['data_samples'])
+    seen.check()
     truths = [get_box_tensor(sample.gt_instances.bboxes) for sample in data['data_samples']]
     return [
         Rows(stage.logits, stage.labels, stage.rois[:, 0].long(), stage.rois[:, 1:], truths)

@@ -3,12 +3,19 @@
 import functools
 
 import torch
+from mmdet.models.roi_heads import (
+    MultiInstanceRoIHead,
+    PISARoIHead,
+    SparseRoIHead,
+    TridentRoIHead,
+)
+from mmdet.models.task_modules.coders import BucketingBBoxCoder
 from mmdet.structures.bbox import bbox_overlaps
 
 from ..bias import curriculum, is_right
 from ..errors import ConfigError
 from ..progress import training_progress
-from .rois import ask, box_heads, look_at
+from .rois import ask, box_heads, check_logits, look_at
 
 #: What can stand at the RoIs, with the registered base of its losses.
 SITES = {
@@ -17,6 +24,14 @@ SITES = {
     'roi_boxes': 'BoxLoss',
 }
 
+#: RoI heads that give no logits for RoIs alone: they need a proposal's features, or give several
+#: answers for each RoI.
+_SAYS_NOTHING = (SparseRoIHead, MultiInstanceRoIHead)
+
+#: And those of which a student's loss does not show one label for each RoI: PISA weighs its loss
+#: on the way, and TridentNet trains on every image several times.
+_SHOWS_NOTHING = (*_SAYS_NOTHING, PISARoIHead, TridentRoIHead)
+
 
 def roi_losses(sites, teacher, seen, features, speaking):
     """The losses at the RoIs of every stage.
@@ -24,20 +39,24 @@ def roi_losses(sites, teacher, seen, features, speaking):
     Args:
         sites (Sites): Of the distilled model; others than those at RoIs are left alone.
         teacher (Teacher): Its model has a RoI head.
-        seen (list[RoIs]): What the student's box heads saw and said, stage by stage.
+        seen (Recorded | None): What the student's box heads saw and said, stage by stage; of
+            use where a site at the RoIs speaks.
         features (Sequence[Tensor]): Of the teacher's neck.
         speaking (set[str]): The sites that are not silent.
 
     Returns:
         dict[str, Tensor]: See :meth:`btkd_det.models.sites.Sites.evaluate`.
+
+    Raises:
+        ConfigError: The student's RoI head did not show what it saw.
     """
     losses = {}
+    at_rois = speaking & SITES.keys()
+    if not at_rois:
+        return losses
+    seen.check()
     for stage, student in enumerate(seen):
-        here = {
-            site
-            for site in speaking & SITES.keys()
-            if sites[site].stages == 'all' or stage == len(seen) - 1
-        }
+        here = {site for site in at_rois if sites[site].stages == 'all' or stage == len(seen) - 1}
         if not here:
             continue
         with teacher.at_work(student.rois.device.type):
@@ -140,28 +159,59 @@ def check_roi_heads(sites, student, teacher, judged=False):
         judged (bool): Whether the teacher's head has to judge, for a gate at ``fpn``.
 
     Raises:
-        ConfigError: The teacher has no RoI head, the numbers of classes differ, or a head has no
-            box deltas where ``roi_boxes`` compares them.
+        ConfigError: The teacher has no RoI head, a RoI head does not show or say what is needed,
+            the numbers of classes differ, logits are not one for each class and background, or
+            a head has no box deltas where boxes are compared.
     """
     at_rois = [site for site in sites if site in SITES]
-    if at_rois or judged:
-        _check_same_classes(student, teacher, at_rois[0] if at_rois else 'fpn')
-    if 'roi_boxes' not in sites:
+    if not at_rois and not judged:
         return
-    for head in [*box_heads(student.roi_head), *box_heads(teacher.model.roi_head)]:
-        if not head.with_reg or not hasattr(head.bbox_coder, 'encode'):
+    site = at_rois[0] if at_rois else 'fpn'
+    _check_roi_heads(student, teacher, site, at_rois)
+    _check_same_classes(student, teacher)
+    heads = [('student', head) for head in box_heads(student.roi_head)]
+    taught = [('teacher', head) for head in box_heads(teacher.model.roi_head)]
+    if 'roi_logits' in sites:
+        check_logits([*heads, *taught], 'distill.roi_logits')
+    elif judged or any(loss.gate == 'teacher_right' for loss in sites.at('roi_features')):
+        check_logits(taught, f'distill.{site}.gate')
+    if 'roi_boxes' in sites:
+        _check_deltas([*heads, *taught], 'distill.roi_boxes')
+    if any('box_ious' in getattr(loss, 'extra_inputs', ()) for loss in sites.at('roi_logits')):
+        _check_deltas([*heads, *taught], "distill.roi_logits.judge: 'class_and_box'")
+
+
+def _check_deltas(heads, field):
+    for whose, head in heads:
+        coder = getattr(head, 'bbox_coder', None)
+        deltas = hasattr(coder, 'encode') and not isinstance(coder, BucketingBBoxCoder)
+        if not deltas or not head.with_reg:
             raise ConfigError(
-                f'distill.roi_boxes: {type(head).__name__} predicts no box deltas; valid is '
-                'a box head with a bbox_coder'
+                f"{field}: compares boxes, but the {whose}'s {type(head).__name__} predicts no box "
+                'deltas; valid is a box head with a bbox_coder of deltas (DeltaXYWHBBoxCoder) and '
+                'with_reg=True'
             )
 
 
-def _check_same_classes(student, teacher, site):
+def _check_roi_heads(student, teacher, site, at_rois):
     if getattr(teacher.model, 'roi_head', None) is None:
         raise ConfigError(
             f'teacher.config: {type(teacher.model).__name__} has no RoI head; valid for the site '
             f'{site} is a two-stage detector, such as Faster R-CNN'
         )
+    for field, roi_head, refused, gate in (
+        ('roi_head.type', student.roi_head, _SHOWS_NOTHING if at_rois else (), ''),
+        ('teacher.config', teacher.model.roi_head, _SAYS_NOTHING, " without gate='teacher_right'"),
+    ):
+        if isinstance(roi_head, refused):
+            raise ConfigError(
+                f'{field}: the site {site} cannot read a {type(roi_head).__name__}; valid: a RoI '
+                'head that classifies each RoI once, such as StandardRoIHead or CascadeRoIHead, '
+                f'or the site fpn{gate}'
+            )
+
+
+def _check_same_classes(student, teacher):
     ours, its = box_heads(student.roi_head)[0].num_classes, teacher.num_classes
     if teacher.class_map is not None:
         if len(teacher.class_map) != ours or max(teacher.class_map) >= its:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..errors import ConfigError
+
 
 @dataclass
 class RoIs:
@@ -59,6 +61,33 @@ class RoIs:
         return self.head.bbox_coder.decode(self.rois[:, 1:], self.box_targets)
 
 
+class Recorded(list):
+    """What the box heads of a RoI head saw and said: a :class:`RoIs` for each stage that ran.
+
+    Args:
+        roi_head (nn.Module): The student's.
+    """
+
+    def __init__(self, roi_head):
+        super().__init__()
+        self._name = type(roi_head).__name__
+        self._stages = len(box_heads(roi_head))
+
+    def check(self):
+        """Raise where a loss was computed and the recording missed it.
+
+        Raises:
+            ConfigError: A box head never called its ``loss_and_target``.
+        """
+        if len(self) != self._stages:
+            raise ConfigError(
+                f'roi_head.type: {self._name} has {self._stages} box head(s), and {len(self)} of '
+                'them called loss_and_target, where RoIs, logits and labels meet; valid for what '
+                'is taken at the RoIs: a RoI head that calls it, such as StandardRoIHead or '
+                'CascadeRoIHead; distillation at fpn works with any'
+            )
+
+
 def box_heads(roi_head):
     """The box heads of a RoI head, one for each stage.
 
@@ -72,20 +101,40 @@ def box_heads(roi_head):
     return list(heads) if isinstance(heads, nn.ModuleList) else [heads]
 
 
+def check_logits(heads, field):
+    """Raise where the logits of box heads are not one for each class, background last.
+
+    Args:
+        heads (list[tuple[str, nn.Module]]): Whose each box head is, and the head.
+        field (str): What needs the logits, for the error message.
+
+    Raises:
+        ConfigError: The head's ``loss_cls`` gives its logits another meaning, as Seesaw's does.
+    """
+    for whose, head in heads:
+        if getattr(head.loss_cls, 'custom_cls_channels', False):
+            raise ConfigError(
+                f'{field}: the {whose} learned by {type(head.loss_cls).__name__} '
+                '(roi_head.bbox_head.loss_cls), whose logits are not one for each class and one '
+                'for background; valid: a loss of plain logits, such as CrossEntropyLoss'
+            )
+
+
 @contextlib.contextmanager
 def recorded(roi_head):
     """Within this context, note what meets in the box heads' ``loss_and_target``.
 
-    It is the one call in which RoIs, logits and assigned targets come together, in every RoI
-    head of MMDetection. Only these instances are touched, and only for the time of the context.
+    It is the one call in which RoIs, logits and assigned targets come together, in almost every
+    RoI head of MMDetection; :meth:`Recorded.check` tells of one that never makes it. Only these
+    instances are touched, and only for the time of the context.
 
     Args:
         roi_head (nn.Module): The student's.
 
     Yields:
-        list[RoIs]: One entry for each stage that ran, in their order.
+        Recorded: One entry for each stage that ran, in their order.
     """
-    seen, given, undo = [], {}, []
+    seen, given, undo = Recorded(roi_head), {}, []
     for head in box_heads(roi_head):
         original = head.loss_and_target
 
@@ -128,7 +177,7 @@ def look_at(teacher, features, rois, stage, stages):
     """
     said, head = ask(teacher.model.roi_head, features, rois, stage, stages)
     said['cls_score'] = teacher.in_students_classes(said['cls_score'])
-    if teacher.class_map is not None and head.with_reg and not head.reg_class_agnostic:
+    if teacher.class_map is not None and not head.reg_class_agnostic and head.with_reg:
         deltas = said['bbox_pred'].unflatten(1, (-1, 4))
         said['bbox_pred'] = deltas[:, teacher.class_map].flatten(1)
     return said, head
@@ -138,10 +187,32 @@ def ask(roi_head, features, rois, stage=0, stages=1):
     """As :func:`look_at`, of any RoI head and in its own classes."""
     heads = box_heads(roi_head)
     if not isinstance(roi_head.bbox_head, nn.ModuleList):
-        return dict(roi_head._bbox_forward(features, rois)), heads[0]
+        return _answer(heads[0], roi_head._bbox_forward, features, rois), heads[0]
+    context = _context(roi_head, features)
+    at = lambda i: _answer(heads[i], roi_head._bbox_forward, i, features, rois, **context)
     if len(heads) == stages:
-        return dict(roi_head._bbox_forward(stage, features, rois)), heads[stage]
-    said = [roi_head._bbox_forward(i, features, rois) for i in range(len(heads))]
+        return at(stage), heads[stage]
+    said = [at(i) for i in range(len(heads))]
     answer = dict(said[-1])
     answer['cls_score'] = torch.stack([part['cls_score'] for part in said]).mean(dim=0)
     return answer, heads[-1]
+
+
+def _answer(head, forward, *args, **kwargs):
+    """What a box head says, and what it is given: not every RoI head tells its features."""
+    given = []
+    hook = head.register_forward_pre_hook(lambda head, args: given.append(args[0]))
+    try:
+        return {**forward(*args, **kwargs), 'bbox_feats': given[0]}
+    finally:
+        hook.remove()
+
+
+def _context(roi_head, features):
+    """What the box heads of HTC and SCNet look at beside a RoI's own features."""
+    context = {}
+    if getattr(roi_head, 'with_semantic', False):
+        context['semantic_feat'] = roi_head.semantic_head(features)[1]
+    if getattr(roi_head, 'with_glbctx', False):
+        context['glbctx_feat'] = roi_head.glbctx_head(features)[1]
+    return context

@@ -19,6 +19,8 @@ class Site(nn.ModuleList):
             ``dict(losses=..., stop_at=..., stages=...)`` with a loss or a list in it.
         field (str): Where ``cfg`` stands in the config.
         base (type): The class of the losses that can stand here.
+        valid (Sequence[str]): The options that make sense here; only the box heads of a cascade
+            have ``stages``.
 
     Attributes:
         stop_at (float): The share of training after which the site is silent.
@@ -28,7 +30,7 @@ class Site(nn.ModuleList):
         ConfigError: A loss does not build, or an option is unknown or out of range.
     """
 
-    def __init__(self, cfg, field, base):
+    def __init__(self, cfg, field, base, valid=OPTIONS):
         super().__init__()
         options = {}
         if isinstance(cfg, dict) and 'type' not in cfg and 'losses' in cfg:
@@ -36,10 +38,10 @@ class Site(nn.ModuleList):
             cfg = options.pop('losses')
             field = f'{field}.losses'
         for key in options:
-            if key not in OPTIONS and key != '_scope_':
+            if key not in valid and key != '_scope_':
                 raise ConfigError(
-                    f'{field}: unknown key {key!r}{suggest(key, OPTIONS)}; valid keys: '
-                    f'{", ".join(OPTIONS)}'
+                    f'{field}: unknown key {key!r}{suggest(key, valid)}; valid keys: '
+                    f'{", ".join(valid)}'
                 )
         self.stop_at = options.get('stop_at', 1.0)
         self.stages = options.get('stages', 'all')
@@ -90,7 +92,8 @@ class Sites(nn.ModuleDict):
                     f'{", ".join(valid)}'
                 )
             base = MODELS.get(f'btkd_det.{valid[site]}')
-            self[site] = Site(losses, f'distill.{site}', base)
+            options = OPTIONS if site.startswith('roi_') else OPTIONS[:-1]
+            self[site] = Site(losses, f'distill.{site}', base, options)
 
     def at(self, name):
         """The losses of a site, none where it is not there.

@@ -31,8 +31,8 @@ class DistilledTwoStageDetector(DistilledDetectorMixin, TwoStageDetector):
             options; see :class:`btkd_det.models.sites.Site`.
 
     Raises:
-        ConfigError: See :class:`Distilled`; also where teacher and student do not tell the
-            same number of classes apart, or the teacher has no RoI head.
+        ConfigError: See :class:`Distilled` and :func:`btkd_det.models.roi_sites.check_roi_heads`;
+            at the first step where the student's RoI head does not show what a site needs.
     """
 
     sites = {**SITES, 'fpn': 'FeatureLoss'}
@@ -47,12 +47,14 @@ class DistilledTwoStageDetector(DistilledDetectorMixin, TwoStageDetector):
 
     def host_loss(self, batch_inputs, batch_data_samples):
         """The plain detector's losses, and what its heads saw on the way."""
+        if not SITES.keys() & self.distill.keys():
+            return super().host_loss(batch_inputs, batch_data_samples)
         with recorded(self.roi_head) as seen:
             losses, _ = super().host_loss(batch_inputs, batch_data_samples)
         return losses, seen
 
     def distill_heads(self, seen, features, speaking):
-        """The losses at the RoIs of every stage; ``seen`` is a list of :class:`RoIs`."""
+        """The losses at the RoIs of every stage; ``seen`` is a :class:`~.rois.Recorded`."""
         return roi_losses(self.distill, self.teacher, seen, features, speaking)
 
     def objects(self, features, samples):
