@@ -1,5 +1,6 @@
 """How good is the teacher on the student's validation data?"""
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
@@ -12,7 +13,8 @@ class TeacherEvaluationHook(Hook):
 
     A teacher whose classes, colors or scale are not what it was trained on shows here, before an
     epoch is spent. ``tools/train.py`` adds the hook where ``teacher.evaluate_teacher`` is set.
-    A teacher with a ``class_map`` predicts its own classes, so it is not evaluated.
+    What a teacher with a ``class_map`` predicts is told in the student's classes; what it finds
+    of others is left out.
     """
 
     def before_train(self, runner):
@@ -20,11 +22,14 @@ class TeacherEvaluationHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         teacher = getattr(model, 'teacher', None)
         loop = runner.val_loop
-        if teacher is None or loop is None or teacher.class_map is not None:
-            runner.logger.warning('the teacher is not evaluated: %s', _reason(teacher, loop))
+        if teacher is None or loop is None:
+            reason = 'there is none' if teacher is None else 'there is no validation data'
+            runner.logger.warning('the teacher is not evaluated: %s', reason)
             return
         for batch in loop.dataloader:
             outputs = teacher.model.val_step(batch)
+            if teacher.class_map is not None:
+                outputs = [in_students_classes(sample, teacher.class_map) for sample in outputs]
             loop.evaluator.process(data_samples=outputs, data_batch=batch)
         metrics = loop.evaluator.evaluate(len(loop.dataloader.dataset))
         runner.logger.info(
@@ -34,7 +39,24 @@ class TeacherEvaluationHook(Hook):
             runner.visualizer.add_scalar(f'teacher/{key}', value, step=0)
 
 
-def _reason(teacher, loop):
-    if teacher is None:
-        return 'there is none'
-    return 'there is no validation data' if loop is None else 'it predicts other classes'
+def in_students_classes(sample, class_map):
+    """A prediction of the teacher, in the student's classes.
+
+    Args:
+        sample (DetDataSample | DataSample): What its ``predict`` gave; changed in place.
+        class_map (list[int]): The teacher's index of each of the student's classes.
+
+    Returns:
+        DetDataSample | DataSample: A detector's instances without those of other classes; a
+        classifier's scores of the student's classes, and the class of the largest.
+    """
+    if 'pred_instances' in sample:
+        found = sample.pred_instances
+        chosen = found.labels.new_tensor(class_map)
+        found = found[torch.isin(found.labels, chosen)]
+        found.labels = (found.labels[:, None] == chosen).int().argmax(dim=1)
+        sample.pred_instances = found
+    elif 'pred_score' in sample:
+        scores = sample.pred_score[class_map]
+        sample.set_pred_score(scores).set_pred_label(scores.argmax(dim=0, keepdim=True))
+    return sample
