@@ -4,12 +4,29 @@ import contextlib
 from dataclasses import dataclass, field
 
 import torch
+from mmdet.models import dense_heads
 from mmdet.models.detectors import SingleStageDetector
 from mmengine.dist import get_world_size
 
 from ..errors import ConfigError
 from ..registry import MODELS
 from .detector import DistilledDetectorMixin
+from .distilled import undisturbed_rng
+
+#: Heads of MMDetection whose ``loss_by_feat`` tells ``loss_cls`` of every anchor exactly once, in
+#: the order of :func:`rows`, with a class index each; so do those that inherit it.
+RECORDED = (
+    dense_heads.AnchorHead,
+    dense_heads.ATSSHead,
+    dense_heads.DDODHead,
+    dense_heads.FCOSHead,
+    dense_heads.FoveaHead,
+    dense_heads.GFLHead,
+    dense_heads.RepPointsHead,
+    dense_heads.RTMDetHead,
+    dense_heads.SABLRetinaHead,
+    dense_heads.YOLOFHead,
+)
 
 
 @dataclass
@@ -20,11 +37,15 @@ class Dense:
         outputs (tuple): What the head's ``forward`` gave: a list of maps for each kind.
         logits (list[Tensor]): (R_l, C) of each call of the classification loss.
         labels (list[Tensor]): (R_l,) of each, ``C`` for background.
+        counted (list[Tensor]): (R_l,) bool of each: whether the anchor has a weight above 0 in
+            that loss. Those without are neither an object nor background: RetinaNet's with an
+            IoU from 0.4 to 0.5, and all that lie in the padding.
     """
 
     outputs: tuple = ()
     logits: list = field(default_factory=list)
     labels: list = field(default_factory=list)
+    counted: list = field(default_factory=list)
 
 
 @MODELS.register_module()
@@ -32,7 +53,8 @@ class DistilledSingleStageDetector(DistilledDetectorMixin, SingleStageDetector):
     """A single-stage detector (RetinaNet, FCOS, ATSS, GFL, RTMDet) that learns from a teacher.
 
     Student and teacher say something at every anchor of every level; the student's assigner says
-    which object each anchor stands for, and the teacher is judged by that label.
+    which object each anchor stands for, and the teacher is judged by that label. Anchors that
+    the student's own classification loss leaves out count in none of the losses here.
 
     Sites: ``dense_logits``, the class logits of all anchors; ``dense_boxes``, the distributions
     over box sides of GFL's heads; ``fpn``, the maps of the neck. The heads of both have to have
@@ -40,8 +62,9 @@ class DistilledSingleStageDetector(DistilledDetectorMixin, SingleStageDetector):
 
     A head with sigmoids has no logit for background, so one is put beside the classes: minus the
     largest of them (ours). It is the row's maximum where every probability is below one half,
-    which is what the teacher has to say of background to be right, and a rule of correction
-    that exchanges it with a class turns the one into the other.
+    which is what the teacher has to say of background to be right. A rule of correction treats it
+    as one more class: where background is the label, ``swap`` exchanges it with the largest class
+    alone, and any further class above one half stays as likely as the teacher said it was.
     :class:`~btkd_det.losses.BinaryKDLoss` compares the classes one by one and leaves it out.
 
     Args:
@@ -52,7 +75,8 @@ class DistilledSingleStageDetector(DistilledDetectorMixin, SingleStageDetector):
             options; see :class:`btkd_det.models.sites.Site`.
 
     Raises:
-        ConfigError: See :class:`Distilled`; also where the teacher's head does not match.
+        ConfigError: See :class:`Distilled`; also where the student's head cannot be recorded,
+            the teacher's does not match, or a loss asks for what a dense head does not have.
     """
 
     sites = {
@@ -71,27 +95,19 @@ class DistilledSingleStageDetector(DistilledDetectorMixin, SingleStageDetector):
         super().check_teacher()
         if not self.distill.keys() - {'fpn'}:
             return
-        ours, its = self.bbox_head, getattr(self.teacher.model, 'bbox_head', None)
+        check_recorded(self.bbox_head)
+        its = getattr(self.teacher.model, 'bbox_head', None)
         if its is None:
             raise ConfigError(
                 f'teacher.config: {type(self.teacher.model).__name__} has no dense head; valid '
                 'for this site is a single-stage detector, or use the site fpn alone'
             )
-        names = ['num_classes', 'use_sigmoid_cls', 'num_base_priors']
-        for name in names[self.teacher.class_map is not None :]:
-            mine, other = getattr(ours, name, None), getattr(its, name, None)
-            if mine != other:
-                raise ConfigError(
-                    f"teacher.config: the teacher's bbox_head.{name} is {other} and the "
-                    f"student's {mine}; both have to be equal"
-                )
-        if 'dense_boxes' in self.distill:
-            bins = getattr(ours, 'reg_max', None), getattr(its, 'reg_max', None)
-            if bins[0] is None or bins[0] != bins[1] or not hasattr(ours, 'integral'):
-                raise ConfigError(
-                    "distill.dense_boxes: needs distributions over box sides, GFL's, with equal "
-                    f'bbox_head.reg_max; got {bins[0]} in the student, {bins[1]} in the teacher'
-                )
+        _check_heads(self.bbox_head, its, self.teacher.class_map, 'dense_boxes' in self.distill)
+        _check_levels(self, self.teacher.model)
+        several = len(self.distill.at('dense_logits')) > 1
+        for i, loss in enumerate(self.distill.at('dense_logits')):
+            field = f'distill.dense_logits[{i}]' if several else 'distill.dense_logits'
+            _check_logit_loss(loss, field, self.bbox_head.num_classes)
 
     def host_loss(self, batch_inputs, batch_data_samples):
         """The plain detector's losses, and what its head said and was told."""
@@ -107,7 +123,8 @@ class DistilledSingleStageDetector(DistilledDetectorMixin, SingleStageDetector):
         head = self.bbox_head
         with self.teacher.at_work(features[0].device.type):
             said = self.teacher.model.bbox_head(features)
-        labels = torch.cat(seen.labels)
+        _check_told(seen, head)
+        labels, counted = torch.cat(seen.labels), torch.cat(seen.counted)
         foreground = (labels >= 0) & (labels < head.num_classes)
         if 'dense_logits' in speaking:
             width = self.teacher.model.bbox_head.cls_out_channels
@@ -117,7 +134,11 @@ class DistilledSingleStageDetector(DistilledDetectorMixin, SingleStageDetector):
             if head.use_sigmoid_cls:
                 logits = [with_background(part) for part in logits]
             losses |= self.distill.evaluate(
-                'dense_logits', *logits, labels.clamp(max=head.num_classes), foreground=foreground
+                'dense_logits',
+                *logits,
+                labels.clamp(0, head.num_classes),
+                foreground=foreground,
+                counted=counted & (labels >= 0),
             )
         if 'dense_boxes' in speaking:
             width = 4 * (head.reg_max + 1)
@@ -142,17 +163,23 @@ def recorded(bbox_head):
     """
     seen = Dense()
 
-    def told(module, args):
+    def told(module, args, kwargs):
         logits, target = args[:2]
+        weight = args[2] if len(args) > 2 else kwargs.get('weight')
         # GFL's and RTMDet's losses take the label together with a quality.
+        labels = target[0] if isinstance(target, (tuple, list)) else target
         seen.logits.append(logits)
-        seen.labels.append(target[0] if isinstance(target, (tuple, list)) else target)
+        seen.labels.append(labels)
+        # FCOS weighs none of its points.
+        seen.counted.append(
+            torch.ones_like(labels, dtype=torch.bool) if weight is None else weight > 0
+        )
 
     def said(module, args, result):
         seen.outputs = result
 
     hooks = [
-        bbox_head.loss_cls.register_forward_pre_hook(told),
+        bbox_head.loss_cls.register_forward_pre_hook(told, with_kwargs=True),
         bbox_head.register_forward_hook(said),
     ]
     try:
@@ -185,6 +212,97 @@ def with_background(logits):
         Tensor: (R, C + 1).
     """
     return torch.cat([logits, -logits.amax(dim=1, keepdim=True)], dim=1)
+
+
+def check_recorded(bbox_head):
+    """Raise a ConfigError if logits and labels of a dense head cannot be recorded.
+
+    A head from outside of MMDetection is taken at its word; the first iteration checks it.
+
+    Args:
+        bbox_head (nn.Module): The student's.
+    """
+    owners = [cls for cls in type(bbox_head).__mro__ if 'loss_by_feat' in vars(cls)]
+    known = not owners or owners[0] in RECORDED or not owners[0].__module__.startswith('mmdet.')
+    if not hasattr(bbox_head, 'loss_cls') or not known:
+        raise ConfigError(_not_recorded(bbox_head))
+
+
+def _not_recorded(bbox_head):
+    return (
+        f'bbox_head: {type(bbox_head).__name__} does not tell its loss_cls of every anchor with '
+        'one class each, so nothing can stand at dense_logits or dense_boxes; valid: a head with '
+        f'the loss_by_feat of {", ".join(cls.__name__ for cls in RECORDED)}, or use the site fpn '
+        'alone'
+    )
+
+
+def _check_told(seen, bbox_head):
+    """What a head from outside of MMDetection turns out to do; shapes only, no values."""
+    maps = seen.outputs[0] if seen.outputs else ()
+    anchors = sum(part.numel() for part in maps) // bbox_head.cls_out_channels
+    shapes = [tuple(part.shape) for part in (*seen.labels, *seen.counted)]
+    if sum(map(len, seen.logits)) != anchors or any(len(shape) != 1 for shape in shapes):
+        raise ConfigError(_not_recorded(bbox_head))
+
+
+def _check_heads(student, teacher, class_map, with_boxes):
+    """Raise a ConfigError unless two dense heads say the same kind of thing."""
+    names = ['num_classes', 'use_sigmoid_cls', 'num_base_priors']
+    for name in names[class_map is not None :]:
+        mine, other = getattr(student, name, None), getattr(teacher, name, None)
+        if mine != other:
+            raise ConfigError(
+                f"teacher.config: the teacher's bbox_head.{name} is {other} and the "
+                f"student's {mine}; both have to be equal"
+            )
+    if class_map is not None and (
+        len(class_map) != student.num_classes or max(class_map) >= teacher.num_classes
+    ):
+        raise ConfigError(
+            f'teacher.class_map: got {class_map}; valid: for each of the {student.num_classes} '
+            f'classes of the student an index below {teacher.num_classes}'
+        )
+    bins = getattr(student, 'reg_max', None), getattr(teacher, 'reg_max', None)
+    if with_boxes and (bins[0] is None or bins[0] != bins[1] or not hasattr(student, 'integral')):
+        raise ConfigError(
+            "distill.dense_boxes: needs distributions over box sides, GFL's, with equal "
+            f'bbox_head.reg_max; got {bins[0]} in the student, {bins[1]} in the teacher'
+        )
+
+
+def _check_levels(student, teacher):
+    """Raise a ConfigError unless the dense heads of two detectors have maps of the same sizes."""
+    training = student.training
+    student.eval()
+    with undisturbed_rng(), torch.no_grad():
+        # Two of them: GroupNorm may refuse a single value per group at the smallest map.
+        images = next(student.parameters()).new_zeros(2, 3, 128, 128)
+        ours, its = (
+            [tuple(maps.shape[2:]) for maps in model.bbox_head(model.extract_feat(images))[0]]
+            for model in (student, teacher)
+        )
+    student.train(training)
+    if ours != its:
+        raise ConfigError(
+            f"teacher.config: of an image of 128 x 128 the teacher's dense head has maps of {its} "
+            f"and the student's of {ours}; both need the same levels with the same strides"
+        )
+
+
+def _check_logit_loss(loss, field, num_classes):
+    """Raise a ConfigError where a loss asks for what the anchors of a dense head do not have."""
+    if 'box_ious' in loss.extra_inputs:
+        raise ConfigError(
+            f"{field}.judge: 'class_and_box' of {type(loss).__name__} needs the boxes of RoIs, and "
+            "a dense head has anchors; valid in a single-stage detector: 'class'"
+        )
+    by_class = isinstance(loss, MODELS.get('btkd_det.IKDLoss'))
+    if by_class and loss.num_classes != num_classes + 1:
+        raise ConfigError(
+            f'{field}.num_classes: got {loss.num_classes}; valid: {num_classes + 1}, the '
+            f"{num_classes} classes of the student's bbox_head and a column for background"
+        )
 
 
 def _check_rows(student, teacher):
