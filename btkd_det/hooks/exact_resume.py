@@ -1,9 +1,11 @@
 """A resumed run continues as if it had not been stopped."""
 
 import random
+from functools import partial
 
 import numpy as np
 import torch
+from mmengine.dataset import worker_init_fn
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.hooks import Hook
 
@@ -19,9 +21,20 @@ class ExactResumeHook(Hook):
 
     MMEngine saves the weights, the optimizer and the schedules, but not the generators, so a
     resumed run samples other RoIs and flips other images than one that was not stopped. With
-    this hook it is the same run, where the data loader is deterministic too: workers that are
-    started anew each epoch (``persistent_workers=False``), or none, and a checkpoint at the end
-    of an epoch. Validation leaves no trace in the generators, so when it runs changes nothing.
+    this hook and MMEngine's ``EpochBasedTrainLoop`` it is the same run from the end of an epoch
+    on, whatever the workers of the training's data loader draw, and also where the config names
+    no seed. Validation leaves no trace in the generators, so when it runs changes nothing.
+
+    Persistent workers would carry random states from epoch to epoch that no checkpoint holds.
+    So they start anew each epoch, from the run's seed and the epoch's number: an epoch begins a
+    little later, by the time that it takes to start the workers. The first epoch draws what it
+    draws without this hook. A ``worker_init_fn`` of the config's own stays as it is and is
+    called in every epoch.
+
+    With ``IterBasedTrainLoop`` the weights and the order of the images are resumed, but not every
+    random number: the workers of a resumed run draw from the beginning again, and without
+    workers PyTorch's own generator is ahead by what starting the data loader draws. Where several
+    processes train together, no generators are saved there at all.
 
     It lets PyTorch 2.6 and later read what MMEngine itself writes into a checkpoint, which they
     refuse by default. And it takes the stored config text out of a checkpoint that is resumed
@@ -44,12 +57,12 @@ class ExactResumeHook(Hook):
     def after_train_epoch(self, runner):
         """Collect the states of all ranks; only the main one is asked when the file is written."""
         if runner.world_size > 1:
-            self._gathered = runner.iter, all_gather_object(_states())
+            self._gathered = runner.iter, all_gather_object(_run_states(runner))
 
     def before_save_checkpoint(self, runner, checkpoint):
         """Put the generators' states of every rank into the checkpoint."""
         if runner.world_size == 1:
-            checkpoint[KEY] = [_states()]
+            checkpoint[KEY] = [_run_states(runner)]
         elif self._gathered is not None and self._gathered[0] == runner.iter:
             checkpoint[KEY] = self._gathered[1]
 
@@ -61,10 +74,15 @@ class ExactResumeHook(Hook):
             self._resumed = states[get_rank()]
 
     def before_train_epoch(self, runner):
-        """Set the generators, once, at the last moment before the first batch is drawn."""
+        """Set the generators, once, at the last moment before the first batch is drawn.
+
+        The workers of every epoch start anew.
+        """
         if self._resumed is not None:
             _restore(self._resumed)
+            _set_sampler_seed(runner.train_dataloader, self._resumed.get('sampler_seed'))
             self._resumed = None
+        _renew_workers(runner)
 
     def before_val(self, runner):
         """Note the generators before validation."""
@@ -73,6 +91,43 @@ class ExactResumeHook(Hook):
     def after_val(self, runner):
         """Set them back after it."""
         _restore(self._before_validation)
+
+
+def _renew_workers(runner):
+    """Have the workers of this epoch begin with what a resumed run knows."""
+    loader, seed = runner.train_dataloader, runner.seed
+    if getattr(loader, 'persistent_workers', False):
+        # Where PyTorch keeps them; as MMDetection's YOLOXModeSwitchHook does.
+        loader._iterator = None
+        # No two workers of a run share a seed. MMEngine counts workers within ranks, and
+        # diff_rank_seed adds the rank once more.
+        seed += runner.epoch * (loader.num_workers + 1) * runner.world_size
+    start = getattr(loader, 'worker_init_fn', None)
+    if isinstance(start, partial) and start.func is worker_init_fn:
+        # Also where nothing persists: without a seed in the config, that of a resumed run becomes
+        # known only after MMEngine has built the loader.
+        loader.worker_init_fn = partial(start, seed=seed)
+
+
+def _run_states(runner):
+    """What a checkpoint keeps of this process."""
+    return {**_states(), 'sampler_seed': _sampler_seed(runner.train_dataloader)}
+
+
+def _sampler_seed(loader):
+    seed = getattr(_sampler(loader), 'seed', None)
+    return int(seed) if isinstance(seed, (int, np.integer)) else None
+
+
+def _set_sampler_seed(loader, seed):
+    if seed is not None and _sampler_seed(loader) is not None:
+        _sampler(loader).seed = seed
+
+
+def _sampler(loader):
+    """The one that shuffles; PyTorch hides it where the config has a ``batch_sampler``."""
+    batches = getattr(loader, 'batch_sampler', None)
+    return getattr(batches, 'sampler', getattr(loader, 'sampler', None))
 
 
 def _states():
