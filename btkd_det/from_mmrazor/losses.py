@@ -1,0 +1,162 @@
+"""MMRazor's losses as ours, each exactly or not at all.
+
+One function for each loss: it takes its keys out of ``args`` and gives ours. What it leaves there
+is not known and refuses the translation.
+"""
+
+import functools
+
+from ..config_file import type_name
+from .errors import NoCounterpart
+
+
+def _l2(args, rows, note):
+    normalize, element = args.pop('normalize', True), args.pop('div_element', False)
+    dist, _ = args.pop('dist', False), args.pop('mult', 1.0)
+    if normalize or dist or not element:
+        raise NoCounterpart(
+            'FitNetLoss is the mean squared error: valid for a translation are normalize=False, '
+            f'div_element=True and dist=False, got {normalize}, {element} and {dist}'
+        )
+    return dict(type='btkd_det.FitNetLoss', loss_weight=args.pop('loss_weight', 1.0))
+
+
+def _kl(args, rows, note):
+    weight, reduction = args.pop('loss_weight', 1.0), args.pop('reduction', 'batchmean')
+    _frozen_teacher(args)
+    batch, classes = rows
+    if reduction == 'mean' and classes:
+        weight = weight / classes
+    elif reduction == 'sum' and batch:
+        weight = weight * batch
+    elif reduction != 'batchmean':
+        raise NoCounterpart(f"reduction={reduction!r} where rows are not known; valid: 'batchmean'")
+    return dict(type='btkd_det.KDLoss', temperature=args.pop('tau', 1.0), loss_weight=weight)
+
+
+def _dkd(args, rows, note):
+    weight, reduction = args.pop('loss_weight', 1.0), args.pop('reduction', 'batchmean')
+    if reduction in ('mean', 'sum'):
+        # Both are the sum over the batch: MMRazor also passes size_average=False, which wins.
+        if rows[0] is None:
+            raise NoCounterpart(
+                f"reduction={reduction!r} is MMRazor's sum over all rows; valid: 'batchmean'"
+            )
+        weight = weight * rows[0]
+        note(
+            f"DKDLoss: reduction={reduction!r} is MMRazor's sum over the batch, so loss_weight is "
+            f'{weight:g}: times the {rows[0]} images of a batch'
+        )
+    elif reduction != 'batchmean':
+        raise NoCounterpart(f"reduction={reduction!r}; valid: 'batchmean'")
+    return dict(
+        type='btkd_det.DKDLoss',
+        alpha=args.pop('alpha', 1.0),
+        beta=args.pop('beta', 1.0),
+        temperature=args.pop('tau', 1.0),
+        loss_weight=weight,
+    )
+
+
+def _pkd(args, rows, note):
+    if not args.pop('resize_stu', True):
+        raise NoCounterpart("resize_stu=False: btkd_det resizes the student's maps")
+    return dict(type='btkd_det.PKDLoss', loss_weight=args.pop('loss_weight', 1.0))
+
+
+def _cwd(args, rows, note):
+    return dict(
+        type='btkd_det.CWDLoss',
+        temperature=args.pop('tau', 1.0),
+        loss_weight=args.pop('loss_weight', 1.0),
+    )
+
+
+def _dist(args, rows, note):
+    _frozen_teacher(args)
+    return dict(
+        type='btkd_det.DISTLoss',
+        inter_weight=args.pop('inter_loss_weight', 1.0),
+        intra_weight=args.pop('intra_loss_weight', 1.0),
+        temperature=args.pop('tau', 1.0),
+        loss_weight=args.pop('loss_weight', 1.0),
+    )
+
+
+def _frozen_teacher(args):
+    if not args.pop('teacher_detach', True):
+        raise NoCounterpart('teacher_detach=False: the teacher gets no gradient')
+
+
+# MMRazor's class: its arguments for student, teacher and labels, the translation, whether it
+# takes maps.
+LOSSES = {
+    'L2Loss': (('s_feature', 't_feature', None), _l2, True),
+    'KLDivergence': (('preds_S', 'preds_T', None), _kl, False),
+    'DKDLoss': (('preds_S', 'preds_T', 'gt_labels'), _dkd, False),
+    'PKDLoss': (('preds_S', 'preds_T', None), _pkd, True),
+    'ChannelWiseDivergence': (('preds_S', 'preds_T', None), _cwd, True),
+    'DISTLoss': (('logits_S', 'logits_T', None), _dist, False),
+}
+
+
+def find_loss(kind, mapping):
+    """How a loss is translated.
+
+    Args:
+        kind (str | type): MMRazor's class, or one of ours, which is taken as it is.
+        mapping (dict): Its entry in ``loss_forward_mappings``.
+
+    Returns:
+        tuple: As the values of :data:`LOSSES`.
+
+    Raises:
+        NoCounterpart: It is not among them.
+    """
+    name = type_name(dict(type=kind))
+    if str(kind).startswith('btkd_det.'):
+        as_it_is = functools.partial(_ours, f'btkd_det.{name}')
+        if 'student_maps' in mapping:
+            return ('student_maps', 'teacher_maps', None), as_it_is, True
+        return ('student_logits', 'teacher_logits', 'labels'), as_it_is, False
+    if name not in LOSSES:
+        raise NoCounterpart(f'not among {", ".join(LOSSES)}')
+    return LOSSES[name]
+
+
+def _ours(name, args, rows, note):
+    loss = dict(args, type=name)
+    args.clear()
+    return loss
+
+
+def joined(entries):
+    """One loss for all levels that have equal losses; a list where there are several kinds.
+
+    Args:
+        entries (list[tuple]): Of one site: the student's level and the teacher's, each None for
+            all, and the loss.
+
+    Returns:
+        dict | list[dict]: What a site takes.
+    """
+    groups = []
+    for pair, loss in entries:
+        for pairs, same in groups:
+            fresh = all(pair[i] not in [other[i] for other in pairs] for i in (0, 1))
+            if same == loss and None not in pair and pairs and fresh:
+                pairs.append(pair)
+                break
+        else:
+            groups.append(([] if None in pair else [pair], loss))
+    losses = [dict(loss, **_levels(pairs)) for pairs, loss in groups]
+    return losses[0] if len(losses) == 1 else losses
+
+
+def _levels(pairs):
+    if not pairs:
+        return {}
+    levels, partners = zip(*sorted(pairs), strict=True)
+    return (
+        dict(levels=levels) if levels == partners else dict(levels=levels, teacher_levels=partners)
+    )

@@ -1,0 +1,308 @@
+"""What MMRazor's recorders see, as a site and a level of ours."""
+
+import re
+from collections import Counter
+
+from ..config import ANY, CLASSIFIER, TWO_STAGE
+from ..config_file import type_name
+from .errors import NoCounterpart
+
+FEATURE_SITES = ('fpn', 'backbone', 'features')
+_RECORD = ('recorder', 'from_student', 'record_idx', 'data_idx', 'connector', 'connector_idx')
+# Backbones of MMPretrain whose ``layerN`` gives what the backbone gives of that stage.
+_STAGED = (
+    'ResNet',
+    'ResNetV1c',
+    'ResNetV1d',
+    'ResNet_CIFAR',
+    'ResNeXt',
+    'SEResNet',
+    'SEResNeXt',
+    'ResNeSt',
+    'Res2Net',
+    'RegNet',
+)
+# A connector that says this, or leaves it out, is the plain convolution that an adapter is. The
+# activation is not among them: left out, it is MMCV's ReLU.
+_PLAIN_CONVOLUTION = dict(
+    kernel_size=(1, (1, 1), [1, 1]),
+    stride=(1, (1, 1), [1, 1]),
+    padding=(0, (0, 0), [0, 0]),
+    dilation=(1, (1, 1), [1, 1]),
+    groups=(1,),
+    bias=('auto', True),
+    conv_cfg=(None, dict(type='Conv2d')),
+    norm_cfg=(None,),
+    with_spectral_norm=(False,),
+    padding_mode=('zeros',),
+    init_cfg=(None,),
+)
+# Without an effect where there is neither norm nor activation.
+_IDLE = ('type', '_scope_', 'in_channel', 'out_channel', 'act_cfg', 'inplace', 'order')
+# Where the labels of the rows come from: site, recorder, its source, place in the record.
+_LABELS = {
+    'logits': ('ModuleInputs', r'head\.loss_module', 1),
+    'roi_logits': ('MethodOutputs', r'.*BBoxHead\.get_targets', 0),
+}
+
+
+class Places:
+    """The records of one distiller, found among the sites of a distilled class.
+
+    Args:
+        distiller (dict): The ``ConfigurableDistiller``.
+        distilled (str): The distilled class, see :func:`btkd_det.config.distilled_type`.
+        student (dict): The student's model config.
+        teacher (dict): The teacher's.
+        note (Callable[[str], None]): Takes what reads differently.
+    """
+
+    def __init__(self, distiller, distilled, student, teacher, note):
+        self.distiller = distiller
+        self.distilled = distilled
+        self.student = student
+        self.teacher = teacher
+        self.note = note
+        self._uses = Counter(
+            record.get('connector')
+            for mapping in (distiller.get('loss_forward_mappings') or {}).values()
+            for record in (mapping or {}).values()
+        )
+
+    def of_loss(self, mapping, keys, takes_maps):
+        """Where a loss stands.
+
+        Args:
+            mapping (dict): Its entry in ``loss_forward_mappings``.
+            keys (tuple): Its arguments for the student, the teacher and the labels, if any.
+            takes_maps (bool): Whether it is a loss for feature maps.
+
+        Returns:
+            tuple[str, tuple]: The site, and the levels of the student and the teacher, each None
+            for all.
+
+        Raises:
+            NoCounterpart: There is no such place, or it is none for this loss.
+        """
+        for key in mapping:
+            if key not in keys:
+                raise NoCounterpart(f'its argument {key!r} in loss_forward_mappings is not known')
+        site, level = self._place(mapping.get(keys[0]), keys[0], self.student, True)
+        partner, its = self._place(mapping.get(keys[1]), keys[1], self.teacher, False)
+        if site != partner or (level is None) != (its is None):
+            raise NoCounterpart(
+                f'the student is asked at {_said(site, level)} and the teacher at '
+                f'{_said(partner, its)}'
+            )
+        if takes_maps != (site in FEATURE_SITES):
+            raise NoCounterpart(f'it cannot stand at the site {site}')
+        if mapping[keys[0]].get('connector'):
+            self._check_connector(mapping[keys[0]].connector, site)
+        if keys[2]:
+            self._check_labels(mapping.get(keys[2]), keys[2], site)
+        return site, (level, its)
+
+    def _place(self, record, key, model, from_student):
+        """Site and level of one record of scores or maps."""
+        recorder = self._recorder(record, key)
+        if bool(record.get('from_student')) != from_student:
+            raise NoCounterpart(f'{key} comes from the wrong model')
+        if type_name(recorder) != 'ModuleOutputs':
+            raise NoCounterpart(f'its recorder {recorder.get("type")!r} is not ModuleOutputs')
+        if record.get('connector') and not from_student:
+            raise NoCounterpart(
+                f"the connector {record.connector} changes the teacher's: btkd_det adapts the "
+                "student's maps alone"
+            )
+        place = self._site(str(recorder.get('source')), record.get('data_idx'), model)
+        if 'roi_logits' in place:
+            self.note(
+                'roi_logits: the teacher is asked about the RoIs that the student samples; in '
+                'MMRazor each samples its own'
+            )
+        return place
+
+    def _recorder(self, record, key):
+        """The recorder of a record of which nothing but a connector remains to be looked at."""
+        if not isinstance(record, dict):
+            raise NoCounterpart(f'loss_forward_mappings does not give {key}')
+        for name, value in record.items():
+            if name not in _RECORD:
+                raise NoCounterpart(f'the key {name!r} of {key} is not known')
+            if name in ('record_idx', 'connector_idx') and value not in (None, 0):
+                raise NoCounterpart(f'{name}={value} has no counterpart')
+        if record.get('connector_idx') is not None:
+            raise NoCounterpart(f'connector_idx={record.connector_idx} has no counterpart')
+        whose = 'student_recorders' if record.get('from_student') else 'teacher_recorders'
+        recorder = (self.distiller.get(whose) or {}).get(record.get('recorder'))
+        if not isinstance(recorder, dict):
+            raise NoCounterpart(f'there is no recorder {record.get("recorder")!r} in {whose}')
+        return recorder
+
+    def _check_labels(self, record, key, site):
+        """Ours are always the true labels of the rows."""
+        recorder = self._recorder(record, key)
+        kind, source, index = _LABELS[site]
+        found = type_name(recorder), str(recorder.get('source')), record.get('data_idx')
+        if found[0] != kind or not re.fullmatch(source, found[1]) or found[2] != index:
+            raise NoCounterpart(
+                f'{key} comes from {found[0]} of {found[1]!r} with data_idx={found[2]}; valid for '
+                f'a translation are the labels: {kind} of {source!r} with data_idx={index}'
+            )
+
+    def _check_connector(self, name, site):
+        """A connector is an adapter of ours, or has no counterpart."""
+        connector = (self.distiller.get('connectors') or {}).get(name)
+        parts = list(connector) if isinstance(connector, (list, tuple)) else [connector]
+        if len(parts) == 1 and isinstance(parts[0], dict):
+            odd = _not_plain(parts[0])
+        else:
+            odd = 'is not there' if connector is None else 'is several'
+        if site not in FEATURE_SITES:
+            odd = f'stands at {site}'
+        elif self._uses[name] > 1:
+            odd = odd or f'is shared by {self._uses[name]} losses'
+        if odd:
+            raise NoCounterpart(
+                f"the connector {name} {odd}: btkd_det adapts the student's maps alone, by a "
+                'convolution for each loss and level, 1 x 1 and without norm and activation, '
+                'where channels differ'
+            )
+        self.note(
+            f'connectors.{name}: btkd_det makes the 1 x 1 convolution by itself where channels '
+            "differ, with PyTorch's initialization"
+        )
+
+    def _site(self, source, data_idx, model):
+        """Where ours takes what a module of the model gives."""
+        if self.distilled == CLASSIFIER:
+            if source == 'backbone' or source.startswith('backbone.'):
+                return 'features', _stage(source, data_idx, model.get('backbone') or {})
+            single = {'head.fc': 'logits'}
+        else:
+            if source == 'neck' or source.startswith('neck.fpn_convs'):
+                return 'fpn', _neck_level(source, data_idx, model.get('neck'))
+            if self.distilled == ANY and source == 'backbone':
+                stages = _out_indices(model.get('backbone') or {})
+                return 'backbone', _index(data_idx, stages, 'the backbone')
+            two_stage = self.distilled == TWO_STAGE
+            single = {'roi_head.bbox_head.fc_cls': 'roi_logits'} if two_stage else {}
+        if source not in single:
+            raise NoCounterpart(f'{self.distilled.partition(".")[2]} has no site at {source!r}')
+        _no_index(source, data_idx)
+        return single[source], None
+
+
+def _said(site, level):
+    return site if level is None else f'{site}[{level}]'
+
+
+def _not_plain(connector):
+    """What makes a connector more than a plain 1 x 1 convolution; None if nothing does."""
+    if type_name(connector) != 'ConvModuleConnector':
+        return f'is a {type_name(connector)}'
+    for key, value in connector.items():
+        if key not in (*_PLAIN_CONVOLUTION, *_IDLE):
+            return f'has the unknown key {key!r}'
+        if key in _PLAIN_CONVOLUTION and value not in _PLAIN_CONVOLUTION[key]:
+            return f'has {key}={value!r}'
+    if 'act_cfg' not in connector:
+        return 'has no act_cfg, which means ReLU'
+    if connector.act_cfg is not None:
+        return f'has act_cfg={connector.act_cfg!r}'
+    if connector.get('in_channel') == connector.get('out_channel'):
+        return f'goes from {connector.get("in_channel")} channels to as many'
+    return None
+
+
+def _neck_level(source, data_idx, neck):
+    """The level of a detector's neck, by its output's index or by FPN's convolution."""
+    if source == 'neck':
+        outs = neck.get('num_outs') if isinstance(neck, dict) else None
+        return _index(data_idx, outs and range(outs), 'the neck')
+    found = re.fullmatch(r'neck\.fpn_convs\.(\d+)(\.conv)?', source)
+    if not found:
+        raise NoCounterpart(f'{source!r} is none of neck, neck.fpn_convs.N, neck.fpn_convs.N.conv')
+    _no_index(source, data_idx)
+    if not (isinstance(neck, dict) and _is_of('mmdet', neck, ('FPN',))):
+        kind = type_name(neck) if isinstance(neck, dict) else neck
+        raise NoCounterpart(
+            f'{source!r} is what the neck gives for FPN alone, and this neck is {kind}'
+        )
+    if found[2] and (neck.get('norm_cfg') or neck.get('act_cfg')):
+        raise NoCounterpart(
+            f'{source!r} is not what the neck gives: a norm or an activation follows it'
+        )
+    if int(found[1]) >= _fpn_convolutions(neck):
+        raise NoCounterpart(f'the neck has no {source!r}: {_fpn_convolutions(neck)} convolutions')
+    # FPN's extra convolutions give the levels above, in their order.
+    return int(found[1])
+
+
+def _fpn_convolutions(neck):
+    """How many ``fpn_convs`` MMDetection's FPN makes."""
+    inputs, start, end = (
+        len(neck.in_channels),
+        neck.get('start_level', 0),
+        neck.get('end_level', -1),
+    )
+    used = (inputs if end in (-1, inputs - 1) else end + 1) - start
+    return max(used, neck.num_outs) if neck.get('add_extra_convs') else used
+
+
+def _stage(source, data_idx, backbone):
+    """The level of a classifier's backbone, by a module of its name or its index."""
+    stages = _out_indices(backbone)
+    if stages is None and _is_of('mmpretrain', backbone, _STAGED):
+        stages = [3]
+    if source == 'backbone':
+        return _index(data_idx, stages, 'the backbone')
+    _no_index(source, data_idx)
+    found = re.fullmatch(r'backbone\.layer([1-9])', source)
+    staged = _is_of('mmpretrain', backbone, _STAGED)
+    if not (found and staged and int(found[1]) - 1 in stages):
+        raise NoCounterpart(
+            f'the backbone {type_name(backbone)} gives no maps of {source!r} (out_indices={stages})'
+        )
+    return stages.index(int(found[1]) - 1)
+
+
+def _out_indices(backbone):
+    """Which stages a backbone gives, in its order, where its config says so; else None."""
+    given = backbone.get('out_indices')
+    if given is None:
+        return None
+    return [given] if isinstance(given, int) else sorted(given)
+
+
+def _index(data_idx, maps, what):
+    """``data_idx`` counted from the front; ``maps`` are those there are, None if not known."""
+    if data_idx is None:
+        return None
+    if not isinstance(data_idx, int) or isinstance(data_idx, bool):
+        raise NoCounterpart(f'data_idx={data_idx!r} is no number')
+    if maps is None:
+        if data_idx < 0:
+            raise NoCounterpart(
+                f'data_idx={data_idx} counts from the end, and how many maps {what} gives is not '
+                'known; valid: a number from 0 on'
+            )
+        return data_idx
+    if not -len(maps) <= data_idx < len(maps):
+        raise NoCounterpart(f'data_idx={data_idx}, but {what} gives {len(maps)} maps')
+    return data_idx % len(maps)
+
+
+def _no_index(source, data_idx):
+    if data_idx is not None:
+        raise NoCounterpart(f'data_idx={data_idx}, but {source!r} gives a single tensor')
+
+
+def _is_of(package, node, names):
+    """Whether a part of a model is one of these classes of a package."""
+    kind = node.get('type')
+    if isinstance(kind, type):
+        return kind.__name__ in names and kind.__module__.startswith(f'{package}.')
+    scope, _, name = str(kind).rpartition('.')
+    scope = scope or node.get('_scope_', package)
+    return name in names and scope.partition('.')[0] == package
