@@ -13,6 +13,7 @@ from .checkpoint import class_names, read_checkpoint
 from .config_file import read_config, type_name
 from .datasets.image_files import check_image_files
 from .errors import BUILD_ERRORS, ConfigError
+from .models.data_classes import check_classes
 from .models.teacher import build_teacher, pretrained_address
 from .registry import suggest
 from .teacher_cache import check_header, describe_data, is_augmented, kept_classes, read_cache
@@ -170,7 +171,7 @@ def check_model(cfg):
     classes = _classes_of_data(cfg)
     if classes is not None:
         _check_class_count(model, classes)
-        _check_teacher_classes(getattr(model, 'teacher', None), classes)
+        check_classes(getattr(model, 'teacher', None), classes)
     return model
 
 
@@ -217,7 +218,7 @@ def check_agreement(cfg):
         with MMENGINE_MODELS.switch_scope_and_registry(cfg.get('default_scope')):
             teacher = build_teacher(evaluator['teacher'])
         if classes is not None:
-            _check_teacher_classes(teacher, classes, 'teacher')
+            check_classes(teacher, classes, 'teacher')
         own, its = (getattr(m, 'num_classes', None) for m in (cfg.model.head, _head(teacher)))
         if teacher.class_map is None and None not in (own, its) and own != its:
             raise ConfigError(
@@ -442,21 +443,3 @@ def _check_class_count(model, classes):
                 f'({", ".join(classes[:10])}{", ..." if len(classes) > 10 else ""}); valid: '
                 f'{len(classes)}'
             )
-
-
-def _check_teacher_classes(teacher, classes, field='model.teacher'):
-    taught = getattr(teacher, 'classes', None)
-    if taught is None or tuple(taught) == tuple(classes):
-        return
-    extra = [name for name in taught if name not in classes]
-    lacking = [name for name in classes if name not in taught]
-    difference = '; '.join(
-        f'{what}: {", ".join(names[:10])}'
-        for what, names in (("only the teacher's", extra), ("only the data set's", lacking))
-        if names
-    )
-    raise ConfigError(
-        f'{field}.checkpoint: the teacher learned other classes than the data set has, '
-        f'{difference or "the same ones in another order"}; valid is a teacher of the classes '
-        f'{", ".join(classes[:10])}{", ..." if len(classes) > 10 else ""}'
-    )

@@ -8,6 +8,7 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.structures import InstanceData
+from mmengine.visualization import Visualizer
 
 import btkd_det  # noqa: F401
 from btkd_det.config_file import read_config
@@ -72,24 +73,24 @@ def detection_batch(sizes=((96, 128), (80, 64)), num_classes=3, seed=0):
 
 
 @contextlib.contextmanager
-def same_default_scope():
-    """Within this context a default scope may be set: MMEngine's is global, and stays."""
-    before = DefaultScope._instance_dict.copy()
+def same_globals():
+    """Within this context default scope and visualizers may be made: MMEngine's are global."""
+    before = DefaultScope._instance_dict.copy(), Visualizer._instance_dict.copy()
     yield
-    DefaultScope._instance_dict = before
+    DefaultScope._instance_dict, Visualizer._instance_dict = before
 
 
 @pytest.fixture(autouse=True, scope='module')
-def _own_default_scope_of_module():
+def _own_globals_of_module():
     """No module builds in the scope that another one's fixtures left behind."""
-    with same_default_scope():
+    with same_globals():
         yield
 
 
 @pytest.fixture(autouse=True)
-def _own_default_scope():
-    """No test builds in the scope that another one left behind."""
-    with same_default_scope():
+def _own_globals():
+    """No test builds in the scope that another one left behind, or sees its data set."""
+    with same_globals():
         yield
 
 
