@@ -58,5 +58,6 @@ def in_students_classes(sample, class_map):
         sample.pred_instances = found
     elif 'pred_score' in sample:
         scores = sample.pred_score[class_map]
+        sample.set_metainfo(dict(num_classes=len(class_map)))
         sample.set_pred_score(scores).set_pred_label(scores.argmax(dim=0, keepdim=True))
     return sample
