@@ -10,10 +10,14 @@ from torch.nn import functional as F
 from btkd_det.bias import is_right
 from btkd_det.errors import ConfigError
 from btkd_det.models.gate import Objects, map_gate
+from btkd_det.models.rois import box_heads
+from btkd_det.models.sites import Sites
 from tests.conftest import build_detector, detection_batch, tiny_faster_rcnn
 from tests.models.test_two_stage import distilled, one_step
 
 KD = dict(type='btkd_det.KDLoss', temperature=1.0)
+PKD = dict(type='btkd_det.PKDLoss')
+FPN = dict(fpn='FeatureLoss')
 ALL = dict(
     roi_logits=KD,
     roi_features=dict(type='btkd_det.FitNetLoss'),
@@ -200,6 +204,55 @@ def test_btkd_asks_of_it_only_what_the_teacher_gets_wrong(tmp_path, progress):
     assert rows[~right].min() > 1e-3
 
 
+def of_conviction(model):
+    """Box heads that say something else of every class, and in every stage of a cascade."""
+    torch.manual_seed(0)
+    for head in box_heads(model.roi_head):
+        torch.nn.init.normal_(head.fc_cls.weight, std=1.0)
+        torch.nn.init.normal_(head.fc_reg.weight, std=0.1)
+        torch.nn.init.normal_(head.fc_reg.bias, std=0.1)
+    return model.state_dict()
+
+
+def test_a_cascade_that_is_its_own_teacher_agrees_at_every_stage(tmp_path, progress):
+    config = tiny_cascade()
+    config.backbone.norm_eval = True
+    path = tmp_path / 'self.pth'
+    state = of_conviction(build_detector(config, seed=11))
+    torch.save(state, path)
+    sites = dict(roi_logits=KD, roi_boxes=dict(type='btkd_det.BoxLoss', iou_threshold=0.0))
+    model = build_detector(distilled(config, config, str(path), sites))
+    model.load_state_dict(state, strict=False)
+    _, log, _ = one_step(model)
+    for stage in range(3):
+        for site, loss in (('roi_logits', 'loss_kd'), ('roi_boxes', 'loss_box')):
+            assert log[f'distill.{site}.s{stage}.{loss}'].item() == pytest.approx(0, abs=1e-5)
+
+
+def test_a_teacher_of_permuted_classes_says_the_same_of_each(tmp_path, progress):
+    config = tiny_faster_rcnn()
+    config.backbone.norm_eval = True
+    class_map = [2, 0, 1]
+    own = of_conviction(build_detector(config, seed=11))
+    taught = dict(own)
+    for part in ('weight', 'bias'):
+        scores, boxes = (f'roi_head.bbox_head.{layer}.{part}' for layer in ('fc_cls', 'fc_reg'))
+        taught[scores], taught[boxes] = own[scores].clone(), own[boxes].clone()
+        for mine, other in enumerate(class_map):
+            taught[scores][other] = own[scores][mine]
+            taught[boxes][4 * other : 4 * other + 4] = own[boxes][4 * mine : 4 * mine + 4]
+    path = tmp_path / 'permuted.pth'
+    torch.save(taught, path)
+    sites = dict(roi_logits=KD, roi_boxes=dict(type='btkd_det.BoxLoss', iou_threshold=0.0))
+    model = distilled(config, config, str(path), sites)
+    model['teacher'].update(class_map=class_map)
+    model = build_detector(model)
+    model.load_state_dict(own, strict=False)
+    _, log, _ = one_step(model)
+    assert log['distill.roi_logits.loss_kd'].item() == pytest.approx(0, abs=1e-5)
+    assert log['distill.roi_boxes.loss_box'].item() == pytest.approx(0, abs=1e-6)
+
+
 def test_boxes_of_the_teacher_are_decoded_by_its_own_coder(tmp_path, progress):
     student, teacher = tiny_faster_rcnn(), tiny_faster_rcnn()
     teacher.roi_head.bbox_head.bbox_coder.target_stds = [0.05, 0.05, 0.1, 0.1]
@@ -266,6 +319,27 @@ def test_the_gate_asks_the_teacher_at_the_ground_truth(
     assert seen[0][:, 0].tolist() == [0, 0, 1, 1]
 
 
+def test_the_gate_takes_the_objects_that_the_teacher_names_rightly(
+    student_config, teacher_config, teacher_checkpoint, progress, monkeypatch
+):
+    sites = dict(fpn=dict(type='btkd_det.FitNetLoss', gate='teacher_right'))
+    model = build_detector(distilled(student_config, teacher_config, teacher_checkpoint, sites))
+    samples = detection_batch()['data_samples']
+    labels = torch.cat([sample.gt_instances.labels for sample in samples])
+    assert 0 < (labels == labels[0]).sum() < len(labels)
+    with torch.no_grad():
+        model.teacher.model.roi_head.bbox_head.fc_cls.bias[labels[0]] = 50
+    seen = []
+
+    def spy(objects, *args):
+        seen.extend(objects)
+        return map_gate(objects, *args)
+
+    monkeypatch.setattr('btkd_det.models.detector.map_gate', spy)
+    one_step(model)
+    assert torch.equal(torch.cat([image.right for image in seen]), labels == labels[0])
+
+
 def test_rois_weigh_as_in_the_logits_curriculum(
     student_config, teacher_config, teacher_checkpoint, progress
 ):
@@ -318,9 +392,16 @@ def test_knowledge_stops_where_it_is_told_to(
     assert names[0.9] == ({'loss_silent'}, 0)
 
 
+@pytest.mark.parametrize(('share', 'silent'), [(0.79, False), (0.8, True)])
+def test_a_site_is_silent_from_its_share_of_training_on(share, silent, progress):
+    progress(share)
+    assert Sites(dict(fpn=dict(losses=PKD, stop_at=0.8)), FPN)['fpn'].silent is silent
+
+
 @pytest.mark.parametrize(
     ('sites', 'words'),
     [
+        (dict(fpn=dict(losses=PKD, stages='last')), ['distill.fpn', "'stages'", 'stop_at']),
         (dict(fpn=dict(type='btkd_det.KDLoss')), ['distill.fpn.type', 'PKDLoss']),
         (dict(roi_logits=dict(type='btkd_det.PKDLoss')), ['distill.roi_logits.type', 'KDLoss']),
         (dict(fpn=dict(type='btkd_det.PKDLoss', levels=(7,))), ['distill.fpn', 'level 7']),

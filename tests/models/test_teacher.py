@@ -109,6 +109,17 @@ def test_no_checkpoint_is_possible_and_warned_of(teacher_config, caplog):
         (dict(checkpoint='no.pth'), ['teacher.checkpoint', 'no.pth', 'pretrained']),
         (dict(dtype='float8'), ['teacher.dtype', 'float8', 'bfloat16']),
         (dict(checkpoint='pretrained'), ["'pretrained'", 'mmdet::']),
+        *(
+            (dict(class_map=value), ['teacher.class_map', repr(value), 'distinct'])
+            for value in (5, '0123', [], [-1, 0, 1], [0, 0, 1], [0.5, 1, 2], [True, 2], {0: 1})
+        ),
+        (dict(class_map=[0, 1, 3]), ['teacher.class_map', '[0, 1, 3]', 'below 3']),
+        *(
+            (dict(compile=value), ['teacher.compile', repr(value), 'True, False', 'backend'])
+            for value in ('false', 1, None, ['inductor'])
+        ),
+        (dict(compile=dict(modee='x')), ['teacher.compile', "'modee'", "'mode'", 'dynamic']),
+        (dict(compile=dict(mode='fastest')), ['teacher.compile', 'fastest']),
     ],
 )
 def test_wrong_arguments_are_named(teacher_config, teacher_checkpoint, arguments, words):
@@ -117,6 +128,32 @@ def test_wrong_arguments_are_named(teacher_config, teacher_checkpoint, arguments
         Teacher(**arguments)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('options', 'called'),
+    [(False, []), (True, [{}]), (dict(backend='eager'), [dict(backend='eager')])],
+)
+def test_it_is_compiled_where_asked(
+    teacher_config, teacher_checkpoint, options, called, monkeypatch
+):
+    calls = []
+
+    def compiler(model=None, *, backend='inductor'):
+        calls.append({} if backend == 'inductor' else dict(backend=backend))
+        return lambda images: 'compiled'
+
+    monkeypatch.setattr(torch, 'compile', compiler)
+    teacher = Teacher(teacher_config, teacher_checkpoint, compile=options)
+    assert calls == called
+    assert (teacher.extract_feat(torch.rand(1, 3, 32, 32)) == 'compiled') is bool(called)
+
+
+@pytest.mark.parametrize('class_map', [[2, 0], (2, 0), range(2, -1, -2)])
+def test_its_class_names_are_the_students(teacher_config, teacher_checkpoint, class_map):
+    teacher = Teacher(teacher_config, teacher_checkpoint, class_map=class_map)
+    assert teacher.classes == ('hen', 'cat')
+    assert teacher.class_map == [2, 0]
 
 
 def test_weights_of_another_architecture_are_refused(teacher_config, student_config, tmp_path):
