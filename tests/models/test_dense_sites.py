@@ -49,12 +49,14 @@ class Scene:
         labels, weights (list[Tensor]): The host's targets, (R_l,) for each level.
     """
 
-    def __init__(self, name, sites, folder):
+    def __init__(self, name, sites, folder, class_map=None):
         config = tiny(name)
         if name != 'RTMDet':
             config.backbone.norm_eval = True
         save(config, folder / 'teacher.pth', seed=6)
-        model = build_detector(distilled(config, config, folder / 'teacher.pth', sites))
+        config = distilled(config, config, folder / 'teacher.pth', sites)
+        config['teacher']['class_map'] = class_map
+        model = build_detector(config)
         teacher = model.teacher.model
         talkative(model.bbox_head, 1)
         talkative(teacher.bbox_head, 2)
@@ -119,6 +121,14 @@ def test_the_logits_are_those_of_the_anchor_and_its_label(name, tmp_path):
     wanted['loss_btkd'], wanted['right'] = btkd(student, teacher, labels)
     wanted['loss_btkd2'], wanted['right2'] = btkd(student, teacher, labels, foreground_only=True)
     assert {key: found[key] for key in wanted} == pytest.approx(wanted, rel=1e-4)
+
+
+def test_the_teachers_classes_in_the_students_order(tmp_path):
+    order = [2, 0, 1]
+    scene = Scene('FCOS', dict(dense_logits=BTKD), tmp_path, class_map=order)
+    student, teacher, labels, _ = scene.rows(0, NUM_CLASSES)
+    found = [scene.log[f'distill.dense_logits.{key}'].item() for key in ('loss_btkd', 'right')]
+    assert found == pytest.approx(btkd(student, teacher[:, order], labels), rel=1e-4)
 
 
 def test_the_box_sides_are_those_of_the_foreground(tmp_path):
