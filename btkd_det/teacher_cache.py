@@ -140,13 +140,39 @@ def describe_data(cfg):
     labels = [order.index(label) for label in labels if label in order]
     steps = [step for step in fixed_pipeline(cfg) if _name(step) not in PASSIVE]
     return dict(
+        describe_images(kept, labels, memory),
         dataset=_name(inner),
+        pixels=json.dumps(steps, sort_keys=True, default=str),
+    )
+
+
+class ImageSet(dict):
+    """Some of the entries of :data:`OF_DATA`, as each sample of a data set says them.
+
+    MMEngine copies a sample's metainfo deeply in every step; this is the same object for all.
+    """
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+def describe_images(names, labels, memory=None):
+    """What can be said of images in memory as well as of a config.
+
+    Args:
+        names (Sequence[str]): Class names in the order of the labels.
+        labels (Sequence[int]): Of all images in their order.
+        memory (dict, optional): Settings of an ``InMemoryImages``.
+
+    Returns:
+        ImageSet: ``count``, ``num_classes``, ``classes``, ``labels`` and ``views``.
+    """
+    return ImageSet(
         count=len(labels),
-        num_classes=len(kept),
-        classes=_digest(kept),
+        num_classes=len(names),
+        classes=_digest(list(names)),
         labels=_digest(labels),
         views=view_settings(memory),
-        pixels=json.dumps(steps, sort_keys=True, default=str),
     )
 
 
@@ -200,7 +226,7 @@ def view_settings(memory):
     """The fixed augmented views of an ``InMemoryImages``, or None where there are none.
 
     Args:
-        memory (dict | None): Its config.
+        memory (dict | None): Its config, or the settings of one that is built.
 
     Returns:
         dict | None: ``views``, ``view_seed``, ``crop_padding`` and ``flip``.
@@ -269,7 +295,7 @@ def check_header(header, found, path, field='teacher.cache'):
 
     Args:
         header (dict): Of the cache.
-        found (dict): Of :func:`describe_data`.
+        found (dict): Of :func:`describe_data`, or some of its entries.
         path (str | Path): The cache.
         field (str): Where ``path`` stands in the config.
 
@@ -277,7 +303,7 @@ def check_header(header, found, path, field='teacher.cache'):
         ConfigError: They differ.
     """
     for key, what in OF_DATA.items():
-        if header[key] != found[key]:
+        if key in found and header[key] != found[key]:
             raise ConfigError(
                 f'{field}: {path} was written for other training data: {what}: '
                 f'{header[key]!r} there, {found[key]!r} here; valid is a cache of this config, '

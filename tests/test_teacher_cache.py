@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
 from btkd_det.errors import ConfigError
@@ -103,6 +104,19 @@ def test_images_in_memory_are_the_same_data(cfg):
     assert (some['count'], some['num_classes']) == (first['count'], first['num_classes']) == (8, 2)
     assert some['classes'] != first['classes']
     assert some['labels'] != first['labels']
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [{}, dict(classes=2), dict(classes=['hen', 'cat']), dict(views=2, view_seed=3, flip=0.5)],
+)
+def test_images_in_memory_say_of_themselves_what_their_config_says(cfg, settings):
+    cfg = in_memory(cfg, **settings)
+    found = describe_data(cfg)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        built = DATASETS.build(cfg.train_dataloader.dataset)
+    assert set(found) - set(built.description) == {'dataset', 'pixels'}
+    assert {**found, **built.description} == found
 
 
 def test_several_data_sets_in_one_are_refused(cfg):

@@ -7,6 +7,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from ..errors import ConfigError
 from ..registry import DATASETS, suggest
+from ..teacher_cache import describe_images
 from .crop_flip import crop_and_flip, draw, draw_of_view
 from .image_files import check_image_files
 
@@ -56,6 +57,13 @@ class InMemoryImages(Dataset):
         classes (int | Sequence[str], optional): Keep the images of the first classes or of those
             named only, with labels from 0 in this order. Defaults to None: all.
 
+    Attributes:
+        images (Tensor): (N, C, H, W) uint8.
+        labels (Tensor): (N,).
+        description (ImageSet | None): What the samples say of the set that they are of, so that
+            a :class:`~btkd_det.models.CachedTeacher` sees whether its cache is of it; None
+            where the wrapped set has no class names.
+
     Raises:
         ConfigError: A value is invalid, the wrapped set's files are missing, its pipeline is
             random, or its images differ in size.
@@ -89,6 +97,7 @@ class InMemoryImages(Dataset):
         images, labels = self._select_and_decode(classes)
         self.labels = labels
         self.images = images.to(_place(images, device))
+        self.description = self._describe()
         print_log(
             f'{len(self)} images of {tuple(images.shape[1:])} in memory, '
             f'{images.nbytes / 2**20:.0f} MiB on {self.images.device}',
@@ -123,7 +132,8 @@ class InMemoryImages(Dataset):
 
         Returns:
             dict: ``inputs`` (N, C, H, W) uint8 and ``data_samples``, a list of N samples with
-            ``gt_label`` and the metainfo ``sample_idx`` and, with ``views``, ``view``.
+            ``gt_label`` and the metainfo ``sample_idx``, ``image_set``, which is
+            ``self.description`` itself, and with ``views`` also ``view``.
 
         Raises:
             ConfigError: It is called in a worker of a data loader.
@@ -190,6 +200,15 @@ class InMemoryImages(Dataset):
         images, labels = _decode(self.dataset, self._kept)
         return images, torch.tensor([list(chosen).index(label) for label in labels.tolist()])
 
+    def _describe(self):
+        names = self._metainfo.get('classes')
+        if not names:
+            return None
+        settings = ('views', 'view_seed', 'crop_padding', 'flip')
+        return describe_images(
+            names, self.labels.tolist(), {name: getattr(self, name) for name in settings}
+        )
+
     def _view_batch(self, rows, view):
         drawn = draw_of_view(self.view_seed, rows, view, self.crop_padding, self.flip)
         return self._batch(rows, *drawn, view=view.tolist())
@@ -200,7 +219,7 @@ class InMemoryImages(Dataset):
         images = self.images[numbers[0]]
         if self.crop_padding or self.flip:
             images = crop_and_flip(images, numbers[1:3], numbers[3].bool(), self.crop_padding)
-        samples = data_samples(rows.tolist(), self.labels[rows], view)
+        samples = data_samples(rows.tolist(), self.labels[rows], view, self.description)
         return _Batch(inputs=images, data_samples=samples)
 
 
@@ -223,16 +242,18 @@ class _Batch(dict):
         return self
 
 
-def data_samples(rows, labels, view=None):
+def data_samples(rows, labels, view=None, image_set=None):
     """Samples of mmpretrain's, one for each image.
 
     Args:
         rows (Sequence[int]): N indices into the set.
         labels (Tensor): (N,).
         view (Sequence[int], optional): Numbers of the views.
+        image_set (ImageSet, optional): What all of them say of the set.
 
     Returns:
-        list[DataSample]: With ``gt_label`` (1,) and the metainfo ``sample_idx``, ``view``.
+        list[DataSample]: With ``gt_label`` (1,) and the metainfo ``sample_idx``, ``view`` and
+        ``image_set``, those that are given.
     """
     from mmpretrain.structures import DataSample
 
@@ -241,6 +262,8 @@ def data_samples(rows, labels, view=None):
         # Field by field: DataSample(metainfo=...) copies deeply, at twice the time of a batch.
         sample = DataSample()
         sample.set_field(row, 'sample_idx', field_type='metainfo')
+        if image_set is not None:
+            sample.set_field(image_set, 'image_set', field_type='metainfo')
         if view is not None:
             sample.set_field(view[i], 'view', field_type='metainfo')
         sample.set_field(label, 'gt_label')

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
-from ..teacher_cache import checkpoint_file, file_digest, read_cache
+from ..teacher_cache import check_header, checkpoint_file, file_digest, read_cache
 
 
 class CachedTeacher(nn.Module):
@@ -13,8 +13,13 @@ class CachedTeacher(nn.Module):
     ``tools/cache_teacher.py`` writes the file. Images are looked up by the ``sample_idx`` of
     their data samples and, where they are one of K fixed augmented views, by ``view``. The file
     is mapped into memory, so that the processes of a machine share it; it stays on the CPU.
-    Whether it belongs to the training data is for :func:`btkd_det.preflight.check_cache`, which
-    ``tools/train.py`` calls.
+
+    Whether it belongs to the training data, :func:`btkd_det.preflight.check_cache` sees before
+    training; ``tools/train.py`` calls it. In any other runner, images of a
+    :class:`~btkd_det.datasets.InMemoryImages` say what set they are of, and a cache of another
+    number of images, of other classes, labels or views is refused at the first batch. What
+    nobody sees there is other images of the same labels, or of another data set that says nothing
+    of itself: there the ``sample_idx`` alone has to be in range.
 
     Args:
         cache (str): The file.
@@ -39,6 +44,7 @@ class CachedTeacher(nn.Module):
         self.path = cache
         self.logits, self.header = read_cache(cache)
         self.num_classes = self.logits.shape[2]
+        self._fitting = None
         if checkpoint is not None:
             self._check_checkpoint(checkpoint)
 
@@ -62,8 +68,9 @@ class CachedTeacher(nn.Module):
 
         Raises:
             ConfigError: A sample does not say which image or view it is, or the cache has no
-                such one.
+                such one, or is of another set than the first sample says.
         """
+        self._check_set(data_samples[0].get('image_set'))
         several = self.header['views'] is not None
         images = self._numbers(data_samples, 'sample_idx', self.logits.shape[1])
         views = torch.zeros_like(images)
@@ -75,6 +82,12 @@ class CachedTeacher(nn.Module):
                 'gives some; valid is a cache of the same views'
             )
         return self.logits[views, images].to(device, non_blocking=True)
+
+    def _check_set(self, found):
+        """Hold the cache against what a sample says of its set, once for each set."""
+        if found is not None and found is not self._fitting:
+            check_header(self.header, found, self.path)
+            self._fitting = found
 
     def _numbers(self, data_samples, name, count):
         numbers = [sample.get(name) for sample in data_samples]

@@ -138,7 +138,23 @@ def test_another_view_seed_gives_other_views():
 
 def test_without_views_no_sample_names_one():
     sample = in_memory(crop_padding=4).__getitems__([0])['data_samples'][0]
-    assert sample.metainfo == dict(sample_idx=0)
+    assert set(sample.metainfo) == {'sample_idx', 'image_set'}
+
+
+def test_every_sample_says_what_set_it_is_of_and_says_it_once():
+    images = in_memory(crop_padding=4, views=3, view_seed=5)
+    samples = images.__getitems__([0, 9])['data_samples']
+    assert samples[0].image_set['views'] == dict(views=3, view_seed=5, crop_padding=4, flip=0.0)
+    assert (samples[0].image_set['count'], samples[0].image_set['num_classes']) == (40, 4)
+    # Casting copies the metainfo; what is shared stays shared.
+    for sample in (*samples, samples[1].to('cpu'), copy.deepcopy(samples[0])):
+        assert sample.image_set is images.description
+
+
+def test_a_set_without_class_names_says_nothing_of_itself():
+    images = InMemoryImages(Pixels(count=4, metainfo=dict(classes=())))
+    assert images.description is None
+    assert images[0]['data_samples'].metainfo == dict(sample_idx=0)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from mmengine.logging import MessageHub
 from btkd_det.analysis.teacher_cache import gather
 from btkd_det.errors import ConfigError
 from btkd_det.models import CachedTeacher
-from btkd_det.teacher_cache import file_digest, write_cache
+from btkd_det.teacher_cache import describe_images, file_digest, write_cache
 from tests.classifiers import (
     NUM_CLASSES,
     build_classifier,
@@ -116,6 +116,54 @@ def test_views_are_found_by_their_number(teacher, tmp_path):
         cached.logits_of(image_batch()['data_samples'], 'cpu')
     with pytest.raises(ConfigError, match="3 entries for 'view'.* number 3"):
         cached.logits_of(with_views([0, 3]), 'cpu')
+
+
+VIEWS = dict(views=3, view_seed=0, crop_padding=4, flip=0.5)
+NAMES = [f'class {i}' for i in range(NUM_CLASSES)]
+LABELS = [i % NUM_CLASSES for i in range(COUNT)]
+
+
+def of_set(samples, *described):
+    """The samples, saying of what set they are."""
+    image_set = describe_images(*described)
+    for sample in samples:
+        sample.set_field(image_set, 'image_set', field_type='metainfo')
+    return samples
+
+
+@pytest.fixture
+def cached_views(teacher, tmp_path):
+    described = describe_images(NAMES, LABELS, VIEWS)
+    logits = torch.randn(3, COUNT, NUM_CLASSES)
+    write_cache(tmp_path / 'views.pt', logits, header(teacher, **described))
+    return CachedTeacher(str(tmp_path / 'views.pt'))
+
+
+def test_a_cache_of_the_samples_own_set_is_held_against_it_once(cached_views, monkeypatch):
+    samples = of_set(with_views([2, 0]), NAMES, LABELS, VIEWS)
+    first = cached_views.logits_of(samples, 'cpu')
+    assert torch.equal(first, cached_views.logits[[2, 0], [0, 1]])
+    monkeypatch.setattr('btkd_det.models.cached_teacher.check_header', None)
+    assert torch.equal(cached_views.logits_of(samples, 'cpu'), first)
+
+
+@pytest.mark.parametrize(
+    ('names', 'labels', 'views', 'words'),
+    [
+        (NAMES, LABELS, dict(VIEWS, view_seed=77), ['the augmented views', "'view_seed': 77"]),
+        (NAMES, LABELS, dict(VIEWS, crop_padding=3), ['the augmented views', "'crop_padding': 3"]),
+        (NAMES, LABELS, None, ['the augmented views', 'None here']),
+        (NAMES, LABELS + [0], VIEWS, ['the number of images', '12 there, 13 here']),
+        (NAMES, LABELS[::-1], VIEWS, ['the labels in their order']),
+        (NAMES[::-1], LABELS, VIEWS, ['the class names']),
+        (NAMES[1:], LABELS, VIEWS, ['the number of classes', '7 there, 6 here']),
+    ],
+)
+def test_a_cache_of_another_set_is_refused_in_any_runner(cached_views, names, labels, views, words):
+    with pytest.raises(ConfigError, match='teacher.cache: .*views.pt was written') as caught:
+        cached_views.logits_of(of_set(with_views([0, 1]), names, labels, views), 'cpu')
+    for word in words:
+        assert word in str(caught.value)
 
 
 def test_the_running_teacher_is_never_built(cache, teacher, monkeypatch):
