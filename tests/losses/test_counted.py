@@ -6,6 +6,7 @@ import torch
 from btkd_det.losses import BTKDLoss, IKDLoss
 
 from .every import LOSSES, batch, call
+from .test_device import Recorder
 
 COUNTED = torch.tensor([True, False, True, True, False, True, True, False, True])
 EVERY = pytest.mark.parametrize('name', LOSSES)
@@ -72,6 +73,16 @@ def test_reductions(name):
     torch.testing.assert_close(each.sum() / COUNTED.sum(), mean)
     arguments['reduction_override'] = 'sum'
     torch.testing.assert_close(run(name, student, teacher, labels, **arguments)[1], each.sum())
+
+
+@EVERY
+def test_no_operator_waits_for_the_device(name):
+    student, teacher, labels = rows(True)
+    loss = LOSSES[name](5)
+    with Recorder() as recorder:
+        call(loss, student, teacher, labels, counted=COUNTED).backward()
+    assert recorder.names
+    assert not recorder.waiting
 
 
 def test_rows_that_count_and_show_an_object():
