@@ -3,6 +3,7 @@
 import copy
 import importlib
 import importlib.util
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -206,13 +207,8 @@ def distilled_part(log):
     return sum(v for name, v in log.items() if name.startswith('distill.') and 'loss' in name)
 
 
-@mmrazor
-@mmpretrain
-@pytest.mark.usefixtures('progress')
-@pytest.mark.parametrize('form', FORMS)
-def test_five_forms_give_the_same_loss_and_the_checkpoint_the_same_predictions(form, tmp_path):
-    text, kind = FORMS[form]
-    path = written(tmp_path, text)
+def twins(path, tmp_path):
+    """MMRazor's algorithm, and ours of the converted config with the weights of its checkpoint."""
     razor = in_mmrazor(path)
     checkpoint, teacher = tmp_path / 'razor.pth', tmp_path / 'teacher.pth'
     torch.save(dict(meta=dict(epoch=3), state_dict=razor.state_dict()), checkpoint)
@@ -237,6 +233,16 @@ def test_five_forms_give_the_same_loss_and_the_checkpoint_the_same_predictions(f
     missing, unexpected = ours.load_state_dict(state['state_dict'], strict=False)
     assert [name for name in missing if not name.startswith('distill.')] == []
     assert unexpected == []
+    return razor, ours
+
+
+@mmrazor
+@mmpretrain
+@pytest.mark.usefixtures('progress')
+@pytest.mark.parametrize('form', FORMS)
+def test_five_forms_give_the_same_loss_and_the_checkpoint_the_same_predictions(form, tmp_path):
+    text, kind = FORMS[form]
+    razor, ours = twins(written(tmp_path, text), tmp_path)
     predictions = []
     for model in (razor, ours):
         model.eval()
@@ -249,10 +255,364 @@ def test_five_forms_give_the_same_loss_and_the_checkpoint_the_same_predictions(f
             assert torch.equal(expected.pred_instances.bboxes, found.pred_instances.bboxes)
         else:
             assert torch.equal(expected.pred_score, found.pred_score)
+    same_losses(razor, ours, kind)
+    assert any(p.grad.abs().sum() > 0 for p in ours.parameters() if p.grad is not None)
+
+
+def same_losses(razor, ours, kind):
     expected, log = step(razor, kind), step(ours, kind)
     torch.testing.assert_close(distilled_part(log), distilled_part(expected), rtol=1e-4, atol=1e-6)
     assert distilled_part(log) > 0
-    assert any(p.grad.abs().sum() > 0 for p in ours.parameters() if p.grad is not None)
+
+
+# Small configs that say everything in themselves, changed in one place each.
+
+TINY = tiny_faster_rcnn().to_dict()
+WIDE = tiny_faster_rcnn(width=12, neck=24).to_dict()
+CLASSIFIER = dict(
+    type='mmpretrain.ImageClassifier',
+    _scope_='mmpretrain',
+    backbone=dict(type='ResNet', depth=18, out_indices=(3,)),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=1000, in_channels=512),
+)
+
+
+def at(student, teacher=None, loss=None, names=('preds_S', 'preds_T'), **model):
+    """A distiller with one loss between two places, each a source and keys of its record."""
+    places = [place if isinstance(place, tuple) else (place, {}) for place in (student, teacher)]
+    if teacher is None:
+        places[1] = places[0]
+    recorders = [dict(a=dict(type='ModuleOutputs', source=source)) for source, _ in places]
+    records = [
+        dict(recorder='a', from_student=i == 0, **keys) for i, (_, keys) in enumerate(places)
+    ]
+    return dict(
+        type='ConfigurableDistiller',
+        student_recorders=recorders[0],
+        teacher_recorders=recorders[1],
+        distill_losses=dict(loss_a=loss or dict(type='PKDLoss')),
+        loss_forward_mappings=dict(loss_a=dict(zip(names, records, strict=True))),
+        **model,
+    )
+
+
+def small(tmp_path, distiller=None, student=TINY, teacher=TINY, top='', **model):
+    """The path of a config; ``model`` and ``top`` add to the algorithm and to the config."""
+    model = dict(
+        _scope_='mmrazor',
+        type='FpnTeacherDistill',
+        architecture=student if 'cfg_path' in student else dict(dict(_scope_='mmdet'), **student),
+        teacher=teacher if 'cfg_path' in teacher else dict(dict(_scope_='mmdet'), **teacher),
+        distiller=distiller or at('neck'),
+        **{'teacher_ckpt': 'teacher.pth', **model},
+    )
+    return written(tmp_path, f'default_scope = "mmdet"\nmodel = {model!r}\n{top}\n')
+
+
+def without(model, key):
+    return {name: value for name, value in model.items() if name != key}
+
+
+def changed(model, **parts):
+    model = copy.deepcopy(model)
+    for name, change in parts.items():
+        model[name].update(change)
+    return model
+
+
+L2 = dict(type='L2Loss', normalize=False, div_element=True)
+PREPROCESSOR = dict(
+    type='mmdet.DetDataPreprocessor', mean=[90.0, 100, 110], std=[50.0, 60, 70], pad_size_divisor=32
+)
+BARE = without(TINY, 'data_preprocessor')
+RETINA = dict(start_level=1, add_extra_convs='on_input', num_outs=5, in_channels=[8, 16, 32, 64])
+EXACT = {
+    'a teacher without a preprocessor': dict(
+        student=BARE, teacher=BARE, data_preprocessor=PREPROCESSOR
+    ),
+    "a teacher without a preprocessor, and the student's own": dict(teacher=BARE),
+    'levels from the end': dict(distiller=at(('neck', dict(data_idx=-1)))),
+    'other levels of the teacher': dict(
+        distiller=at(('neck', dict(data_idx=0)), ('neck', dict(data_idx=2)))
+    ),
+    'an extra convolution of FPN': dict(
+        student=changed(TINY, neck=RETINA),
+        teacher=changed(TINY, neck=RETINA),
+        distiller=at(
+            'neck.fpn_convs.4.conv', 'neck.fpn_convs.4.conv', L2, names=('s_feature', 't_feature')
+        ),
+    ),
+    'FPN with norm, by its blocks': dict(
+        student=changed(TINY, neck=dict(norm_cfg=dict(type='BN'))),
+        distiller=at('neck.fpn_convs.1'),
+    ),
+}
+
+
+@mmrazor
+@pytest.mark.usefixtures('progress')
+@pytest.mark.parametrize('case', EXACT)
+def test_what_is_translated_gives_the_same_loss(case, tmp_path):
+    same_losses(*twins(small(tmp_path, **EXACT[case]), tmp_path), DETECTION)
+
+
+@mmrazor
+@mmpretrain
+@pytest.mark.usefixtures('progress')
+def test_a_part_of_another_package_stays_of_that_package(tmp_path):
+    backbone = dict(type='ResNet', _scope_='mmpretrain', depth=18, out_indices=(0, 1, 2, 3))
+    student = dict(tiny_faster_rcnn(width=64).to_dict(), backbone=dict(backbone, deep_stem=True))
+    razor, ours = twins(small(tmp_path, student=student), tmp_path)
+    assert type(ours.backbone).__module__.startswith('mmpretrain.')
+    same_losses(razor, ours, DETECTION)
+
+
+@mmrazor
+@mmpretrain
+@pytest.mark.usefixtures('progress')
+def test_layers_are_found_among_the_maps_of_each_model(tmp_path):
+    student = changed(CLASSIFIER, backbone=dict(out_indices=(2, 3)))
+    teacher = changed(CLASSIFIER, backbone=dict(out_indices=(0, 1, 3)))
+    distiller = at('backbone.layer4', None, L2, names=('s_feature', 't_feature'))
+    preprocessor = dict(PREPROCESSOR, type='mmengine.ImgDataPreprocessor', pad_size_divisor=1)
+    path = small(tmp_path, distiller, student, teacher, data_preprocessor=preprocessor)
+    path.write_text(path.read_text().replace('"mmdet"', '"mmpretrain"').replace('Fpn', 'Single'))
+    razor, ours = twins(path, tmp_path)
+    assert ours.distill['features'][0].levels == ((1, 2),)
+    same_losses(razor, ours, IMAGES)
+
+
+@mmrazor
+@pytest.mark.usefixtures('progress')
+def test_a_plain_convolution_as_connector_is_an_adapter(tmp_path):
+    connector = dict(type='ConvModuleConnector', in_channel=16, out_channel=24, act_cfg=None)
+    student = ('neck', dict(data_idx=0, connector='c'))
+    teacher = ('neck', dict(data_idx=0))
+    names = ('s_feature', 't_feature')
+    distiller = at(student, teacher, L2, names, connectors=dict(c=connector))
+    razor, ours = twins(small(tmp_path, distiller, teacher=WIDE), tmp_path)
+    ours.distill['fpn'][0].adapters['0'].load_state_dict(
+        razor.distiller.connectors['c'].conv_module.conv.state_dict()
+    )
+    same_losses(razor, ours, DETECTION)
+
+
+def connected(**change):
+    connector = dict(type='ConvModuleConnector', in_channel=16, out_channel=24, act_cfg=None)
+    connector = {k: v for k, v in dict(connector, **change).items() if v != 'left out'}
+    student = ('neck', dict(data_idx=0, connector='c'))
+    distiller = at(student, ('neck', dict(data_idx=0)), connectors=dict(c=connector))
+    return dict(distiller=distiller, teacher=WIDE)
+
+
+def idx(**keys):
+    return dict(distiller=at(('neck', dict(data_idx=0, **keys)), ('neck', dict(data_idx=0))))
+
+
+CONFIG_OF_ITS_OWN = dict(cfg_path='mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py')
+GAP = changed(TINY, neck=dict(type='PAFPN'))
+NORMED = changed(TINY, neck=dict(norm_cfg=dict(type='BN')))
+NOT_EXACT = {
+    'act': (connected(act_cfg='left out'), 'the connector c has no act_cfg, which means ReLU'),
+    'other act': (connected(act_cfg=dict(type='GELU')), "the connector c has act_cfg={'type'"),
+    'norm': (connected(norm_cfg=dict(type='BN')), "the connector c has norm_cfg={'type': 'BN'}"),
+    'stride': (connected(stride=2), 'the connector c has stride=2'),
+    'groups': (connected(groups=4), 'the connector c has groups=4'),
+    'padding': (connected(padding=1), 'the connector c has padding=1'),
+    'kernel': (connected(kernel_size=3, padding=1), 'the connector c has kernel_size=3'),
+    'bias': (connected(bias=False), 'the connector c has bias=False'),
+    'equal channels': (connected(out_channel=16), 'goes from 16 channels to as many'),
+    'other connector': (connected(type='Paraphraser'), 'the connector c is a Paraphraser'),
+    'place': (
+        dict(distiller=at('neck', ('neck', dict(data_idx=1)))),
+        'the student is asked at fpn and the teacher at fpn[1]',
+    ),
+    'record_idx': (idx(record_idx=1), 'record_idx=1 has no counterpart'),
+    'connector_idx': (idx(connector_idx=1), 'connector_idx=1 has no counterpart'),
+    'index': (dict(distiller=at(('neck', dict(data_idx=5)))), 'but the neck gives 5 maps'),
+    'no number': (dict(distiller=at('neck.fpn_convs.x')), "'neck.fpn_convs.x' is none of neck,"),
+    'PAFPN': (
+        dict(student=GAP, teacher=GAP, distiller=at('neck.fpn_convs.1')),
+        'for FPN alone, and this neck is PAFPN',
+    ),
+    "the teacher's PAFPN": (
+        dict(teacher=GAP, distiller=at('neck.fpn_convs.1')),
+        'for FPN alone, and this neck is PAFPN',
+    ),
+    'norm of FPN': (
+        dict(student=NORMED, distiller=at('neck.fpn_convs.0.conv')),
+        "'neck.fpn_convs.0.conv' is not what the neck gives",
+    ),
+    'pooled level': (dict(distiller=at('neck.fpn_convs.4')), "has no 'neck.fpn_convs.4': 4 conv"),
+    'index of a tensor': (
+        dict(distiller=at(('neck.fpn_convs.0', dict(data_idx=0)))),
+        "data_idx=0, but 'neck.fpn_convs.0' gives a single tensor",
+    ),
+    'no loss': (
+        dict(distiller=dict(at('neck'), distill_losses=dict(loss_a=None))),
+        'None: no loss',
+    ),
+    'init_cfg': (
+        dict(distiller=dict(at('neck'), init_cfg=dict(type='Pretrained'))),
+        'model.distiller.init_cfg: ',
+    ),
+    'unknown key': (dict(student_trainabel=True), 'model.student_trainabel: not known'),
+    'load_from': (dict(top="load_from = 'razor.pth'"), 'load_from: razor.pth is a checkpoint of'),
+    'resume': (dict(top='resume = True'), 'resume: True; a training of MMRazor'),
+    'constructor': (
+        dict(top="optim_wrapper = dict(constructor='mmrazor.SeparateOptimWrapperConstructor')"),
+        'optim_wrapper: mmrazor.SeparateOptimWrapperConstructor is of MMRazor',
+    ),
+    'wrapper': (
+        dict(top="model_wrapper_cfg = dict(type='mmrazor.DCFFDDP')"),
+        'model_wrapper_cfg: mmrazor.DCFFDDP is of MMRazor',
+    ),
+    'unprefixed hook': (
+        dict(top="default_scope = 'mmrazor'\ncustom_hooks = [dict(type='RazorVisualizationHook')]"),
+        'custom_hooks[0]: RazorVisualizationHook is of MMRazor',
+    ),
+    'hook at the root': (
+        dict(top="custom_hooks = [dict(type='DMCPSubnetHook')]"),
+        'custom_hooks[0]: DMCPSubnetHook is of MMRazor',
+    ),
+    'keys of the distiller': (
+        dict(
+            top='optim_wrapper = dict('
+            "paramwise_cfg=dict(custom_keys={'distiller': dict(lr_mult=2)}))"
+        ),
+        'optim_wrapper.paramwise_cfg.custom_keys.distiller: btkd_det has no such parameters',
+    ),
+    'stop': (
+        dict(
+            top='train_cfg = dict(max_epochs=2)\n'
+            "custom_hooks = [dict(type='mmrazor.StopDistillHook', stop_epoch=0)]"
+        ),
+        'stop_epoch=0 ends all of it',
+    ),
+}
+
+
+@pytest.mark.parametrize('case', NOT_EXACT)
+def test_what_would_learn_something_else_is_named(case, tmp_path):
+    change, named = NOT_EXACT[case]
+    missing = convert_config(str(small(tmp_path, **change))).missing
+    assert any(named in line for line in missing), missing
+
+
+def test_a_shared_connector_is_named(tmp_path):
+    distiller = connected()['distiller']
+    distiller['distill_losses']['loss_b'] = dict(type='PKDLoss')
+    distiller['loss_forward_mappings']['loss_b'] = distiller['loss_forward_mappings']['loss_a']
+    missing = convert_config(str(small(tmp_path, distiller, teacher=WIDE))).missing
+    assert len(missing) == 2
+    assert all('the connector c is shared by 2 losses' in line for line in missing)
+
+
+@mmpretrain
+@pytest.mark.parametrize(
+    ('labels', 'named'),
+    [
+        (dict(recorder='gt_labels', from_student=True, data_idx=1), None),
+        (dict(recorder='gt_labels', from_student=True, data_idx=0), 'gt_labels comes from Module'),
+        (
+            dict(recorder='fc', from_student=False),
+            "gt_labels comes from ModuleOutputs of 'head.fc'",
+        ),
+    ],
+)
+def test_labels_other_than_the_true_ones_are_named(labels, named, tmp_path):
+    given = "gt_labels=dict(recorder='gt_labels', from_student=True, data_idx=1)"
+    text = DKD.replace(given.replace("\\'", "'"), f'gt_labels={labels!r}')
+    assert repr(labels) in text
+    missing = converted(tmp_path, text).missing
+    assert missing == [] if named is None else named in missing[0], missing
+
+
+def test_keys_beside_the_path_of_a_config_take_part(tmp_path):
+    beside = dict(init_cfg=dict(type='Pretrained', checkpoint='mine.pth'), use_depth=1)
+    conversion = convert_config(
+        str(
+            small(
+                tmp_path,
+                student=dict(CONFIG_OF_ITS_OWN, pretrained=False, **beside),
+                teacher=dict(CONFIG_OF_ITS_OWN, pretrained=True, **beside),
+                teacher_ckpt=None,
+            )
+        )
+    )
+    assert conversion.missing == []
+    model = conversion.cfg.model
+    assert (model.init_cfg.checkpoint, model.use_depth) == ('mine.pth', 1)
+    assert (model.teacher.config.use_depth, model.teacher.config.backbone.depth) == (1, 50)
+    assert model.teacher.checkpoint.startswith('https://')
+    assert any(note.startswith('model.teacher.init_cfg: left out') for note in conversion.notes)
+
+
+def test_weights_of_the_zoo_are_asked_for_as_before(tmp_path):
+    asked = dict(CONFIG_OF_ITS_OWN, pretrained=True)
+    cfg = convert_config(str(small(tmp_path, student=asked, teacher=asked, teacher_ckpt=None))).cfg
+    assert cfg.load_from.startswith('https://')
+    assert cfg.model.teacher.to_dict() == dict(
+        config=CONFIG_OF_ITS_OWN['cfg_path'], checkpoint='pretrained'
+    )
+
+
+def test_a_teacher_that_is_normalized_otherwise_is_noted(tmp_path):
+    teacher = changed(TINY, data_preprocessor=dict(mean=[0.0, 0, 0]))
+    notes = convert_config(str(small(tmp_path, teacher=teacher))).notes
+    assert any('normalized by its own data_preprocessor' in note for note in notes)
+    assert not any('normalized' in note for note in convert_config(str(small(tmp_path))).notes)
+
+
+def test_imports_of_mmrazor_are_left_out_and_not_needed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmrazor', None)
+    imports = "dict(imports=['mmrazor.models', 'no_such_package'], allow_failed_imports=True)"
+    path = small(tmp_path, top=f'custom_imports = {imports}')
+    with pytest.warns(UserWarning, match='no_such_package failed to import'):
+        cfg = convert_config(str(path)).cfg
+    assert cfg.custom_imports == dict(
+        imports=['no_such_package', 'btkd_det'], allow_failed_imports=True
+    )
+
+
+def test_the_former_name_of_mmpretrain_is_known_in_pipelines(tmp_path):
+    pipeline = "[dict(type='LoadImageFromFile'), dict(type='mmcls.RandAugment')]"
+    top = f'train_dataloader = dict(dataset=dict(pipeline={pipeline}))'
+    cfg = convert_config(str(small(tmp_path, top=top))).cfg
+    types = [part.type for part in cfg.train_dataloader.dataset.pipeline]
+    assert types == ['LoadImageFromFile', 'mmpretrain.RandAugment']
+
+
+def test_what_mmengine_has_means_the_same_in_the_new_scope(tmp_path):
+    """MMDetection has a RandomFlip of its own."""
+    pipeline = "[dict(type='RandomFlip'), dict(type='mmdet.Resize')]"
+    top = f'default_scope = "mmrazor"\ntrain_dataloader = dict(dataset=dict(pipeline={pipeline}))'
+    conversion = convert_config(str(small(tmp_path, top=top)))
+    assert conversion.missing == []
+    types = [part.type for part in conversion.cfg.train_dataloader.dataset.pipeline]
+    assert types == ['mmengine.RandomFlip', 'mmdet.Resize']
+
+
+PACKAGED = 'mmrazor::distill/mmdet/pkd/pkd_fpn_faster-rcnn_r101_faster-rcnn_r50_2x_coco.py'
+
+
+@mmrazor
+@pytest.mark.parametrize('as_base', [False, True])
+def test_a_config_of_mmrazors_own_is_taken_by_its_name(as_base, tmp_path):
+    path = str(written(tmp_path, f'_base_ = {PACKAGED!r}')) if as_base else PACKAGED
+    conversion = convert_config(path)
+    assert conversion.missing == []
+    assert conversion.cfg.val_cfg.to_dict() == dict(type='ValLoop')
+    assert conversion.cfg.model.distill.fpn.levels == (0, 1, 2, 3)
+    assert '_scope_' not in conversion.text()
+
+
+@mmrazor
+def test_types_in_mmrazors_scope_are_named_in_its_own_configs():
+    name = 'cwd/cwd_fpn_retina_r101_retina_r50_1x_coco_visualization.py'
+    missing = convert_config(f'mmrazor::distill/mmdet/{name}').missing
+    assert 'default_hooks.visualization: RazorVisualizationHook is of MMRazor' in missing
 
 
 def converted(tmp_path, text):
@@ -365,6 +725,67 @@ def test_what_has_no_counterpart_is_named_and_nothing_is_written(before, after, 
     path = written(tmp_path, PKD_BY_LEVEL.replace(before, after))
     missing = convert_config(str(path)).missing
     assert any(named in line for line in missing), missing
+
+
+@pytest.fixture
+def tool(monkeypatch, capsys, tmp_path):
+    """Runs the command in this process, in a folder of its own; its exit, and what it printed."""
+    spec = importlib.util.spec_from_file_location('from_mmrazor', ROOT / 'tools/from_mmrazor.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args):
+        monkeypatch.setattr(sys, 'argv', ['from_mmrazor.py', *map(str, args)])
+        try:
+            module.main()
+            code = None
+        except SystemExit as end:
+            code = end.code
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    run.parse_args = module.parse_args
+    return run
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (('--out', '.'), 'error: --out: . is a folder'),
+        (('--out', 'razor.py'), 'error: --out: razor.py is what is to be translated'),
+        (('--out', 'razor.py/a.py'), 'error: --out: razor.py/a.py goes through a file'),
+        (('--checkpoint', 'r.pth', '--checkpoint-out', '.'), 'error: --checkpoint-out: . is a fol'),
+        (
+            ('--checkpoint', 'r.pth', '--checkpoint-out', 'r.pth'),
+            'error: --checkpoint-out: r.pth is what is to be translated',
+        ),
+        (
+            ('--checkpoint', 'none.pth', '--checkpoint-out', 's.pth'),
+            'valid: a checkpoint that MMRazor saved while distilling',
+        ),
+        (('--checkpoint', 'razor.py', '--checkpoint-out', 's.pth'), 'error: checkpoint: razor.py'),
+    ],
+)
+def test_the_tool_writes_nothing_where_something_cannot_be(args, message, tool, tmp_path):
+    path = small(tmp_path)
+    torch.save({'architecture.a': torch.ones(2)}, 'r.pth')
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    code, _ = tool(path.name, *args)
+    assert message in str(code)
+    assert "'pretrained'" not in str(code)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_the_documented_commands_are_those_of_the_tool(tool):
+    found = []
+    for name in ('configs/mmrazor/README.md', 'docs/from_mmrazor.md'):
+        text = (ROOT / name).read_text().replace('\\\n', ' ')
+        commands = [line for line in text.splitlines() if 'tools/from_mmrazor.py ' in line]
+        found += [shlex.split(line.strip('`'))[2:] for line in commands]
+    assert len(found) >= 3
+    for args in found:
+        tool.parse_args(args)
 
 
 def run_tool(*args):

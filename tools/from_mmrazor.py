@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from btkd_det.errors import ConfigError
-from btkd_det.from_mmrazor import convert_checkpoint, convert_config
+from btkd_det.from_mmrazor import convert_config, read_student, save_student
 
 
-def parse_args():
+def parse_args(args=None):
     parser = argparse.ArgumentParser(
         description='Leave MMRazor: its config and checkpoint as ours.'
     )
@@ -23,16 +23,33 @@ def parse_args():
     )
     parser.add_argument('--checkpoint', help='a checkpoint that MMRazor saved while distilling')
     parser.add_argument('--checkpoint-out', help='where the plain student of it goes')
-    args = parser.parse_args()
+    args = parser.parse_args(args)
     if bool(args.checkpoint) != bool(args.checkpoint_out):
         parser.error('--checkpoint and --checkpoint-out go together')
-    args.out = Path(args.out or f'{Path(args.config.rpartition("::")[2]).stem}_btkd.py')
+    args.out = args.out or f'{Path(args.config.rpartition("::")[2]).stem}_btkd.py'
     return args
+
+
+def check_outputs(args):
+    """Raise a ConfigError where a result cannot be written, or would replace what was given."""
+    given = {Path(path).resolve(): path for path in (args.config, args.checkpoint) if path}
+    for option, path in (('--out', args.out), ('--checkpoint-out', args.checkpoint_out)):
+        if not path:
+            continue
+        if Path(path).is_dir():
+            raise ConfigError(f'{option}: {path} is a folder; valid: the file to write')
+        if Path(path).resolve() in given:
+            raise ConfigError(f'{option}: {path} is what is to be translated; valid: another file')
+        if any(parent.is_file() for parent in Path(path).parents):
+            raise ConfigError(f'{option}: {path} goes through a file; valid: a file in a folder')
+    if args.checkpoint_out and Path(args.checkpoint_out).resolve() == Path(args.out).resolve():
+        raise ConfigError(f'--checkpoint-out: {args.checkpoint_out} is --out, too; valid: another')
 
 
 def main():
     args = parse_args()
     try:
+        check_outputs(args)
         converted = convert_config(args.config)
         for line in converted.missing:
             print(f'not translated: {line}', file=sys.stderr)
@@ -40,17 +57,27 @@ def main():
             print(f'note: {line}')
         if converted.missing and not args.partial:
             sys.exit('nothing was written; --partial writes the config without these')
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(converted.text(), encoding='utf-8')
-        print(f'Written: {args.out}')
-        if args.checkpoint:
-            count = convert_checkpoint(args.checkpoint, args.checkpoint_out)
-            print(
-                f'Written: {args.checkpoint_out}: {count["taken"]} tensors of the student; left '
-                f'behind: {count["teacher"]} of the teacher, {count["distiller"]} of the distiller'
-            )
+        # Before anything is written: a checkpoint that cannot be read leaves nothing half done.
+        student = read_student(args.checkpoint) if args.checkpoint else None
+        write(args, converted, student)
     except ConfigError as error:
         sys.exit(f'error: {error}')
+    except OSError as error:
+        sys.exit(f'error: {error.filename}: {error.strerror}')
+
+
+def write(args, converted, student):
+    out = Path(args.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(converted.text(), encoding='utf-8')
+    print(f'Written: {out}')
+    if student:
+        weights, count = student
+        save_student(weights, args.checkpoint_out)
+        print(
+            f'Written: {args.checkpoint_out}: {count["taken"]} tensors of the student; left '
+            f'behind: {count["teacher"]} of the teacher, {count["distiller"]} of the distiller'
+        )
 
 
 if __name__ == '__main__':

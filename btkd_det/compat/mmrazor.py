@@ -10,7 +10,8 @@ distillers, connectors, losses and hooks. Three things stand in the way of a pla
   itself writes into a checkpoint. They are declared safe, as plain data.
 - MMRazor's quantization is written against private parts of PyTorch 1.13 that are gone, and the
   rest of MMRazor imports it. A finder serves empty modules in place of the six that make it up.
-  They import, and what is taken from them raises ``NotImplementedError`` as soon as it is used.
+  They import, and what is taken from them raises ``NotImplementedError`` as soon as it is used,
+  by name in a config, too.
 
 Distillation, pruning and architecture search do not need quantization. Where MMRazor imports by
 itself, or has been imported, nothing of this happens.
@@ -37,6 +38,27 @@ QUANTIZATION = (
     'mmrazor.engine.runner.quantization_loops',
 )
 IMPORTED = ('mmrazor.models', 'mmrazor.engine')
+# What a config of quantization names: registry, then its names by the module they are in.
+REGISTERED = {
+    'MODELS': {
+        'mmrazor.models.algorithms.quantization': ('MMArchitectureQuant',),
+        'mmrazor.models.quantizers': (
+            'TorchNativeQuantizer',
+            'OpenVINOQuantizer',
+            'TensorRTQuantizer',
+            'AcademicQuantizer',
+        ),
+    },
+    'MODEL_WRAPPERS': {'mmrazor.models.algorithms.quantization': ('MMArchitectureQuantDDP',)},
+    'LOOPS': {
+        'mmrazor.engine.runner.quantization_loops': (
+            'QATEpochBasedLoop',
+            'LSQEpochBasedLoop',
+            'QATValLoop',
+            'PTQLoop',
+        ),
+    },
+}
 
 
 class _Unavailable:
@@ -150,6 +172,25 @@ def _import_distillation():
         raise
 
 
+def _register_refusals():
+    """A config that asks for quantization hears why there is none."""
+    registries = importlib.import_module('mmrazor.registry')
+    for registry, modules in REGISTERED.items():
+        for module, names in modules.items():
+            for name in names:
+                refuse = _refusal(f'{module}.{name}')
+                getattr(registries, registry).register_module(name=name, module=refuse, force=True)
+
+
+def _refusal(name):
+    """A class, as MMEngine asks whether models are instances of what is registered."""
+
+    def refuse(self, *args, **kwargs):
+        _Unavailable(name)()
+
+    return type(name.rpartition('.')[2], (), {'__init__': refuse})
+
+
 def _import_mmrazor():
     if all(name in sys.modules for name in IMPORTED):
         return
@@ -164,6 +205,8 @@ def _import_mmrazor():
         if explanation is None:
             raise
         raise ImportError(f'btkd_det.compat.mmrazor: {explanation}') from error
+    if quantization_replaced():
+        _register_refusals()
     from ..checkpoint import allow_mmengine_types
 
     allow_mmengine_types()

@@ -367,8 +367,11 @@ class _Converter:
         """Write every other part so that it means the same in the student's scope."""
         before = renamed(self.cfg.get('default_scope'))
         self.cfg.default_scope = student.scope if before in (None, RAZOR) else before
-        for key in sorted(_OF_RUNNER & self.cfg.keys() - {'model'}):
-            self.cfg[key] = self.settle(self.cfg[key], key, before, self.cfg.default_scope)
+        # What the runner does not read, such as a pipeline's own name, is of no consequence here.
+        settle_quietly = Settler(lambda line: None).settle
+        for key in sorted(self.cfg.keys() - {'model'}):
+            settle = self.settle if key in _OF_RUNNER else settle_quietly
+            self.cfg[key] = settle(self.cfg[key], key, before, self.cfg.default_scope)
         self.cfg.model = student.model
         if student.scope != self.cfg.default_scope:
             self.cfg.model['_scope_'] = student.scope

@@ -10,6 +10,8 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 
 RAZOR = 'mmrazor'
+# MMRazor registers these at MMEngine's root, so that they need no prefix in any scope.
+_AT_ROOT = ('DMCPSubnetHook', 'DumpSubnetHook', 'EstimateResourcesHook')
 # Their values may look like a class of MMRazor, and are names of the user's.
 _NAMES = ('work_dir', 'experiment_name')
 
@@ -115,7 +117,7 @@ class Settler:
 
     def _type(self, kind, where, scope, outer):
         kind = renamed(kind)
-        if kind.startswith(f'{RAZOR}.'):
+        if kind.startswith(f'{RAZOR}.') or kind in _AT_ROOT:
             self.missing(f'{where}: {kind} is of MMRazor')
         elif scope == RAZOR and '.' not in kind:
             registries = [registry for registry in _roots() if _registers(registry, kind)]

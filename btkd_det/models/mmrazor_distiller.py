@@ -1,6 +1,8 @@
 """Our sites inside MMRazor: one distiller in place of recorders, connectors and mappings."""
 
-from ..compat import mmrazor  # noqa: F401, I001 (makes the following imports work)
+import contextlib  # noqa: I001 (the next import makes those after it work)
+
+from ..compat import mmrazor  # noqa: F401
 from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
 from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -35,11 +37,22 @@ def model_of_config(config):
     Raises:
         ConfigError: The config cannot be read.
     """
-    cfg = read_config(config, 'config')
+    cfg = read_config(config, 'ModelOfConfig.config')
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     with MMENGINE_MODELS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
         return registry.build(cfg.model)
+
+
+@contextlib.contextmanager
+def _in_distiller():
+    """Within this context, an error about ``distill`` says that it is the distiller's."""
+    try:
+        yield
+    except ConfigError as error:
+        if not str(error).startswith('distill'):
+            raise
+        raise ConfigError(f'distiller.{error}') from error
 
 
 @TASK_UTILS.register_module()
@@ -112,7 +125,8 @@ class BTKDDistiller(ConfigurableDistiller):
             teacher_recorders={**(teacher_recorders or {}), MAPS: maps},
             **kwargs,
         )
-        self.distill = Sites(distill, {**SITES, 'fpn': 'FeatureLoss'})
+        with _in_distiller():
+            self.distill = Sites(distill, {**SITES, 'fpn': 'FeatureLoss'})
         # Beside the modules: both are the algorithm's own already.
         object.__setattr__(self, '_student', None)
         object.__setattr__(self, '_teacher', None)
@@ -142,12 +156,13 @@ class BTKDDistiller(ConfigurableDistiller):
         gates = [loss.gate for loss in self.distill.at('fpn')]
         if any(gates):
             raise ConfigError(
-                f'distill.fpn.gate: got {next(filter(None, gates))!r}; MMRazor does not show its '
-                'distillers the annotations that a gate needs; valid: None, or '
+                f'distiller.distill.fpn.gate: got {next(filter(None, gates))!r}; MMRazor does not '
+                'show its distillers the annotations that a gate needs; valid: None, or '
                 'btkd_det.DistilledTwoStageDetector in place of MMRazor'
             )
-        check_roi_heads(self.distill, self._student, self._teacher)
-        fit_features(self.distill, self._student, model, self._probe)
+        with _in_distiller():
+            check_roi_heads(self.distill, self._student, self._teacher)
+            fit_features(self.distill, self._student, model, self._probe)
 
     def compute_distill_losses(self):
         """The losses of the mappings, then those of the sites.

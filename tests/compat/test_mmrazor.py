@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import LOOPS, MODELS, DefaultScope
 
 import btkd_det
 from tests.conftest import build_detector, detection_batch, tiny_faster_rcnn
@@ -215,6 +215,15 @@ def test_the_real_one_imports_beside_the_installed_mmcv():
     names = 'engine.runner.quantization_loops.PTQLoop', 'models.quantizers.TensorRTQuantizer'
     for line, name in zip(refusals, names, strict=True):
         assert line.startswith(f'quantization is not available: mmrazor.{name} needs')
+
+
+@real
+def test_a_config_that_asks_for_quantization_hears_why_there_is_none():
+    importlib.import_module('btkd_det.compat.mmrazor')
+    with pytest.raises(NotImplementedError, match=r'quantization is not available: .*Quant needs'):
+        MODELS.build(dict(type='mmrazor.MMArchitectureQuant', architecture=dict(type='X')))
+    with pytest.raises(NotImplementedError, match=r'quantization is not available: .*PTQLoop'):
+        LOOPS.build(dict(type='mmrazor.PTQLoop', runner=None))
 
 
 @pytest.fixture
