@@ -34,7 +34,7 @@ class Distilled:
     """
 
     sites = {}
-    _classes_checked = False
+    _data_classes_checked = False
 
     def __init__(self, *args, teacher=None, distill=None, **kwargs):
         super().__init__(*args, **kwargs)
@@ -77,16 +77,16 @@ class Distilled:
         Raises:
             ConfigError: The teacher's classes are not those of the runner's training data.
         """
-        if kwargs.get('mode') == 'loss' and not self._classes_checked:
-            self._check_classes()
+        if kwargs.get('mode') == 'loss' and not self._data_classes_checked:
+            self._check_data_classes()
         return super().forward(*args, **kwargs)
 
-    def _check_classes(self):
+    def _check_data_classes(self):
         # Not when the model is built: only the runner knows the data.
         classes = classes_of_run() if self.distill else None
         if classes:
             check_classes(self.teacher, classes)
-        self._classes_checked = True
+        self._data_classes_checked = True
 
     def _apply(self, fn, *args, **kwargs):
         super()._apply(fn, *args, **kwargs)

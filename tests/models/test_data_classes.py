@@ -7,6 +7,13 @@ from mmengine.visualization import Visualizer
 from btkd_det.errors import ConfigError
 from btkd_det.models.data_classes import check_classes, classes_of_run
 
+from ..classifiers import (
+    build_classifier,
+    distilled_resnet,
+    image_batch,
+    save_teacher,
+    tiny_resnet,
+)
 from ..conftest import build_detector, detection_batch
 
 DATA = ('cat', 'dog', 'hen')
@@ -75,3 +82,17 @@ def test_the_first_step_of_a_training_holds_both_against_each_other(
                 model(**data, mode='loss')
         else:
             assert model(**data, mode='loss')['distill.roi_logits.loss_kd'] > 0
+
+
+def test_a_classifier_asks_too(tmp_path):
+    pytest.importorskip('mmpretrain')
+    path = save_teacher(tmp_path / 'teacher.pth', tiny_resnet(), classes=tuple('gfedcba'))
+    teacher = dict(config=tiny_resnet(), checkpoint=path)
+    model = build_classifier(distilled_resnet(teacher, dict(logits=dict(type='KDLoss'))))
+    data = model.data_preprocessor(image_batch(), training=True)
+    assert model(**data, mode='loss')['distill.logits.loss_kd'] > 0
+    model = build_classifier(distilled_resnet(teacher, dict(logits=dict(type='KDLoss'))))
+    Visualizer.get_instance('test').dataset_meta = dict(classes=tuple('abcdefg'))
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r'class_map=\[6, 5, 4, 3, 2, 1, 0\]'):
+            model(**data, mode='loss')
