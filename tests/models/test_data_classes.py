@@ -27,7 +27,7 @@ class Taught:
 @pytest.mark.parametrize(
     ('teacher', 'words'),
     [
-        (Taught(('hen', 'cat', 'dog')), ['class_map: None', 'hen, cat, dog', 'class_map=[1, 2, 0]']),
+        (Taught(('hen', 'cat', 'dog')), ['class_map: None', 'hen, cat, dog', '[1, 2, 0]']),
         (Taught(('ant', 'hen', 'dog', 'cat')), ['valid: class_map=[3, 2, 1]']),
         # The teacher's own are cat, dog, hen in this order, whatever they are called.
         (Taught(('dog', 'hen', 'cat'), [5, 6, 7]), ['[5, 6, 7]', 'valid: class_map=[7, 5, 6]']),
