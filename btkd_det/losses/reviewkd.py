@@ -74,6 +74,21 @@ class ReviewKDLoss(FeatureLoss):
         return hierarchical_context(student, teacher, gate)
 
 
+class _BatchNorm(nn.BatchNorm2d):
+    """Batch normalization that takes the running statistics for a single value per channel.
+
+    The deepest map of one small image is of one position, which has no variance: PyTorch refuses
+    it in training.
+    """
+
+    def forward(self, maps):
+        if self.training and maps.numel() == maps.shape[1]:
+            return F.batch_norm(
+                maps, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(maps)
+
+
 class AttentionFusion(nn.Module):
     """One step of the review: a map of the student and what came from the deeper levels.
 
@@ -88,12 +103,12 @@ class AttentionFusion(nn.Module):
         super().__init__()
         self.reduce = nn.Sequential(
             nn.Conv2d(in_channels, mid_channels, kernel_size=1, bias=False),
-            nn.BatchNorm2d(mid_channels),
+            _BatchNorm(mid_channels),
         )
         self.attend = nn.Conv2d(2 * mid_channels, 2, kernel_size=1) if fuse else None
         self.expand = nn.Sequential(
             nn.Conv2d(mid_channels, out_channels, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(out_channels),
+            _BatchNorm(out_channels),
         )
 
     def forward(self, student, deeper, size):

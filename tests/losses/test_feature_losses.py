@@ -263,3 +263,28 @@ def test_reviewkd_learns_to_imitate():
         optimizer.step()
         values.append(value.item())
     assert values[-1] < values[0] / 5
+
+
+def test_reviewkd_takes_running_statistics_for_a_map_of_one_position():
+    loss = ReviewKDLoss(mid_channels=4)
+    loss.fit([(3, 2, 2), (3, 1, 1)], [(5, 2, 2), (5, 1, 1)])
+    generator = torch.Generator().manual_seed(0)
+    maps = lambda channels: [
+        torch.randn(1, channels, side, side, generator=generator) for side in (2, 1)
+    ]
+    student, teacher = maps(3), maps(5)
+    for part in student:
+        part.requires_grad_()
+    before = {k: v.clone() for k, v in loss.fusions['1'].state_dict().items()}
+    fused, _ = loss.fusions['1'](student[1], None, (1, 1))
+    torch.testing.assert_close(fused, loss.fusions['1'].eval()(student[1], None, (1, 1))[0])
+    loss.train()
+    value = loss(student, teacher)
+    value.backward()
+    assert torch.isfinite(value)
+    assert all(part.grad.abs().sum() > 0 for part in student)
+    assert all(torch.equal(v, before[k]) for k, v in loss.fusions['1'].state_dict().items())
+    # Two positions are a batch again.
+    loss.fusions['1'](torch.randn(2, 3, 1, 1, generator=generator), None, (1, 1))
+    moved = loss.fusions['1'].state_dict()
+    assert not torch.equal(moved['reduce.1.running_mean'], before['reduce.1.running_mean'])
