@@ -79,6 +79,15 @@ def test_it_can_teach(tmp_path, progress):
     )
 
 
+def test_nothing_is_noted_where_no_site_is_at_the_rois(tmp_path, progress):
+    model = build(tiny_faster_rcnn(), tiny_faster_rcnn(), PLAIN_FPN, tmp_path)
+    noted = []
+    head = model.roi_head.bbox_head
+    head.register_forward_hook(lambda *args: noted.append('loss_and_target' in vars(head)))
+    one_step(model)
+    assert noted == [False]
+
+
 class QuietRoIHead(StandardRoIHead):
     """A user's RoI head that computes its loss in its own way."""
 
