@@ -416,7 +416,22 @@ def test_common_cifar_pairs():
         (dict(classes=20), ['classes: 20', "data='memory'"]),
         (dict(classes=101, data='memory'), ['classes: 101', '2 to 100']),
         (dict(cache='x', data='memory'), ["cache: 'x'", 'views=K']),
-        (dict(cache='x', method='student'), ["cache: 'x'", 'no teacher']),
+        (dict(cache='x', method='student'), ["cache: 'x'", 'no teacher', 'btkd-ikd']),
+        (
+            dict(teacher_checkpoint='x', method='student'),
+            ["teacher_checkpoint: 'x'", "'student' has no teacher", 'kd, dkd'],
+        ),
+        (dict(teacher_checkpoint='x', method='teacher'), ['teacher_checkpoint', "'teacher' has"]),
+        (
+            dict(temperature=3.0, method='student'),
+            ['temperature: 3.0', "'student'", 'kd, btkd-kd, ikd-kd, btkd-ikd'],
+        ),
+        (dict(temperature=3.0, method='nkd'), ['temperature: 3.0', "'nkd'", 'methods kd, btkd-kd']),
+        (dict(temperature=-1.0), ['temperature: -1.0', 'above 0']),
+        (dict(temperature=0), ['temperature: 0', 'above 0']),
+        (dict(temperature=float('nan')), ['temperature: nan', 'above 0']),
+        (dict(temperature='4'), ["temperature: '4'", 'above 0']),
+        (dict(epochs=1, method='ikd-kd'), ['epochs: 1', "'ikd-kd'", 'collect_epochs=1', 'more']),
     ],
 )
 def test_wrong_input_is_told(arguments, words):
@@ -448,6 +463,66 @@ def test_a_file_says_what_the_recipe_says(arguments, tmp_path):
 
     assert Config.fromfile(path).to_dict() == cfg.to_dict()
     assert max(map(len, text.splitlines())) <= 100
+
+
+def loss_line(arguments):
+    where = {k: arguments[k] for k in ('dataset', 'method', 'protocol') if k in arguments}
+    text = config_text(recipe(**arguments), **{'method': 'student', **where})
+    head = text.partition('\ndefault_scope')[0].replace('\n# ', ' ')
+    assert head.count('Loss: ') == 1
+    return head.partition('Loss: ')[2]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (dict(SMALL, method='student'), 'cross entropy.'),
+        (dict(SMALL, method='teacher'), 'cross entropy.'),
+        (dict(SMALL, method='kd'), '0.1 cross entropy + 0.9 KD (T 4).'),
+        (dict(SMALL, method='kd', temperature=3), '0.1 cross entropy + 0.9 KD (T 3).'),
+        (dict(SMALL, method='nkd'), 'cross entropy + NKD (gamma 1.5, T 1).'),
+        (dict(SMALL, method='btkd-kd'), '0.1 cross entropy + BTKD around 0.9 KD (T 4).'),
+        (
+            dict(SMALL, method='ikd-dkd'),
+            'cross entropy + DKD (alpha 1, beta 8, T 4, warmup 0.0833) '
+            '+ 6.5 IKD (T 1, collect_epochs 1).',
+        ),
+        (
+            dict(dataset='imagenet', teacher='resnet50', student='mobilenetv1', method='dkd'),
+            'cross entropy + DKD (alpha 1, beta 2, T 1, warmup 0.01).',
+        ),
+        (
+            dict(
+                dataset='cifar10',
+                teacher='resnet50',
+                student='resnet18',
+                method='kd',
+                protocol='btkd',
+            ),
+            "0.5 cross entropy + 0.5 KD (T 4). Of KD's T: their code for CIFAR has 4, the paper 5.",
+        ),
+        (
+            dict(dataset='cifar10', student='resnet18', method='student', protocol='btkd'),
+            'cross entropy.',
+        ),
+    ],
+)
+def test_a_file_says_what_its_own_network_minimizes(arguments, words):
+    assert loss_line(arguments) == words
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_no_file_speaks_of_a_loss_that_it_does_not_have(method):
+    text = config_text(recipe(**SMALL, method=method), 'cifar100', method)
+    said = loss_line(dict(SMALL, method=method)).rstrip('.').split()
+
+    for name in ('BTKD', 'IKD', 'KD', 'NKD', 'WTTM', 'DKD'):
+        assert (name in said) == (f'.{name}Loss' in text), name
+
+
+def test_ikd_trains_from_two_epochs_on():
+    assert recipe(**SMALL, method='ikd-kd', epochs=2).train_cfg.max_epochs == 2
+    assert recipe(**SMALL, method='kd', epochs=1).train_cfg.max_epochs == 1
 
 
 def test_the_environment_moves_the_data(tmp_path, monkeypatch):

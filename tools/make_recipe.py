@@ -58,7 +58,7 @@ def parse_args(arguments=None):
     group.add_argument('--epochs', type=int, help='milestones and warm-up scale with them')
     group.add_argument('--batch-size', type=int, help='of all processes together')
     group.add_argument('--gpus', type=int, default=1, help='that train together (default: 1)')
-    group.add_argument('--temperature', type=float, help='of KD')
+    group.add_argument('--temperature', type=float, help='of KD, for the methods with KD')
     group.add_argument('--cache', metavar='FILE', help="the teacher's logits, of cache_teacher.py")
     group.add_argument('--views', type=int, metavar='K', help='fixed augmented views of an image')
     group.add_argument('--classes', type=int, metavar='N', help='the first N classes alone')

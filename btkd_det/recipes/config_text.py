@@ -3,10 +3,11 @@
 import json
 import textwrap
 
-from .methods import PLAIN, find_method
+from .methods import PLAIN, find_method, methods_with
 from .protocols import find_protocol
 
 WIDTH = 100
+WORDS = {'CrossEntropy': 'cross entropy', 'temperature': 'T'}
 
 
 def file_name(dataset, teacher=None, student=None, method='student', protocol='common', **_):
@@ -41,7 +42,12 @@ def config_text(cfg, dataset, method, protocol='common', command=None):
         ConfigError: See :func:`find_protocol` and :func:`find_method`.
     """
     plan, row = find_protocol(dataset, protocol), find_method(method)
-    comment = [f'Protocol: {plan.source}.', f'Method: {method}, {row.source}.']
+    comment = [
+        f'Protocol: {plan.source}.',
+        f'Method: {method}, {row.source}.',
+        f'Loss: {_loss_in_words(cfg.model)}.',
+    ]
+    comment += [f'{plan.remarks[name]}.' for name in plan.remarks if method in methods_with(name)]
     if command:
         comment.insert(0, f'Written by: {command}')
     wrapped = [textwrap.wrap(text, WIDTH - 2, break_on_hyphens=False) for text in comment]
@@ -58,6 +64,27 @@ def config_text(cfg, dataset, method, protocol='common', command=None):
             source = repr(f'{{{{${plan.images.variable}:{plan.images.folder}}}}}')
         lines.append(f'{name} = {source}')
     return '\n'.join(lines) + '\n'
+
+
+def _loss_in_words(model):
+    """The sum that the model minimizes, such as ``0.1 cross entropy + 0.9 KD (T 4)``."""
+    losses = model.get('distill', {}).get('logits', [])
+    losses = [model.head.loss, *(losses if isinstance(losses, list) else [losses])]
+    return ' + '.join(map(_term_in_words, losses))
+
+
+def _term_in_words(loss):
+    kind = loss['type'].rpartition('.')[2].removesuffix('Loss')
+    weight = loss.get('loss_weight', 1.0)
+    name = ('' if weight == 1 else f'{weight:g} ') + WORDS.get(kind, kind)
+    if 'loss' in loss:
+        return f'{name} around {_term_in_words(loss["loss"])}'
+    numbers = ', '.join(
+        f'{WORDS.get(key, key)} {value:.3g}'
+        for key, value in loss.items()
+        if key not in ('type', 'loss_weight', 'num_classes')
+    )
+    return f'{name} ({numbers})' if numbers else name
 
 
 def _source(value, names, indent, used):

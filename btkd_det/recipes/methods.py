@@ -28,19 +28,15 @@ class Method(NamedTuple):
 
 
 _ALONE = 'cross entropy alone'
-_KD_SOURCE = "KD (arXiv 1503.02531) at the protocol's weights and T"
-_DKD_SOURCE = (
-    'DKD (arXiv 2203.08679): alpha 1, T 4, beta 8, warm-up 20 of 240 epochs on CIFAR-100, where '
-    'some of its pairs have a smaller beta'
-)
-_NKD_SOURCE = 'NKD (arXiv 2303.13005): gamma 1.5, T 1'
+_KD_SOURCE = 'KD (arXiv 1503.02531)'
+_DKD_SOURCE = 'DKD (arXiv 2203.08679), where some pairs of CIFAR-100 have a beta below 8'
+_NKD_SOURCE = 'NKD (arXiv 2303.13005)'
 _WTTM_SOURCE = (
     'WTTM (arXiv 2402.11148), which chooses gamma and beta for each pair; here the defaults'
 )
 _BTKD_SOURCE = 'BTKD (arXiv 2412.09874) around '
-_IKD_SOURCE = 'IKD (AAAI 2025) at T 1; 6.5 beside DKD and 6.0 beside NKD are its own weights'
+_IKD_SOURCE = 'IKD (AAAI 2025); 6.5 beside DKD and 6.0 beside NKD are its own weights'
 _IKD_OURS = f'{_IKD_SOURCE}, 6.5 here is ours'
-_BOTH = f'{_BTKD_SOURCE}{_KD_SOURCE}; {_IKD_OURS}'
 
 _KD = dict(type='btkd_det.KDLoss', temperature=4.0)
 _DKD = dict(type='btkd_det.DKDLoss', alpha=1.0, beta=8.0, temperature=4.0, warmup=20 / 240)
@@ -100,6 +96,31 @@ def find_method(name):
     return METHODS[name]
 
 
+def terms(losses):
+    """All losses of a method, hosts included.
+
+    Args:
+        losses (list[dict]): As in a row of :data:`METHODS`.
+
+    Returns:
+        list[dict]: BTKD's host follows it.
+    """
+    return [part for loss in losses for part in (loss, loss.get('loss')) if part]
+
+
+def methods_with(name):
+    """The methods with a loss, alone or as BTKD's host.
+
+    Args:
+        name (str): Type of the loss, without its scope.
+
+    Returns:
+        list[str]: Keys of :data:`METHODS`.
+    """
+    kind = f'btkd_det.{name}'
+    return [key for key, row in METHODS.items() if kind in [t['type'] for t in terms(row.losses)]]
+
+
 def losses_at_logits(method, num_classes, changes=None):
     """The losses of a method for a number of classes.
 
@@ -116,7 +137,6 @@ def losses_at_logits(method, num_classes, changes=None):
     for loss in losses:
         if 'num_classes' in loss:
             loss['num_classes'] = num_classes
-        for part in (loss, loss.get('loss', {})):
-            name = str(part.get('type')).removeprefix('btkd_det.')
-            part.update((changes or {}).get(name, {}))
+    for part in terms(losses):
+        part.update((changes or {}).get(part['type'].removeprefix('btkd_det.'), {}))
     return losses[0] if len(losses) == 1 else losses

@@ -29,7 +29,6 @@ SLOW = ('mobilenetv2', 'shufflenetv1', 'shufflenetv2')
 
 
 _COMMON = 'the common one of CIFAR-100, as in the code of DKD (arXiv 2203.08679)'
-_COMMON_KD = '; 0.1 cross entropy + 0.9 KD at T 4'
 
 
 class Protocol(NamedTuple):
@@ -45,6 +44,7 @@ class Protocol(NamedTuple):
         epochs (int): Of the whole training.
         milestones (tuple[int]): Epochs after which the learning rate is a tenth.
         source (str): Where all this comes from.
+        remarks (dict[str, str]): Type of a loss to what readers of its numbers should know.
         balance (tuple[float, float]): Weights of the cross entropy and of KD beside it.
         losses (dict[str, dict]): Type of a loss to arguments that differ from the methods'.
         losses_of (dict[str, dict]): The same by student.
@@ -62,6 +62,7 @@ class Protocol(NamedTuple):
     epochs: int
     milestones: tuple
     source: str
+    remarks: dict = {}
     balance: tuple = (0.1, 0.9)
     losses: dict = {}
     losses_of: dict = {}
@@ -79,7 +80,7 @@ _CIFAR100 = Protocol(
     batch_size=64,
     epochs=240,
     milestones=(150, 180, 210),
-    source=_COMMON + _COMMON_KD,
+    source=_COMMON,
     learning_rates=dict.fromkeys(SLOW, 0.01),
 )
 _BTKD = Protocol(
@@ -91,8 +92,8 @@ _BTKD = Protocol(
     batch_size=8,
     epochs=300,
     milestones=(),
-    source="BTKD's own (arXiv 2412.09874 and its authors' code): 224 x 224 pixels, constant rate, "
-    '0.5 cross entropy + 0.5 KD at T 4, the code of CIFAR; the paper names 5',
+    source="BTKD's own (arXiv 2412.09874 and its authors' code): 224 x 224 pixels, constant rate",
+    remarks=dict(KDLoss="Of KD's T: their code for CIFAR has 4, the paper 5"),
     balance=(0.5, 0.5),
 )
 _IMAGENET = Protocol(
@@ -104,8 +105,7 @@ _IMAGENET = Protocol(
     batch_size=256,
     epochs=100,
     milestones=(30, 60, 90),
-    source='that of ImageNet in the code of DKD (arXiv 2203.08679), there 0.2 at a batch of 512; '
-    '0.5 cross entropy + 0.5 KD at T 1; DKD at T 1, beta 0.5 (2.0 for MobileNetV1)',
+    source='that of ImageNet in the code of DKD (arXiv 2203.08679), there 0.2 at a batch of 512',
     balance=(0.5, 0.5),
     losses=dict(
         KDLoss=dict(temperature=1.0), DKDLoss=dict(temperature=1.0, beta=0.5, warmup=1 / 100)
@@ -118,13 +118,13 @@ _IMAGENET = Protocol(
 #: Data set and protocol's name to the protocol; the first one is meant where none is named.
 DATASETS = {
     'cifar10': {
-        'common': _CIFAR100._replace(images=CIFAR10, source=f'{_COMMON}, on CIFAR-10{_COMMON_KD}'),
+        'common': _CIFAR100._replace(images=CIFAR10, source=f'{_COMMON}, on CIFAR-10'),
         'btkd': _BTKD._replace(images=at_imagenet_size(CIFAR10)),
     },
     'cifar100': {'common': _CIFAR100, 'btkd': _BTKD},
     'tiny_imagenet': {
         'common': _CIFAR100._replace(
-            images=TINY_IMAGENET, source=f'{_COMMON}, on Tiny-ImageNet at 64 x 64{_COMMON_KD}'
+            images=TINY_IMAGENET, source=f'{_COMMON}, on Tiny-ImageNet at 64 x 64'
         ),
     },
     'imagenet': {'common': _IMAGENET},

@@ -1,6 +1,7 @@
 """A whole config from a data set, two networks and a method."""
 
 import copy
+import math
 from pathlib import Path
 
 from mmengine.config import Config
@@ -9,7 +10,7 @@ from ..errors import ConfigError
 from ..registry import suggest
 from .config_text import file_name
 from .data import loaders, preprocessor
-from .methods import METHODS, PLAIN, find_method, losses_at_logits
+from .methods import METHODS, PLAIN, find_method, losses_at_logits, methods_with
 from .protocols import find_protocol
 
 
@@ -44,11 +45,11 @@ def recipe(
         data (str): ``'files'``: images go through mmpretrain's pipeline one by one;
             ``'memory'``: ``btkd_det.InMemoryImages``.
         epochs (int, optional): Train for so many instead of the protocol's; milestones and
-            warm-up scale with it.
+            warm-up scale with it. IKD needs more than the one in which it collects.
         batch_size (int, optional): Images of a step, of all processes together, instead of the
             protocol's; the learning rate of ImageNet scales with it, that of the others does not.
         gpus (int): Processes that train together and share out each step's images.
-        temperature (float, optional): Of KD, wherever it stands, instead of the method's.
+        temperature (float, optional): Of KD, instead of the protocol's, for the methods with KD.
         cache (str, optional): File of the teacher's logits, for ``teacher=dict(cache=...)``.
         views (int, optional): Fixed augmented views of each image, as the cache has them; with
             ``data='memory'``.
@@ -56,7 +57,8 @@ def recipe(
         data_root (str, optional): Folder of the data. Defaults to the one that the data set's
             environment variable names, or else to one below ``data/``.
         teacher_checkpoint (str, optional): Defaults to where ``tools/train.py`` leaves the
-            teacher of its own recipe; on ImageNet to mmpretrain's weights of that network.
+            teacher of its own recipe; on ImageNet to mmpretrain's weights of that network. For
+            the methods with a teacher.
 
     Returns:
         Config: A new one in each call.
@@ -68,7 +70,10 @@ def recipe(
     row = find_method(method)
     _check_pair(plan, teacher, student, method)
     _check_options(epochs=epochs, batch_size=batch_size, gpus=gpus, views=views)
-    _check_cache(cache, views, data, method)
+    _check_collecting(epochs, row, method)
+    _check_temperature(temperature, method)
+    _check_teacherless(method, cache=cache, teacher_checkpoint=teacher_checkpoint)
+    _check_cache(cache, views, data)
     name = teacher if method == 'teacher' else student
     num_classes = _class_count(plan.images, classes)
     root = data_root or plan.images.folders()[1]
@@ -247,14 +252,42 @@ def _check_options(**values):
             raise ConfigError(f'{field}: {value!r}; valid: None or a whole number from 1')
 
 
-def _check_cache(cache, views, data, method):
-    if cache is None:
-        return
-    if method in PLAIN:
+def _check_collecting(epochs, row, method):
+    """IKD speaks only when collecting is over; ``epochs`` are those of the user."""
+    needed = max([loss.get('collect_epochs', 0) for loss in row.losses], default=0)
+    if epochs is not None and needed and epochs <= needed:
         raise ConfigError(
-            f'cache: {cache!r}, but the method {method!r} has no teacher; valid: None'
+            f'epochs: {epochs!r}, but the method {method!r} collects what the teacher says of '
+            f'each class for collect_epochs={needed} and says nothing before; valid: more than '
+            f'{needed}, or a method without IKD'
         )
-    if data == 'memory' and views is None:
+
+
+def _check_temperature(temperature, method):
+    if temperature is None:
+        return
+    valid = methods_with('KDLoss')
+    if method not in valid:
+        raise ConfigError(
+            f'temperature: {temperature!r} is that of KD, which the method {method!r} does not '
+            f'have; valid: None, or one of the methods {", ".join(valid)}'
+        )
+    number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+    if not number or not 0 < temperature < math.inf:
+        raise ConfigError(f'temperature: {temperature!r}; valid: None or a number above 0')
+
+
+def _check_teacherless(method, **values):
+    for field, value in values.items():
+        if method in PLAIN and value is not None:
+            raise ConfigError(
+                f'{field}: {value!r}, but the method {method!r} has no teacher; valid: None, or '
+                f'one of the methods {", ".join(name for name in METHODS if name not in PLAIN)}'
+            )
+
+
+def _check_cache(cache, views, data):
+    if cache is not None and data == 'memory' and views is None:
         raise ConfigError(
             f"cache: {cache!r} with data='memory' also needs views=K, the number of augmented "
             'views that the cache has; without, the teacher would be asked of images that it has '

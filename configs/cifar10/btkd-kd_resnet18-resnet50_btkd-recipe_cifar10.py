@@ -1,9 +1,9 @@
 # Written by: python tools/make_recipe.py cifar10 --teacher resnet50 --student resnet18 --method
 # btkd-kd --protocol btkd
-# Protocol: BTKD's own (arXiv 2412.09874 and its authors' code): 224 x 224 pixels, constant rate,
-# 0.5 cross entropy + 0.5 KD at T 4, the code of CIFAR; the paper names 5.
-# Method: btkd-kd, BTKD (arXiv 2412.09874) around KD (arXiv 1503.02531) at the protocol's weights
-# and T.
+# Protocol: BTKD's own (arXiv 2412.09874 and its authors' code): 224 x 224 pixels, constant rate.
+# Method: btkd-kd, BTKD (arXiv 2412.09874) around KD (arXiv 1503.02531).
+# Loss: 0.5 cross entropy + BTKD around 0.5 KD (T 4).
+# Of KD's T: their code for CIFAR has 4, the paper 5.
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['btkd_det'])
 data_root = '{{$CIFAR10_ROOT:data/cifar10}}'

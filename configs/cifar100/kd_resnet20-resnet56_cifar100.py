@@ -1,7 +1,7 @@
 # Written by: python tools/make_recipe.py cifar100 --teacher resnet56 --student resnet20 --method kd
-# Protocol: the common one of CIFAR-100, as in the code of DKD (arXiv 2203.08679); 0.1 cross entropy
-# + 0.9 KD at T 4.
-# Method: kd, KD (arXiv 1503.02531) at the protocol's weights and T.
+# Protocol: the common one of CIFAR-100, as in the code of DKD (arXiv 2203.08679).
+# Method: kd, KD (arXiv 1503.02531).
+# Loss: 0.1 cross entropy + 0.9 KD (T 4).
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['btkd_det'])
 data_root = '{{$CIFAR100_ROOT:data/cifar100}}'

@@ -1,7 +1,7 @@
 # Written by: python tools/make_recipe.py cifar100 --student resnet20
-# Protocol: the common one of CIFAR-100, as in the code of DKD (arXiv 2203.08679); 0.1 cross entropy
-# + 0.9 KD at T 4.
+# Protocol: the common one of CIFAR-100, as in the code of DKD (arXiv 2203.08679).
 # Method: student, cross entropy alone.
+# Loss: cross entropy.
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['btkd_det'])
 data_root = '{{$CIFAR100_ROOT:data/cifar100}}'

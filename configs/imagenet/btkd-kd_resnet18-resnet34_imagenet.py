@@ -1,9 +1,8 @@
 # Written by: python tools/make_recipe.py imagenet --teacher resnet34 --student resnet18 --method
 # btkd-kd
-# Protocol: that of ImageNet in the code of DKD (arXiv 2203.08679), there 0.2 at a batch of 512; 0.5
-# cross entropy + 0.5 KD at T 1; DKD at T 1, beta 0.5 (2.0 for MobileNetV1).
-# Method: btkd-kd, BTKD (arXiv 2412.09874) around KD (arXiv 1503.02531) at the protocol's weights
-# and T.
+# Protocol: that of ImageNet in the code of DKD (arXiv 2203.08679), there 0.2 at a batch of 512.
+# Method: btkd-kd, BTKD (arXiv 2412.09874) around KD (arXiv 1503.02531).
+# Loss: 0.5 cross entropy + BTKD around 0.5 KD (T 1).
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['btkd_det'])
 data_root = '{{$IMAGENET_ROOT:data/imagenet}}'
