@@ -101,12 +101,57 @@ def check_data(cfg, loaders=DATALOADERS):
     Raises:
         ConfigError: A missing root, annotation file or image folder, an annotation file that is
             no COCO JSON, or a class that it does not list; files of an archive that are not
-            where :func:`btkd_det.datasets.check_image_files` looks for them.
+            where :func:`btkd_det.datasets.check_image_files` looks for them; workers for images
+            that are in memory.
     """
     for loader in loaders:
         if cfg.get(loader):
+            _check_workers(cfg[loader], loader)
             for dataset, field in _datasets(cfg[loader].get('dataset'), f'{loader}.dataset'):
                 _check_dataset(dataset, field)
+
+
+def _check_workers(loader, field):
+    workers = loader.get('num_workers', 0)
+    if workers and _in_memory(loader.get('dataset')) is not None:
+        raise ConfigError(
+            f'{field}.num_workers: {workers}, but the images of btkd_det.InMemoryImages are in the '
+            'memory of the main process; valid: num_workers=0, persistent_workers=False'
+        )
+
+
+def check_collecting(cfg):
+    """Check that every ``IKDLoss`` ends collecting before training ends.
+
+    Args:
+        cfg (Config): The whole config.
+
+    Raises:
+        ConfigError: One would collect to the end and never speak.
+    """
+    for site, losses in (cfg.model.get('distill') or {}).items():
+        losses = losses.get('losses', losses) if isinstance(losses, dict) else losses
+        for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+            if type_name(loss) == 'IKDLoss' and loss.get('class_means') is None:
+                _check_collecting(loss, cfg.get('train_cfg') or {}, f'model.distill.{site}')
+
+
+def _check_collecting(loss, train_cfg, field):
+    name = 'collect_epochs' if loss.get('collect_iters') is None else 'collect_iters'
+    needed = loss.get(name, 1)
+    max_epochs, max_iters = train_cfg.get('max_epochs'), train_cfg.get('max_iters')
+    if name == 'collect_iters':
+        limit, said = max_iters, f'train_cfg.max_iters is {max_iters}'
+    elif max_iters is None:
+        limit, said = max_epochs, f'train_cfg.max_epochs is {max_epochs}'
+    else:
+        limit, said = 1, 'a training of max_iters is one epoch to MMEngine'
+    if isinstance(needed, int) and isinstance(limit, int) and needed and needed >= limit:
+        raise ConfigError(
+            f'{field}.{name}: {needed} of IKDLoss, but {said}: it would collect to the end and '
+            'never speak; valid: fewer, or collect_iters, or class_means, a file of '
+            'tools/class_means.py'
+        )
 
 
 def map_classes(cfg):

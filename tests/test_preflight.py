@@ -3,7 +3,9 @@
 import json
 
 import pytest
+from mmengine.config import Config
 
+from btkd_det import preflight
 from btkd_det.errors import ConfigError
 from btkd_det.preflight import category_names, check_data, load_config
 
@@ -69,3 +71,42 @@ def test_a_config_that_does_not_load_is_named(tmp_path):
     path.write_text('model = dict(\n')
     with pytest.raises(ConfigError, match=r'CONFIG: .*c\.py does not load: SyntaxError'):
         load_config(str(path))
+
+
+IKD = dict(type='btkd_det.IKDLoss', num_classes=10)
+
+
+@pytest.mark.parametrize(
+    ('loss', 'train_cfg', 'words'),
+    [
+        ({}, dict(max_epochs=1), ['logits.collect_epochs: 1', 'max_epochs is 1']),
+        (dict(collect_epochs=3), dict(max_epochs=3), ['logits.collect_epochs: 3']),
+        ({}, dict(by_epoch=False, max_iters=100), ['collect_epochs: 1', 'one epoch to MMEngine']),
+        (dict(collect_iters=100), dict(by_epoch=False, max_iters=100), ['collect_iters: 100']),
+        ({}, dict(max_epochs=2), None),
+        (dict(collect_epochs=0), dict(max_epochs=1), None),
+        (dict(class_means='means.pt'), dict(max_epochs=1), None),
+        (dict(collect_iters=99), dict(by_epoch=False, max_iters=100), None),
+        (dict(collect_iters=5), dict(max_epochs=1), None),
+    ],
+)
+@pytest.mark.parametrize('as_list', [False, True])
+def test_ikd_has_to_end_collecting_before_training_ends(loss, train_cfg, words, as_list):
+    loss = dict(IKD, **loss)
+    site = [dict(type='btkd_det.KDLoss'), loss] if as_list else loss
+    distill = dict(logits=dict(losses=site, stop_at=0.8) if as_list else site)
+    cfg = Config(dict(model=dict(distill=distill), train_cfg=train_cfg))
+    if words is None:
+        preflight.check_collecting(cfg)
+        return
+    with pytest.raises(ConfigError, match='^model.distill.logits') as caught:
+        preflight.check_collecting(cfg)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_images_in_memory_take_no_workers():
+    images = dict(type='btkd_det.InMemoryImages', dataset=dict(type='CIFAR100'))
+    loader = dict(batch_size=8, num_workers=2, dataset=images)
+    with pytest.raises(ConfigError, match='^train_dataloader.num_workers: 2.*num_workers=0'):
+        preflight.check_data(Config(dict(train_dataloader=loader)))

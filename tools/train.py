@@ -88,6 +88,7 @@ def main():
     try:
         cfg = make_config(args)
         preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
+        preflight.check_collecting(cfg)
         preflight.check_weights(cfg)
         preflight.map_classes(cfg)
         preflight.check_cache(cfg)
