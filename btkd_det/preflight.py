@@ -167,7 +167,7 @@ def map_classes(cfg):
         ConfigError: The teacher's checkpoint cannot be read.
     """
     teacher, classes = cfg.model.get('teacher'), _classes_of_data(cfg)
-    if teacher and cfg.model.get('distill') and classes:
+    if teacher and classes:
         _map_classes(teacher, classes, 'model.teacher')
 
 
