@@ -516,7 +516,7 @@ def test_a_shared_connector_is_named(tmp_path):
         (dict(recorder='gt_labels', from_student=True, data_idx=1), None),
         (dict(recorder='gt_labels', from_student=True, data_idx=0), 'gt_labels comes from Module'),
         (
-            dict(recorder='fc', from_student=False),
+            dict(recorder='fc', from_student=False, data_idx=1),
             "gt_labels comes from ModuleOutputs of 'head.fc'",
         ),
     ],
@@ -592,6 +592,14 @@ def test_what_mmengine_has_means_the_same_in_the_new_scope(tmp_path):
     assert conversion.missing == []
     types = [part.type for part in conversion.cfg.train_dataloader.dataset.pipeline]
     assert types == ['mmengine.RandomFlip', 'mmdet.Resize']
+
+
+def test_what_mmengine_has_leaves_mmrazors_scope(tmp_path):
+    wrapper = "dict(_scope_='mmrazor', type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))"
+    conversion = convert_config(str(small(tmp_path, top=f'optim_wrapper = {wrapper}')))
+    assert conversion.missing == []
+    expected = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
+    assert conversion.cfg.optim_wrapper.to_dict() == expected
 
 
 PACKAGED = 'mmrazor::distill/mmdet/pkd/pkd_fpn_faster-rcnn_r101_faster-rcnn_r50_2x_coco.py'

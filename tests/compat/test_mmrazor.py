@@ -28,6 +28,13 @@ MINIATURE = {
     'models/__init__.py': 'from .quantizers import BaseQuantizer',
     'models/quantizers/__init__.py': 'class BaseQuantizer: pass',
     'engine/__init__.py': '',
+    'registry.py': """
+class Registry:
+    def register_module(self, **item):
+        pass
+
+MODELS = MODEL_WRAPPERS = LOOPS = Registry()
+""",
 }
 REFUSES = """
 import mmcv
