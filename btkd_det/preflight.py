@@ -9,7 +9,7 @@ from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
-from .checkpoint import class_names, read_checkpoint
+from .checkpoint import class_names, load_weights, read_checkpoint
 from .config_file import read_config, type_name
 from .datasets.image_files import check_image_files
 from .errors import BUILD_ERRORS, ConfigError
@@ -202,8 +202,8 @@ def check_model(cfg):
         its own seed.
 
     Raises:
-        ConfigError: The model does not build, or its classes are not the data's or the
-            teacher's.
+        ConfigError: The model does not build, its classes are not the data's or the teacher's,
+            or the weights of an MMRazor model's teacher are not its own.
     """
     teacher = cfg.model.get('teacher')
     given = teacher is None or teacher.get('checkpoint') or teacher.get('cache')
@@ -212,7 +212,14 @@ def check_model(cfg):
             'model.teacher.checkpoint: missing; valid: the path of a checkpoint, an http(s) '
             "address, or 'pretrained' for a config of an installed package"
         )
+    # MMRazor's key; it would go on with whatever weights fit, down to none.
+    weights = cfg.model.get('teacher_ckpt')
+    local = weights and '://' not in str(weights)
+    if local:
+        read_checkpoint(weights, 'model.teacher_ckpt')
     model = build_model(cfg)
+    if local and hasattr(model, 'teacher'):
+        load_weights(model.teacher, weights, 'model.teacher_ckpt')
     classes = _classes_of_data(cfg)
     if classes is not None:
         _check_class_count(model, classes)

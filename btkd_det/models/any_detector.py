@@ -26,7 +26,7 @@ def distilled_class(host):
 
 
 @MODELS.register_module(name='DistilledDetector')
-def build_distilled_detector(host, **kwargs):
+def build_distilled_detector(host=None, **kwargs):
     """Build the distilled form of any detector, DETR's relatives included.
 
     In a config ``type='btkd_det.DistilledDetector', host='DINO'`` and then the keys of the host.
@@ -35,15 +35,17 @@ def build_distilled_detector(host, **kwargs):
     Sites: ``fpn``, the maps that ``extract_feat`` gives; ``backbone``, those of the backbone.
 
     Args:
-        host (str): The detector's type.
+        host (str): The detector's type. It has to be given.
         **kwargs: The host's keys, ``teacher`` and ``distill``.
 
     Returns:
         BaseDetector: The distilled detector.
 
     Raises:
-        ConfigError: ``host`` is no detector; see also :class:`Distilled`.
+        ConfigError: ``host`` is missing or no detector; see also :class:`Distilled`.
     """
+    if host is None:
+        raise ConfigError("host: missing; valid: the type of the plain detector, such as 'DINO'")
     with MMENGINE_MODELS.switch_scope_and_registry(None) as registry:
         cls = registry.get(host if '.' in str(host) else f'mmdet.{host}')
     if cls is None or not issubclass(cls, BaseDetector):

@@ -11,6 +11,7 @@ from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.runner import Runner
 
 import btkd_det
+from btkd_det import preflight
 from btkd_det.analysis.shapes import CLASSES, ShapesSpec, draw_image, make_shapes
 from btkd_det.config_file import read_config
 from btkd_det.errors import ConfigError
@@ -309,6 +310,36 @@ def test_the_detection_config_trains_on_shapes_and_the_loss_falls(tmp_path, monk
     assert gammas == sorted(gammas)
     assert gammas[0] == 0
     assert gammas[-1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'words'),
+    [
+        ('missing', ['model.teacher_ckpt', 'no.pth']),
+        ('architecture', ['model.teacher_ckpt', 'does not fit', 'backbone']),
+        (None, []),
+    ],
+)
+def test_a_wrong_teacher_is_named_before_training(wrong, words, tmp_path):
+    """MMRazor would go on with whatever weights fit."""
+    width = 32 if wrong is None else 8
+    plain = ROOT / f'configs/shapes/faster-rcnn_r18w{width}_fpn_5e_shapes.py'
+    path = tmp_path / ('no.pth' if wrong == 'missing' else 'teacher.pth')
+    if wrong != 'missing':
+        torch.save(dict(state_dict=build_detector(Config.fromfile(plain).model).state_dict()), path)
+    cfg = Config.fromfile(
+        ROOT / 'configs/mmrazor/btkd-pkd_faster-rcnn_r18w8-r18w32_fpn_5e_shapes.py'
+    )
+    cfg.model.teacher_ckpt = str(path)
+    if wrong is None:
+        model = preflight.check_model(cfg)
+        saved = torch.load(path, weights_only=True)['state_dict']
+        assert torch.equal(model.teacher.backbone.conv1.weight, saved['backbone.conv1.weight'])
+        return
+    with pytest.raises(ConfigError) as caught:
+        preflight.check_model(cfg)
+    for word in words:
+        assert word in str(caught.value)
 
 
 def folder_of_crops(folder, count=160):

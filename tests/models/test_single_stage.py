@@ -158,5 +158,7 @@ def test_a_detr_learns_features_at_neck_and_backbone(tmp_path):
 
 
 def test_a_host_that_is_no_detector_is_named():
+    with pytest.raises(ConfigError, match=r"host: missing.*'DINO'"):
+        build_detector(dict(type='btkd_det.DistilledDetector', backbone=dict(type='ResNet')))
     with pytest.raises(ConfigError, match=r"host: 'ResNet'"):
         build_detector(dict(type='btkd_det.DistilledDetector', host='ResNet'))
