@@ -80,8 +80,8 @@ model = dict(teacher=dict(cache='{folder}/views.pt'))
 # what MMEngine keeps in a process by a run's name, which has only seconds, is nobody else's.
 COMMANDS = """
 import json, os, runpy, sys, traceback
+import btkd_det  # the first: it provides the operators that the others import
 import mmpretrain.apis, mmpretrain.datasets, mmpretrain.engine, mmpretrain.evaluation
-import btkd_det
 codes = []
 for tool, *args in json.loads(sys.argv[1]):
     child = os.fork()
