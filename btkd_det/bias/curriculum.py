@@ -37,17 +37,22 @@ def coefficient(progress, schedule='cosine'):
     raise ConfigError(f"schedule: {schedule!r} has no coefficient; valid: 'cosine', 'linear'")
 
 
-def count_parts(right, dtype=None):
+def count_parts(right, dtype=None, counted=None):
     """Number of right and of wrong rows.
 
     Args:
         right (Tensor): Whether the teacher is right, (N,) bool.
         dtype (torch.dtype, optional): Of the counts. Defaults to torch's default dtype.
+        counted (Tensor, optional): Rows that are in either part at all, (N,) bool. None means
+            all.
 
     Returns:
         Tensor: (2,).
     """
-    n_right = right.sum(dtype=dtype or torch.get_default_dtype())
+    dtype = dtype or torch.get_default_dtype()
+    if counted is not None:
+        return torch.stack([right & counted, ~right & counted]).sum(dim=1, dtype=dtype)
+    n_right = right.sum(dtype=dtype)
     return torch.stack([n_right, right.shape[0] - n_right])
 
 

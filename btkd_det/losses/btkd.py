@@ -223,9 +223,7 @@ class BTKDLoss(LogitLoss):
         With its own counts each rank would give its few wrong rows the full weight, and two
         processes would not train as one does on the joined batch.
         """
-        counts = count_parts(right, dtype)
-        if counted is not None:
-            counts = torch.stack([right & counted, ~right & counted]).sum(dim=1, dtype=dtype)
+        counts = count_parts(right, dtype, counted)
         if not self.training or num_ranks() == 1:
             return counts.clamp_(min=1)
         return sum_over_ranks(counts).clamp_(min=1) / num_ranks()
