@@ -4,6 +4,7 @@ import contextlib
 import functools
 
 import torch
+from mmdet.structures.bbox import get_box_tensor
 
 from ..errors import ConfigError
 from .distilled import Distilled, undisturbed_rng
@@ -163,8 +164,7 @@ def annotated(samples):
     """
     objects = []
     for sample in samples:
-        boxes = sample.gt_instances.bboxes
-        boxes = getattr(boxes, 'tensor', boxes)
+        boxes = get_box_tensor(sample.gt_instances.bboxes)
         right = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
         objects.append(Objects(boxes, right, sample.img_shape[:2]))
     return objects

@@ -6,8 +6,7 @@ from mmdet.structures.bbox import bbox2roi
 
 from ..bias import is_right
 from ..registry import MODELS
-from .detector import DistilledDetectorMixin
-from .gate import Objects
+from .detector import DistilledDetectorMixin, annotated
 from .roi_sites import SITES, check_roi_heads, roi_losses, roi_shapes
 from .rois import look_at, recorded
 
@@ -59,12 +58,9 @@ class DistilledTwoStageDetector(DistilledDetectorMixin, TwoStageDetector):
 
     def objects(self, features, samples):
         """The annotated objects, judged by the teacher's box head at their own boxes."""
-        boxes = [sample.gt_instances.bboxes for sample in samples]
-        boxes = [getattr(part, 'tensor', part) for part in boxes]
+        images = annotated(samples)
+        boxes = [image.boxes for image in images]
         said, _ = look_at(self.teacher, features, bbox2roi(boxes), stage=0, stages=0)
         labels = torch.cat([sample.gt_instances.labels for sample in samples])
         right = is_right(said['cls_score'], labels).split([len(part) for part in boxes])
-        return [
-            Objects(part, judged, sample.img_shape[:2])
-            for part, judged, sample in zip(boxes, right, samples, strict=True)
-        ]
+        return [image._replace(right=judged) for image, judged in zip(images, right, strict=True)]
