@@ -137,11 +137,13 @@ def _plain_config(cfg):
         cfg = read_config(cfg, 'cfg')
     elif isinstance(cfg, dict):
         cfg = Config(copy.deepcopy(cfg))
-    elif not isinstance(cfg, Config):
+    elif isinstance(cfg, Config):
+        cfg = copy.deepcopy(cfg)
+    else:
         raise ConfigError(f'cfg: got {type(cfg).__name__}; valid: a Config, a dict, or a file')
     if not isinstance(cfg.get('model'), dict) or not cfg.model.get('type'):
         raise ConfigError('cfg.model: missing, or without a type; valid: a whole config of a model')
-    return copy.deepcopy(cfg)
+    return cfg
 
 
 def make_distilled(cfg, distilled, teacher, sites):

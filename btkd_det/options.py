@@ -33,13 +33,15 @@ def add_teacher_options(parser):
 
 
 def add_walk_options(parser):
-    """Add ``--max-iters``, ``--device`` and ``--seed``: how a model walks through its data.
+    """Add a teacher, and how it walks through its data: ``--max-iters``, ``--device``, ``--seed``.
 
     Args:
         parser (argparse.ArgumentParser): Of the command.
     """
     import torch
 
+    parser.add_argument('config', help="the teacher's config: a file or 'mmdet::...'")
+    parser.add_argument('checkpoint', help='a file or an http(s) address')
     parser.add_argument('--max-iters', type=int, help='batches to look at (default: all)')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     parser.add_argument('--device', default=device, help='default: %(default)s')

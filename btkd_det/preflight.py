@@ -13,7 +13,7 @@ from .checkpoint import class_names, load_weights, read_checkpoint
 from .config_file import read_config, type_name
 from .datasets.image_files import check_image_files
 from .errors import BUILD_ERRORS, ConfigError
-from .models.data_classes import check_classes
+from .models.data_classes import check_classes, shown
 from .models.teacher import build_teacher, pretrained_address
 from .registry import suggest
 from .teacher_cache import check_header, describe_data, is_augmented, kept_classes, read_cache
@@ -492,6 +492,5 @@ def _check_class_count(model, classes):
         if count != len(classes):
             raise ConfigError(
                 f'model.{name}.num_classes: {count}, but the data set has {len(classes)} classes '
-                f'({", ".join(classes[:10])}{", ..." if len(classes) > 10 else ""}); valid: '
-                f'{len(classes)}'
+                f'({shown(classes)}); valid: {len(classes)}'
             )

@@ -18,8 +18,6 @@ from btkd_det.options import add_config_options, add_walk_options
 
 def parse_args():
     parser = argparse.ArgumentParser(description='What a teacher gets wrong.')
-    parser.add_argument('config', help="the teacher's config: a file or 'mmdet::...'")
-    parser.add_argument('checkpoint', help='a file or an http(s) address')
     parser.add_argument('--out', metavar='DIR', required=True, help='where to write the report')
     parser.add_argument(
         '--data', choices=['train', 'val', 'test'], default='train', help='default: %(default)s'

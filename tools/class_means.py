@@ -19,8 +19,6 @@ from btkd_det.options import add_config_options, add_walk_options
 
 def parse_args():
     parser = argparse.ArgumentParser(description="Average a teacher's logits per class.")
-    parser.add_argument('config', help="the teacher's config: a file or 'mmdet::...'")
-    parser.add_argument('checkpoint', help='a file or an http(s) address')
     parser.add_argument('--out', metavar='FILE', required=True, help='where to write the means')
     parser.add_argument(
         '--only-right', action='store_true', help='count only rows on which the teacher is right'

@@ -4,6 +4,7 @@ from mmengine.visualization import Visualizer
 
 from ..errors import ConfigError
 
+#: Names that a message lists.
 MOST = 10
 
 
@@ -27,20 +28,20 @@ def check_classes(teacher, classes, field='model.teacher'):
         indices = [list(taught).index(name) for name in classes]
         valid = indices if own is None else [own[i] for i in indices]
         raise ConfigError(
-            f"{field}.class_map: {own}, which makes the teacher's classes {_some(taught)}, but the "
-            f"data set's are {_some(classes)}; valid: class_map={valid}, which tools/train.py and "
+            f"{field}.class_map: {own}, which makes the teacher's classes {shown(taught)}, but the "
+            f"data set's are {shown(classes)}; valid: class_map={valid}, which tools/train.py and "
             'btkd_det.distill find by themselves'
         )
     extra = [name for name in taught if name not in classes]
     lacking = [name for name in classes if name not in taught]
     difference = '; '.join(
-        f'{what}: {_some(names)}'
+        f'{what}: {shown(names)}'
         for what, names in (("only the teacher's", extra), ("only the data set's", lacking))
         if names
     )
     raise ConfigError(
         f'{field}.checkpoint: the teacher learned other classes than the data set has, '
-        f'{difference}; valid is a teacher of the classes {_some(classes)}'
+        f'{difference}; valid is a teacher of the classes {shown(classes)}'
     )
 
 
@@ -57,5 +58,6 @@ def classes_of_run():
     return (names,) if isinstance(names, str) else names and tuple(names)
 
 
-def _some(names):
+def shown(names):
+    """Class names for a message: the first :data:`MOST` of them."""
     return f'{", ".join(names[:MOST])}{", ..." if len(names) > MOST else ""}'
