@@ -9,14 +9,14 @@ from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
-from .checkpoint import class_names, load_weights, read_checkpoint
-from .config_file import read_config, type_name
-from .datasets.image_files import check_image_files
-from .errors import BUILD_ERRORS, ConfigError
-from .models.data_classes import check_classes, shown
-from .models.teacher import build_teacher, pretrained_address
-from .registry import suggest
-from .teacher_cache import check_header, describe_data, is_augmented, kept_classes, read_cache
+from ..checkpoint import class_names, load_weights, read_checkpoint
+from ..config_file import read_config, type_name
+from ..datasets.image_files import check_image_files
+from ..errors import BUILD_ERRORS, ConfigError
+from ..models.data_classes import check_classes, shown
+from ..models.teacher import build_teacher, pretrained_address
+from ..registry import suggest
+from ..teacher_cache import check_header, describe_data, is_augmented, kept_classes, read_cache
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What MMEngine's Runner reads beside the keys that a config has already.
