@@ -1,0 +1,1 @@
+"""The laboratory: studies of the package, which it imports and which never imports it."""

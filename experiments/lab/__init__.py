@@ -1,0 +1,1 @@
+"""What runs a study and what makes tables of it."""
