@@ -1,6 +1,8 @@
 """BTKD: a curriculum from what the teacher knows to what it had to be told."""
 
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from ..bias.curriculum import check_curriculum, coefficient, count_parts, curriculum
 from ..bias.judge import judge_predicted
@@ -8,12 +10,16 @@ from ..bias.rectify import apply_rule, find_rule
 from ..errors import ConfigError
 from ..progress import training_progress
 from ..registry import MODELS, build
+from .calibration import TeacherCalibration
+from .label_noise import LabelNoise
 from .logit_loss import LogitLoss, as_float, check_fraction, count_rows
 from .ranks import num_ranks, sum_over_ranks
-from .trust import MeasuredTrust
+from .trust import FORMS, MeasuredTrust
 
 JUDGES = ('class', 'class_and_box')
-TRUSTS = (None, 'measured')
+TRUSTS = (None, *FORMS)
+#: A rate of the rule that is measured as training goes.
+ESTIMATED = 'estimated'
 
 
 @MODELS.register_module()
@@ -28,7 +34,8 @@ class BTKDLoss(LogitLoss):
     NaN. The host's ``loss_weight`` and warm-up count, as they do without BTKD.
 
     The loss logs ``right`` (share of right rows), ``easy``, ``hard`` and, where there is a
-    schedule, ``gamma``; with trust also ``trust``, ``teacher_right`` and ``student_right``.
+    schedule, ``gamma``; with trust also ``trust``, ``teacher_right`` and ``student_right``; and
+    what it estimates, ``label_noise``, ``missed`` and ``teacher_scale``.
 
     Args:
         loss (dict | LogitLoss, optional): The host, any registered
@@ -36,15 +43,17 @@ class BTKDLoss(LogitLoss):
             ``dict(type='KDLoss', temperature=5.0)``, the paper's.
         rectify (str | dict): A rule of :func:`btkd_det.bias.rectify`, or
             ``dict(type=rule, option=value)``. ``'none'`` leaves the teacher as it is,
-            ``'drop'`` gives its wrong rows the weight 0. Defaults to ``'swap'``.
+            ``'drop'`` gives its wrong rows the weight 0. ``label_noise`` and ``missed`` of
+            ``'posterior'`` may be ``'estimated'``: measured as training goes, see
+            :class:`~btkd_det.losses.label_noise.LabelNoise`. Defaults to ``'swap'``.
         space (str): ``'logits'``, or ``'probs'``: the rule works on the teacher's
             probabilities at temperature 1, and the host gets their logarithms as logits.
             Defaults to ``'logits'``, as published.
         schedule (str): ``'cosine'`` (the published code), ``'linear'`` or ``'none'``; see
             :func:`btkd_det.bias.curriculum`. Defaults to ``'cosine'``.
         normalize (str): ``'subset'``, as published, or ``'all'``. Defaults to ``'subset'``.
-        trust (str, optional): None, or ``'measured'``:
-            the term follows how often the teacher is right against the student; see
+        trust (str, optional): None, ``'measured'`` or ``'relative'``: the term follows how
+            often the teacher is right against the student; see
             :class:`~btkd_det.losses.trust.MeasuredTrust`. Ours. Defaults to None.
         loss_weight (float): Defaults to 1.0.
         eta (float, optional): Of ``'label_revision'``; its default if None.
@@ -56,6 +65,14 @@ class BTKDLoss(LogitLoss):
         trust_gain (float): k of :class:`~btkd_det.losses.trust.MeasuredTrust`. Defaults
             to 20.
         trust_momentum (float): Its momentum. Defaults to 0.99.
+        trust_margin (float): Its margin, for ``'relative'``. Defaults to 0.2.
+        give_back (bool): What trust takes from a row's term, the cross entropy of the student with
+            the label gets, at temperature 1: ``trust * host + (1 - trust) * CE``. For
+            classifiers, whose own cross entropy was given less than its full weight; a detector's
+            losses have theirs. Ours. Defaults to False.
+        calibrate (bool): Scale the teacher's logits so that they fit the labels best, before
+            anything else; see :class:`~btkd_det.losses.calibration.TeacherCalibration`. Ours.
+            Defaults to False.
 
     Raises:
         ConfigError: A value is unknown or out of its range, the host does not build, or the
@@ -82,6 +99,9 @@ class BTKDLoss(LogitLoss):
         foreground_only=False,
         trust_gain=20.0,
         trust_momentum=0.99,
+        trust_margin=0.2,
+        give_back=False,
+        calibrate=False,
     ):
         super().__init__(loss_weight)
         if loss is None:
@@ -109,7 +129,19 @@ class BTKDLoss(LogitLoss):
         self.judge = judge
         self.iou_threshold = iou_threshold
         self.foreground_only = foreground_only
-        self.trust = None if trust is None else MeasuredTrust(trust_gain, trust_momentum)
+        self.noise = nn.ModuleDict(
+            {name: LabelNoise() for name, value in self.rule_options.items() if value == ESTIMATED}
+        )
+        self.calibration = TeacherCalibration() if calibrate else None
+        self.trust = None
+        if trust is not None:
+            self.trust = MeasuredTrust(trust_gain, trust_momentum, trust, trust_margin)
+        if give_back and trust is None:
+            raise ConfigError(
+                'give_back: gives the label what trust takes from the teacher, and trust is None; '
+                f'valid: give_back=False, or one of trust={", ".join(map(repr, FORMS))}'
+            )
+        self.give_back = give_back
 
     @property
     def extra_inputs(self):
@@ -152,12 +184,15 @@ class BTKDLoss(LogitLoss):
         if progress is None and self.schedule != 'none':
             progress = training_progress()
         student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
+        if self.calibration is not None:
+            teacher_logits = self.calibration(teacher_logits, labels, counted)
         predicted = teacher_logits.argmax(dim=1)
         class_right = right = predicted == labels
+        options = self._rule_options(student_logits, teacher_logits, predicted, labels, counted)
         if self.judge != 'class' or self.foreground_only:
             right = self._judge(predicted, labels, box_ious, foreground)
             predicted = torch.where(right, labels, predicted)
-        target = self._target(teacher_logits, labels, predicted)
+        target = self._target(teacher_logits, labels, predicted, options)
         shared = {'counted': counted} if self.host.takes_counted else {}
         rows = self.host.per_row(student_logits, target, labels, **shared)
         counts = self._part_sizes(right, rows.dtype, counted)
@@ -174,14 +209,23 @@ class BTKDLoss(LogitLoss):
         if counted is not None:
             rows = rows.masked_fill(~counted, 0)
         self.log_vars = self._seen(rows.detach(), right, counts, progress, counted)
+        self.log_vars.update({name: options[name].detach() for name in self.noise})
+        if self.calibration is not None:
+            self.log_vars['teacher_scale'] = self.calibration.log_scale.exp()
         rows = rows * weights
         if self.trust is None:
             return rows
         if counted is not None:
             foreground = counted if foreground is None else counted & foreground
-        factor = self.trust(class_right, student_logits.detach(), labels, foreground)
+        noise = options.get('label_noise', 0.0)
+        factor = self.trust(class_right, student_logits.detach(), labels, foreground, noise)
         self.log_vars.update(self.trust.log_vars)
-        return rows * factor
+        if not self.give_back:
+            return rows * factor
+        label_rows = F.cross_entropy(student_logits, labels, reduction='none')
+        if counted is not None:
+            label_rows = label_rows.masked_fill(~counted, 0)
+        return rows * factor + label_rows * (1 - factor)
 
     def scale(self, progress=None):
         """``loss_weight`` times the host's; see :meth:`LogitLoss.scale`."""
@@ -200,12 +244,32 @@ class BTKDLoss(LogitLoss):
             predicted, labels, box_ious, self.iou_threshold, foreground, self.foreground_only
         )
 
-    def _target(self, teacher_logits, labels, predicted):
+    def _rule_options(self, student_logits, teacher_logits, predicted, labels, counted):
+        """The rule's options, with what is estimated of the labels."""
+        if not self.noise:
+            return self.rule_options
+        options = dict(self.rule_options)
+        confidence = teacher_logits.softmax(dim=1).amax(dim=1)
+        seen = confidence, predicted, student_logits.detach().argmax(dim=1), labels
+        everything = torch.ones_like(labels, dtype=torch.bool) if counted is None else counted
+        background = teacher_logits.shape[1] - 1
+        objects = everything
+        if 'missed' in options:
+            objects = everything & (labels != background)
+        if 'label_noise' in self.noise:
+            options['label_noise'] = self.noise['label_noise'](*seen, objects)
+        if 'missed' in self.noise:
+            found = (labels == background) | (labels == predicted)
+            found = everything & found & (predicted != background)
+            options['missed'] = self.noise['missed'](*seen, found)
+        return options
+
+    def _target(self, teacher_logits, labels, predicted, options):
         """The teacher that the host sees, (N, C)."""
         if self.space == 'logits':
-            return apply_rule(self.rule, teacher_logits, labels, predicted, self.rule_options)
+            return apply_rule(self.rule, teacher_logits, labels, predicted, options)
         probs = teacher_logits.softmax(dim=1)
-        probs = apply_rule(self.rule, probs, labels, predicted, self.rule_options)
+        probs = apply_rule(self.rule, probs, labels, predicted, options)
         log_probs = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
         # A row left alone keeps what its softmax rounds to 0.
         return torch.where((predicted != labels).unsqueeze(1), log_probs, teacher_logits)
@@ -262,4 +326,12 @@ def _parse_rule(rectify, space, eta):
         isinstance(options['eta'], (int, float)) and 0 < options['eta'] <= 1
     ):
         raise ConfigError(f'eta: got {options["eta"]!r}; valid: above 0, at most 1')
+    for field in ('label_noise', 'missed'):
+        value = options.get(field)
+        if value is None or value == ESTIMATED:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+            raise ConfigError(
+                f'rectify.{field}: got {value!r}; valid: above 0 and below 1, or {ESTIMATED!r}'
+            )
     return rule, options

@@ -1,24 +1,38 @@
 """How far the teacher is ahead of the student, as a factor."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ..errors import ConfigError
 from .logit_loss import check_fraction, check_positive
 from .ranks import sum_over_ranks
 
+FORMS = ('measured', 'relative')
+#: Share of errors below which teacher and student count as equally good.
+LEAST_ERROR = 1e-3
+
 
 class MeasuredTrust(nn.Module):
-    """A factor that follows the teacher's right-rate against the student's (ours).
+    """A factor that follows how often the teacher is right against the student (ours).
 
-    ``sigmoid(k * (r_t - r_s))``, where r_t and r_s are moving means of how often teacher and
-    student are right on the same training rows. A bad teacher fades out, an overtaken one
-    steps back. The means are moving sums of right rows over moving sums of rows, so they
-    start unbiased with the first batch and a batch counts by its rows. Before any row was
-    seen the factor is 0.5. The sums are the same on every rank and in the checkpoint.
+    r_t and r_s are moving means of how often teacher and student are right on the same training
+    rows. A bad teacher fades out, an overtaken one steps back.
+
+    * ``'measured'``: ``sigmoid(k * (r_t - r_s))``, the difference of the rates.
+    * ``'relative'``: ``sigmoid(k * (1 - e_t / e_s - margin))``, where e = 1 - r / (1 - noise) is
+      the share of errors beside what wrong labels count as errors. Early in training any teacher
+      is ahead of the student; this one has to be ahead by a share of the student's errors, so
+      that it steps back before it holds the student back.
+
+    The means are moving sums of right rows over moving sums of rows, so they start unbiased with
+    the first batch and a batch counts by its rows. Before any row was seen both are as if
+    teacher and student erred alike. The sums are the same on every rank and in the checkpoint.
 
     Args:
-        gain (float): k. Defaults to 20: ten points of right-rate ahead give 0.88.
+        gain (float): k. Defaults to 20: measured, ten points of right-rate ahead give 0.88.
         momentum (float): Share of the past that an iteration keeps. Defaults to 0.99.
+        form (str): ``'measured'`` or ``'relative'``. Defaults to ``'measured'``.
+        margin (float): Of ``'relative'``. Defaults to 0.2.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -30,17 +44,36 @@ class MeasuredTrust(nn.Module):
             the last call.
     """
 
-    def __init__(self, gain=20.0, momentum=0.99):
+    def __init__(
+        self,
+        gain: float = 20.0,
+        momentum: float = 0.99,
+        form: str = 'measured',
+        margin: float = 0.2,
+    ):
         super().__init__()
         check_positive(trust_gain=gain)
-        check_fraction(trust_momentum=momentum)
+        check_fraction(trust_momentum=momentum, trust_margin=margin)
+        if form not in FORMS:
+            raise ConfigError(
+                f'trust: unknown value {form!r}; valid: None, {", ".join(map(repr, FORMS))}'
+            )
         self.gain = gain
+        self.form = form
+        self.margin = margin
         self.momentum = momentum
         self.register_buffer('sums', torch.zeros(3))
         self.log_vars = {}
 
     @torch.no_grad()
-    def forward(self, teacher_right, student_logits, labels, counted=None):
+    def forward(
+        self,
+        teacher_right: Tensor,
+        student_logits: Tensor,
+        labels: Tensor,
+        counted: Tensor | None = None,
+        label_noise: Tensor | float = 0.0,
+    ) -> Tensor:
         """Count the rows, in training, and give the factor.
 
         Args:
@@ -48,6 +81,7 @@ class MeasuredTrust(nn.Module):
             student_logits (Tensor): (N, C).
             labels (Tensor): (N,).
             counted (Tensor, optional): Rows that count, (N,) bool. None means all.
+            label_noise (Tensor | float): Share of wrong labels, for ``'relative'``. Defaults to 0.
 
         Returns:
             Tensor: The factor, a scalar.
@@ -57,7 +91,13 @@ class MeasuredTrust(nn.Module):
         rows, teacher, student = self.sums.unbind()
         rows = rows.clamp(min=torch.finfo(rows.dtype).tiny)
         teacher, student = teacher / rows, student / rows
-        trust = torch.sigmoid(self.gain * (teacher - student))
+        if self.form == 'measured':
+            lead = teacher - student
+        else:
+            least = 1 - label_noise
+            errors = [(1 - rate / least).clamp(min=LEAST_ERROR) for rate in (teacher, student)]
+            lead = 1 - errors[0] / errors[1] - self.margin
+        trust = torch.sigmoid(self.gain * lead)
         self.log_vars = {'trust': trust, 'teacher_right': teacher, 'student_right': student}
         return trust
 

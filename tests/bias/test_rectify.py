@@ -10,7 +10,13 @@ from btkd_det.errors import ConfigError
 from ..losses import golden
 
 PAIRS = [(rule, space) for rule in ('swap', 'blend', 'pair_blend') for space in ('logits', 'probs')]
-ALL = [*PAIRS, ('label_revision', 'probs'), ('none', 'logits'), ('drop', 'probs')]
+ALL = [
+    *PAIRS,
+    ('label_revision', 'probs'),
+    ('posterior', 'logits'),
+    ('none', 'logits'),
+    ('drop', 'probs'),
+]
 
 
 @st.composite
@@ -203,3 +209,43 @@ def test_what_does_not_exist():
         rectify(logits, labels, 'swap', eta=0.9)
     with pytest.raises(ConfigError, match="spaces: unknown value 'z'"):
         register_rule('mine', spaces=('z',))
+
+
+def test_posterior_is_bayes_rule_with_the_teacher_as_the_prior():
+    logits = torch.tensor([[2.0, 0.5, -1.0, 0.0], [0.1, 0.0, 0.2, 0.3]], dtype=torch.float64)
+    labels = torch.tensor([1, 2])
+    noise = 0.1
+    likelihood = torch.full((2, 4), noise / 3, dtype=torch.float64)
+    likelihood[torch.arange(2), labels] = 1 - noise
+    expected = logits.softmax(dim=1) * likelihood
+    expected = expected / expected.sum(dim=1, keepdim=True)
+    found = rectify(logits, labels, 'posterior', label_noise=noise).softmax(dim=1)
+    torch.testing.assert_close(found, expected)
+
+
+def test_posterior_lets_the_label_win_where_the_teacher_hardly_errs_only():
+    labels = torch.tensor([1, 1])
+    logits = torch.tensor([[1.0, 0.0, 0.0], [9.0, 0.0, 0.0]])
+    assert is_right(rectify(logits, labels, 'posterior'), labels).tolist() == [True, False]
+
+
+def test_posterior_keeps_an_object_that_the_teacher_is_sure_of_where_objects_are_missed():
+    sure = torch.tensor([[4.0, 0.0, 0.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
+    background = torch.tensor([2, 2])
+    found = rectify(sure, background, 'posterior', label_noise=0.1, missed=0.3)
+    assert found.argmax(dim=1).tolist() == [0, 2]
+    # P(background | object) = 0.3, P(background | background) = 0.9.
+    expected = sure.softmax(dim=1) * torch.tensor([0.3, 0.3, 0.9], dtype=torch.float64)
+    expected = expected / expected.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(found.softmax(dim=1), expected)
+    objects = torch.tensor([1, 1])
+    plain = rectify(sure, objects, 'posterior', label_noise=0.1)
+    assert torch.equal(rectify(sure, objects, 'posterior', label_noise=0.1, missed=0.3), plain)
+
+
+def test_posterior_takes_rates_as_tensors():
+    logits = torch.tensor([[2.0, 0.5, -1.0], [2.0, 0.5, -1.0]])
+    labels = torch.tensor([1, 2])
+    expected = rectify(logits, labels, 'posterior', label_noise=0.2, missed=0.4)
+    rates = dict(label_noise=torch.tensor(0.2), missed=torch.tensor(0.4))
+    torch.testing.assert_close(rectify(logits, labels, 'posterior', **rates), expected)

@@ -89,6 +89,9 @@ COMPILED = [
     'btkd_drop',
     'btkd_dist',
     'btkd_trust',
+    'btkd_posterior',
+    'btkd_missed',
+    'btkd_robust',
     'ikd',
 ]
 

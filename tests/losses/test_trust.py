@@ -1,7 +1,12 @@
+import math
+
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
-from btkd_det.losses import BTKDLoss
+from btkd_det.errors import ConfigError
+from btkd_det.losses import BTKDLoss, KDLoss
+from btkd_det.losses.trust import MeasuredTrust
 
 from .every import batch
 
@@ -112,3 +117,60 @@ def test_resumed_it_goes_on_exactly():
     values, factors, _ = train(0.5, 'measured', stop=60)
     _, _, middle = train(0.5, 'measured', stop=30)
     assert train(0.5, 'measured', stop=60, state=middle)[:2] == (values[30:], factors[30:])
+
+
+@pytest.mark.parametrize(('noise', 'lead'), [(0.0, 1 - 0.4 / 0.55), (0.2, 1 - 0.25 / 0.4375)])
+def test_relative_trust_compares_the_errors_beside_those_of_the_labels(noise, lead):
+    trust = MeasuredTrust(gain=5.0, form='relative', margin=0.1)
+    trust.sums.copy_(torch.tensor([100.0, 60.0, 45.0]))
+    factor = trust.eval()(None, None, None, label_noise=noise)
+    assert factor.item() == pytest.approx(1 / (1 + math.exp(-5 * (lead - 0.1))), rel=1e-5)
+
+
+def test_relative_trust_steps_back_before_a_teacher_is_overtaken():
+    far, near = MeasuredTrust(form='relative').eval(), MeasuredTrust(form='relative').eval()
+    far.sums.copy_(torch.tensor([100.0, 80.0, 50.0]))
+    near.sums.copy_(torch.tensor([100.0, 53.0, 50.0]))
+    assert far(None, None, None) > 0.99
+    assert near(None, None, None) < 0.1
+    overtaken = MeasuredTrust().eval()
+    overtaken.sums.copy_(near.sums)
+    assert overtaken(None, None, None) > 0.5
+
+
+def test_two_that_make_no_errors_are_alike():
+    trust = MeasuredTrust(form='relative').eval()
+    trust.sums.copy_(torch.tensor([100.0, 100.0, 100.0]))
+    assert trust(None, None, None).item() == pytest.approx(1 / (1 + math.exp(4)), rel=1e-5)
+
+
+def test_what_trust_takes_the_label_gets():
+    student, teacher, labels = batch(32, 5, dtype=torch.float32)
+    options = dict(loss=dict(type='KDLoss', loss_weight=0.5), schedule='none', rectify='none')
+    loss = BTKDLoss(trust='measured', give_back=True, **options)
+    found = loss(student, teacher, labels)
+    trust = loss.log_vars['trust']
+    kd = KDLoss()(student, teacher, labels)
+    expected = 0.5 * (trust * kd + (1 - trust) * cross_entropy(student, labels))
+    torch.testing.assert_close(found, expected)
+
+
+def test_rows_that_do_not_count_get_nothing_back():
+    student, teacher, labels = batch(12, 5, dtype=torch.float32)
+    counted = torch.arange(12) < 7
+    options = dict(schedule='none', trust='relative', give_back=True)
+    found = BTKDLoss(**options)(student, teacher, labels, counted=counted)
+    alone = BTKDLoss(**options)(student[:7], teacher[:7], labels[:7])
+    torch.testing.assert_close(found, alone)
+
+
+def test_nothing_to_give_back_without_trust():
+    with pytest.raises(ConfigError, match='give_back: .* trust is None; valid: give_back=False'):
+        BTKDLoss(give_back=True)
+
+
+def test_a_form_that_does_not_exist():
+    with pytest.raises(ConfigError, match="trust: unknown value 'absolute'"):
+        BTKDLoss(trust='absolute')
+    with pytest.raises(ConfigError, match='trust_margin: got 1'):
+        BTKDLoss(trust='relative', trust_margin=1)

@@ -1,0 +1,78 @@
+"""A teacher as sure of itself as it is right."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .ranks import sum_over_ranks
+
+#: The scale stays within this factor of 1, both ways.
+LARGEST_SCALE = 10.0
+#: Of the longest step of the scale's logarithm.
+LARGEST_STEP = 0.5
+#: Share of a Newton step that an iteration takes, once there have been many.
+LEAST_RATE = 0.02
+
+
+class TeacherCalibration(nn.Module):
+    """Scales the teacher's logits so that they fit the labels best (ours).
+
+    A teacher that learned from noisy labels, or was stopped early, spreads its probabilities
+    wider than it errs; as a target it teaches doubt. Temperature scaling (Guo et al., 2017,
+    arXiv 1706.04599) finds the one factor ``a`` under which ``softmax(a z)`` gives the labels the
+    largest likelihood. Here it is found as training goes, by a Newton step on the logarithm of
+    ``a`` in each iteration: a full one at first, then 1/t of it, at least 0.02. A penalty
+    ``strength / 2 * log(a)^2`` keeps a teacher that is right on nearly every row, whose best
+    factor would have no limit, as it is. The factor is the same on every rank and in the
+    checkpoint.
+
+    Args:
+        strength (float): Of the penalty, beside a mean over rows. Defaults to 0.1.
+
+    Attributes:
+        log_scale (Tensor): log(a), a buffer without dimensions, 0 at first.
+        steps (Tensor): Iterations so far, a buffer without dimensions.
+    """
+
+    def __init__(self, strength: float = 0.1):
+        super().__init__()
+        self.strength = strength
+        self.register_buffer('log_scale', torch.zeros(()))
+        self.register_buffer('steps', torch.zeros(()))
+
+    @torch.no_grad()
+    def forward(self, teacher_logits: Tensor, labels: Tensor, counted: Tensor | None = None):
+        """Take a step, in training, and scale.
+
+        Args:
+            teacher_logits (Tensor): (N, C), no half precision.
+            labels (Tensor): (N,).
+            counted (Tensor, optional): Rows that count, (N,) bool. None means all.
+
+        Returns:
+            Tensor: The logits times a, (N, C).
+        """
+        if self.training:
+            self._step(teacher_logits, labels, counted)
+        return teacher_logits * self.log_scale.exp().to(teacher_logits.dtype)
+
+    def _step(self, teacher_logits: Tensor, labels: Tensor, counted: Tensor | None) -> None:
+        logits = teacher_logits * self.log_scale.exp().to(teacher_logits.dtype)
+        probs = logits.softmax(dim=1)
+        mean = (probs * logits).sum(dim=1)
+        variance = (probs * (logits - mean.unsqueeze(1)).square()).sum(dim=1)
+        excess = mean - logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+        rows = torch.stack([torch.ones_like(excess), excess, variance])
+        if counted is not None:
+            rows = rows.masked_fill(~counted, 0)
+        sums = sum_over_ranks(rows.sum(dim=1).to(self.log_scale.dtype))
+        number, excess, variance = sums.unbind()
+        number = number.clamp(min=1)
+        slope = excess / number + self.strength * self.log_scale
+        curvature = variance / number + self.strength
+        self.steps.add_((sums[0] > 0).to(self.steps.dtype))
+        rate = self.steps.clamp(min=1).reciprocal().clamp(min=LEAST_RATE)
+        step = (rate * slope / curvature).clamp(-LARGEST_STEP, LARGEST_STEP)
+        limit = math.log(LARGEST_SCALE)
+        self.log_scale.sub_(step).clamp_(-limit, limit)
