@@ -55,26 +55,37 @@ for percent in (20, 40):
 del noise, percent
 
 kd = dict(type='btkd_det.KDLoss', temperature=4.0, loss_weight=0.5)
+paper = dict(type='btkd_det.BTKDLoss', loss=kd)
+robust = dict(
+    type='btkd_det.BTKDLoss',
+    loss=kd,
+    rectify=dict(type='posterior', label_noise='estimated'),
+    schedule='none',
+    trust='relative',
+    give_back=True,
+    calibrate=True,
+)
 arms = dict(
     alone=dict(title='student alone', host_weight=1.0),
     kd=dict(title='KD', host_weight=0.5, distill=dict(logits=kd)),
 )
-arms['btkd-paper'] = dict(
-    title='BTKD as published',
-    host_weight=0.5,
-    distill=dict(logits=dict(type='btkd_det.BTKDLoss', loss=kd)),
+arms['btkd-paper'] = dict(title='BTKD as published', host_weight=0.5, distill=dict(logits=paper))
+arms['btkd'] = dict(title='BTKD, robust', host_weight=0.5, distill=dict(logits=robust))
+
+# The share of the weight that distillation has; the cross entropy has the rest. The student alone
+# has nothing to choose.
+shares = (0.3, 0.5, 0.7)
+weights = dict(kd='distill.logits.loss_weight')
+for arm in ('btkd-paper', 'btkd'):
+    weights[arm] = 'distill.logits.loss.loss_weight'
+for arm, key in weights.items():
+    arms[arm]['trials'] = [{'host_weight': 1 - share, key: share} for share in shares]
+tuning = dict(
+    trials=len(shares),
+    seeds=[100],
+    cells=['good', 'teacher-noise-40', 'label-noise-40'],
 )
-arms['swap-no-schedule'] = dict(
-    title='BTKD, no schedule',
-    host_weight=0.5,
-    distill=dict(logits=dict(type='btkd_det.BTKDLoss', loss=kd, schedule='none')),
-)
-for weight in (0.1, 0.5, 1.0, 2.0, 6.5):
-    ikd = dict(type='btkd_det.IKDLoss', num_classes=20, loss_weight=weight)
-    arms[f'kd-ikd-{weight:g}'] = dict(
-        title=f'KD + {weight:g} IKD', host_weight=0.5, distill=dict(logits=[kd, ikd])
-    )
-del kd, ikd, weight
+del kd, paper, robust, shares, weights, arm, key
 
 references = dict(alone='alone', kd='kd')
 seeds = list(range(10))
