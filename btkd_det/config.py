@@ -23,6 +23,27 @@ _CLS_KD = dict(type='btkd_det.KDLoss', temperature=4.0)
 _CLS_DKD = dict(type='btkd_det.DKDLoss', alpha=1.0, beta=8.0, temperature=4.0, warmup=20 / 240)
 _CLS_IKD = dict(type='btkd_det.IKDLoss', num_classes=None, temperature=1.0, loss_weight=6.5)
 
+# What the studies chose: a wrong label is weighed against the teacher, the teacher's doubts are
+# scaled to what it gets wrong, and a teacher that is not ahead fades.
+_ROBUST = dict(
+    rectify=dict(type='posterior', label_noise='estimated'),
+    schedule='none',
+    trust='relative',
+    calibrate=True,
+)
+_ROBUST_TWO_STAGE = dict(
+    _ROBUST, rectify=dict(type='posterior', label_noise='estimated', missed='estimated')
+)
+# The probabilities of sigmoid heads are small by training, and no study has scaled them.
+_ROBUST_SINGLE_STAGE = dict(_ROBUST, calibrate=False)
+
+
+def _btkd(host, **options):
+    return dict(type='btkd_det.BTKDLoss', loss=host, **options)
+
+
+_RCNN_DKD = dict(type='btkd_det.DKDLoss', alpha=1.0, beta=0.25, temperature=1.0)
+
 # What each preset puts where, by the distilled class.
 PRESETS = {
     'kd': {
@@ -31,22 +52,22 @@ PRESETS = {
         CLASSIFIER: dict(logits=_CLS_KD),
     },
     'btkd': {
-        TWO_STAGE: dict(roi_logits=dict(type='btkd_det.BTKDLoss', loss=_KD)),
-        SINGLE_STAGE: dict(dense_logits=dict(type='btkd_det.BTKDLoss', loss=_BINARY)),
-        CLASSIFIER: dict(logits=dict(type='btkd_det.BTKDLoss', loss=_CLS_KD)),
+        TWO_STAGE: dict(roi_logits=_btkd(_KD, **_ROBUST_TWO_STAGE)),
+        SINGLE_STAGE: dict(dense_logits=_btkd(_BINARY, **_ROBUST_SINGLE_STAGE)),
+        CLASSIFIER: dict(logits=_btkd(_CLS_KD, **_ROBUST)),
+    },
+    'btkd-paper': {
+        TWO_STAGE: dict(roi_logits=_btkd(_KD)),
+        SINGLE_STAGE: dict(dense_logits=_btkd(_BINARY)),
+        CLASSIFIER: dict(logits=_btkd(_CLS_KD)),
     },
     'btkd-dkd': {
-        TWO_STAGE: dict(
-            roi_logits=dict(
-                type='btkd_det.BTKDLoss',
-                loss=dict(type='btkd_det.DKDLoss', alpha=1.0, beta=0.25, temperature=1.0),
-            )
-        ),
-        CLASSIFIER: dict(logits=dict(type='btkd_det.BTKDLoss', loss=_CLS_DKD)),
+        TWO_STAGE: dict(roi_logits=_btkd(_RCNN_DKD, **_ROBUST_TWO_STAGE)),
+        CLASSIFIER: dict(logits=_btkd(_CLS_DKD, **_ROBUST)),
     },
     'btkd-pkd': {
-        TWO_STAGE: dict(roi_logits=dict(type='btkd_det.BTKDLoss', loss=_KD), fpn=_PKD),
-        SINGLE_STAGE: dict(dense_logits=dict(type='btkd_det.BTKDLoss', loss=_BINARY), fpn=_PKD),
+        TWO_STAGE: dict(roi_logits=_btkd(_KD, **_ROBUST_TWO_STAGE), fpn=_PKD),
+        SINGLE_STAGE: dict(dense_logits=_btkd(_BINARY, **_ROBUST_SINGLE_STAGE), fpn=_PKD),
     },
     'ikd': {
         TWO_STAGE: dict(

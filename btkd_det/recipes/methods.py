@@ -44,8 +44,8 @@ _NKD = dict(type='btkd_det.NKDLoss', gamma=1.5, temperature=1.0)
 _WTTM = dict(type='btkd_det.WTTMLoss', gamma=0.3, beta=1.5)
 
 
-def _btkd(host):
-    return dict(type='btkd_det.BTKDLoss', loss=host)
+def _btkd(host, **options):
+    return dict(type='btkd_det.BTKDLoss', loss=host, **options)
 
 
 def _ikd(weight=6.5):
@@ -65,6 +65,21 @@ METHODS = {
     'dkd': Method([_DKD], False, 'DKD', _DKD_SOURCE),
     'nkd': Method([_NKD], False, 'NKD', _NKD_SOURCE),
     'wttm': Method([_WTTM], False, 'WTTM', _WTTM_SOURCE),
+    'btkd': Method(
+        [
+            _btkd(
+                _KD,
+                rectify=dict(type='posterior', label_noise='estimated'),
+                schedule='none',
+                trust='relative',
+                give_back=True,
+                calibrate=True,
+            )
+        ],
+        True,
+        'BTKD, robust (KD)',
+        f'{_BTKD_SOURCE}{_KD_SOURCE}, made robust (ours): posterior, calibration, relative trust',
+    ),
     'btkd-kd': Method([_btkd(_KD)], True, 'BTKD (KD)', _BTKD_SOURCE + _KD_SOURCE),
     'btkd-dkd': Method([_btkd(_DKD)], False, 'BTKD (DKD)', _BTKD_SOURCE + _DKD_SOURCE),
     'ikd-kd': Method([_KD, _ikd()], True, 'KD + IKD', _IKD_OURS),

@@ -72,6 +72,25 @@ arms = dict(
 arms['btkd-paper'] = dict(title='BTKD as published', host_weight=0.5, distill=dict(logits=paper))
 arms['btkd'] = dict(title='BTKD, robust', host_weight=0.5, distill=dict(logits=robust))
 
+# Its parts: each left out alone, and each alone. They have no trials of their own.
+blend = dict(rectify='blend', space='probs', trust='measured', calibrate=False)
+plain = dict(paper, rectify='none', schedule='none')
+parts = {
+    'btkd-not-calibrated': ('robust, not calibrated', dict(robust, calibrate=False)),
+    'btkd-not-rectified': ('robust, not rectified', dict(robust, rectify='none')),
+    'btkd-no-trust': ('robust, no trust', dict(robust, trust=None, give_back=False)),
+    'btkd-not-given-back': ('robust, nothing given back', dict(robust, give_back=False)),
+    'btkd-fixed-noise': ('robust, noise 0.1', dict(robust, rectify='posterior')),
+    'btkd-blend': ('blend, trust by difference', dict(robust, **blend)),
+    'kd-calibrated': (
+        'KD, calibrated',
+        dict(paper, rectify='none', schedule='none', calibrate=True),
+    ),
+    'swap-no-schedule': ('published, no schedule', dict(paper, schedule='none')),
+}
+for arm, (heading, loss) in parts.items():
+    arms[arm] = dict(title=heading, host_weight=0.5, distill=dict(logits=loss))
+
 # The share of the weight that distillation has; the cross entropy has the rest. The student alone
 # has nothing to choose.
 shares = (0.3, 0.5, 0.7)
@@ -85,7 +104,7 @@ tuning = dict(
     seeds=[100],
     cells=['good', 'teacher-noise-40', 'label-noise-40'],
 )
-del kd, paper, robust, shares, weights, arm, key
+del kd, paper, robust, blend, plain, parts, heading, loss, shares, weights, arm, key
 
 references = dict(alone='alone', kd='kd')
 seeds = list(range(10))
