@@ -28,11 +28,24 @@ EXTRA_PACKAGES = {'mmpretrain': 'classification', 'mmrazor': 'mmrazor'}
     scope='module', params=CONFIGS, ids=lambda path: path.relative_to(ROOT / 'configs').as_posix()
 )
 def cfg(request):
-    cfg = Config.fromfile(request.param)
+    cfg = read_or_skip(request.param)
     for package, extra in EXTRA_PACKAGES.items():
         if package in (cfg.default_scope, request.param.parent.name) and not installed(package):
             pytest.skip(f'{package} is not installed: pip install btkd_det[{extra}]')
     init_default_scope(cfg.default_scope)
+    return cfg
+
+
+def read_or_skip(path):
+    """A config whose backbone needs MMPretrain and timm is of use where both are installed."""
+    try:
+        cfg = Config.fromfile(path)
+    except ImportError as error:
+        if installed('mmpretrain'):
+            raise
+        pytest.skip(f'{error}: pip install btkd_det[classification]')
+    if 'TIMMBackbone' in cfg.pretty_text and not installed('timm'):
+        pytest.skip('timm is not installed: pip install timm')
     return cfg
 
 

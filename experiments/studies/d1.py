@@ -1,0 +1,50 @@
+"""D1: a small detector of drawn shapes learns from teachers that are right, or taught wrong.
+
+The data: python tools/make_shapes.py --out FOLDER --train 1500 --val 300 --test 600
+The teacher has seen all 1,500 images, the student sees the first 600.
+"""
+
+name = 'd1'
+kind = 'detection'
+title = 'D1: shapes, Faster R-CNN'
+metric = 'bbox_mAP'
+
+data = dict(root_variable='SHAPES_ROOT')
+teacher = dict(config='btkd_det::shapes/faster-rcnn_r18w32_fpn_12e_shapes.py', seed=0)
+student = dict(config='btkd_det::shapes/faster-rcnn_r18w8_fpn_8e_shapes600.py')
+
+cells = dict(good=dict(title='good teacher'))
+cells['early'] = dict(title='teacher stopped after 2 of 12 epochs', teacher=dict(stop_after=2))
+cells['class-flips-30'] = dict(
+    title='teacher trained with 30 % of the classes flipped',
+    teacher=dict(annotations=dict(flip=0.3)),
+)
+cells['boxes-dropped-30'] = dict(
+    title='teacher trained with 30 % of the boxes dropped',
+    teacher=dict(annotations=dict(drop=0.3)),
+)
+cells['both-dropped-30'] = dict(
+    title='30 % of the boxes dropped for both',
+    teacher=dict(annotations=dict(drop=0.3)),
+    student=dict(annotations=dict(drop=0.3)),
+)
+
+kd = dict(type='btkd_det.KDLoss', temperature=1.0)
+pkd = dict(type='btkd_det.PKDLoss', loss_weight=6.0)
+review = dict(type='btkd_det.ReviewKDLoss', loss_weight=1.0, mid_channels=64)
+btkd = dict(type='btkd_det.BTKDLoss', loss=kd)
+arms = dict(
+    alone=dict(title='student alone'),
+    kd=dict(title='KD', distill=dict(roi_logits=kd)),
+)
+arms['btkd-paper'] = dict(title='BTKD as published', distill=dict(roi_logits=btkd))
+arms['btkd-no-schedule'] = dict(
+    title='BTKD, no schedule', distill=dict(roi_logits=dict(btkd, schedule='none'))
+)
+arms['pkd'] = dict(title='PKD', distill=dict(fpn=pkd))
+arms['pkd-kd'] = dict(title='PKD + KD', distill=dict(fpn=pkd, roi_logits=kd))
+arms['reviewkd'] = dict(title='ReviewKD', distill=dict(fpn=review))
+del kd, pkd, review, btkd
+
+references = dict(alone='alone', kd='kd')
+seeds = list(range(5))
