@@ -53,7 +53,11 @@ ENTRIES = (
     Entry('student', 'student alone', 'shapes/faster-rcnn_r18w8_fpn_5e_shapes.py', 120),
     Entry('kd', 'student + KD', 'shapes/kd_faster-rcnn_r18w8-r18w32_fpn_5e_shapes.py', 165, True),
     Entry(
-        'btkd', 'student + BTKD', 'shapes/btkd_faster-rcnn_r18w8-r18w32_fpn_5e_shapes.py', 165, True
+        'btkd',
+        'student + BTKD (robust)',
+        'shapes/btkd_faster-rcnn_r18w8-r18w32_fpn_5e_shapes.py',
+        165,
+        True,
     ),
 )
 DRAW, LOOK = 'draw the data', 'pictures and report'

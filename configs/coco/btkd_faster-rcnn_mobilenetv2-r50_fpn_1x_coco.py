@@ -8,7 +8,12 @@ model = dict(
     ),
     distill=dict(
         roi_logits=dict(
-            type='btkd_det.BTKDLoss', loss=dict(type='btkd_det.KDLoss', temperature=1.0)
+            type='btkd_det.BTKDLoss',
+            loss=dict(type='btkd_det.KDLoss', temperature=1.0),
+            rectify=dict(type='posterior', label_noise='estimated', missed='estimated'),
+            schedule='none',
+            trust='relative',
+            calibrate=True,
         )
     ),
 )

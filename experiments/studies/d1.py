@@ -33,18 +33,24 @@ kd = dict(type='btkd_det.KDLoss', temperature=1.0)
 pkd = dict(type='btkd_det.PKDLoss', loss_weight=6.0)
 review = dict(type='btkd_det.ReviewKDLoss', loss_weight=1.0, mid_channels=64)
 btkd = dict(type='btkd_det.BTKDLoss', loss=kd)
+robust = dict(
+    btkd,
+    rectify=dict(type='posterior', label_noise='estimated', missed='estimated'),
+    schedule='none',
+    trust='relative',
+    calibrate=True,
+)
 arms = dict(
     alone=dict(title='student alone'),
     kd=dict(title='KD', distill=dict(roi_logits=kd)),
 )
 arms['btkd-paper'] = dict(title='BTKD as published', distill=dict(roi_logits=btkd))
-arms['btkd-no-schedule'] = dict(
-    title='BTKD, no schedule', distill=dict(roi_logits=dict(btkd, schedule='none'))
-)
+arms['btkd'] = dict(title='BTKD, robust', distill=dict(roi_logits=robust))
 arms['pkd'] = dict(title='PKD', distill=dict(fpn=pkd))
 arms['pkd-kd'] = dict(title='PKD + KD', distill=dict(fpn=pkd, roi_logits=kd))
+arms['pkd-btkd'] = dict(title='PKD + BTKD, robust', distill=dict(fpn=pkd, roi_logits=robust))
 arms['reviewkd'] = dict(title='ReviewKD', distill=dict(fpn=review))
-del kd, pkd, review, btkd
+del kd, pkd, review, btkd, robust
 
 references = dict(alone='alone', kd='kd')
 seeds = list(range(5))
