@@ -89,13 +89,20 @@ def test_what_is_distilled_already_or_no_detector_is_named():
 
 CLASSIFIER = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
 CLS_KD = dict(type='btkd_det.KDLoss', temperature=4.0)
+ROBUST = dict(
+    rectify=dict(type='posterior', label_noise='estimated'),
+    schedule='none',
+    trust='relative',
+    calibrate=True,
+)
 
 
 @pytest.mark.parametrize(
     ('preset', 'sites'),
     [
         ('kd', dict(logits=CLS_KD)),
-        ('btkd', dict(logits=dict(type='btkd_det.BTKDLoss', loss=CLS_KD))),
+        ('btkd', dict(logits=dict(type='btkd_det.BTKDLoss', loss=CLS_KD, **ROBUST))),
+        ('btkd-paper', dict(logits=dict(type='btkd_det.BTKDLoss', loss=CLS_KD))),
         (
             'btkd-dkd',
             dict(
@@ -104,6 +111,7 @@ CLS_KD = dict(type='btkd_det.KDLoss', temperature=4.0)
                     loss=dict(
                         type='btkd_det.DKDLoss', alpha=1.0, beta=8.0, temperature=4.0, warmup=1 / 12
                     ),
+                    **ROBUST,
                 )
             ),
         ),
@@ -132,6 +140,17 @@ def test_presets_of_a_classifier_have_the_papers_settings(preset, sites):
     cfg.model.head.in_channels = 64
     losses = build_classifier(cfg.model).distill
     assert list(losses) == list(sites)
+
+
+@pytest.mark.parametrize('preset', ['btkd', 'btkd-paper'])
+def test_the_robust_preset_of_a_two_stage_detector_also_weighs_missed_objects(preset):
+    plain = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+    cfg = btkd_det.distill(plain, dict(config=plain, checkpoint=None), preset)
+    loss = dict(type='btkd_det.BTKDLoss', loss=dict(type='btkd_det.KDLoss', temperature=1.0))
+    if preset == 'btkd':
+        rule = dict(type='posterior', label_noise='estimated', missed='estimated')
+        loss.update(ROBUST, rectify=rule)
+    assert cfg.model.distill == dict(roi_logits=loss)
 
 
 def test_a_preset_of_detectors_alone_is_named_with_those_that_go():

@@ -403,7 +403,7 @@ def test_common_cifar_pairs():
     [
         (dict(dataset='cifar'), ["dataset: 'cifar'", "did you mean 'cifar10", 'imagenet']),
         (dict(dataset='imagenet', protocol='btkd'), ["protocol: 'btkd'", 'valid: common']),
-        (dict(method='btkd'), ["method: 'btkd'", 'did you mean', 'ikd-wttm']),
+        (dict(method='bktd'), ["method: 'bktd'", "did you mean 'btkd'", 'ikd-wttm']),
         (dict(student='resnet32'), ["'resnet56-resnet32'", 'did you mean', 'vgg13-mobilenetv2']),
         (dict(student=None), ["'resnet56-None'", 'resnet56-resnet20']),
         (dict(method='student', student='resnet21'), ['student: no network', 'resnet20']),
@@ -424,9 +424,9 @@ def test_common_cifar_pairs():
         (dict(teacher_checkpoint='x', method='teacher'), ['teacher_checkpoint', "'teacher' has"]),
         (
             dict(temperature=3.0, method='student'),
-            ['temperature: 3.0', "'student'", 'kd, btkd-kd, ikd-kd, btkd-ikd'],
+            ['temperature: 3.0', "'student'", 'kd, btkd, btkd-kd, ikd-kd, btkd-ikd'],
         ),
-        (dict(temperature=3.0, method='nkd'), ['temperature: 3.0', "'nkd'", 'methods kd, btkd-kd']),
+        (dict(temperature=3.0, method='nkd'), ['temperature: 3.0', "'nkd'", 'methods kd, btkd, btkd-kd']),
         (dict(temperature=-1.0), ['temperature: -1.0', 'above 0']),
         (dict(temperature=0), ['temperature: 0', 'above 0']),
         (dict(temperature=float('nan')), ['temperature: nan', 'above 0']),
