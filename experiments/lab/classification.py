@@ -17,7 +17,7 @@ from btkd_det.registry import METRICS
 from btkd_det.teacher_cache import file_digest, write_cache
 
 from .images import build_dataset, build_loader, logits_of_images
-from .training import last_metrics, one_cycle, train, without_times
+from .training import NO_TEST, last_metrics, one_cycle, save_weights, train, without_times
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 CACHE, CHOICES, WEIGHTS = 'cache.pt', 'choices.json', 'weights.pth'
@@ -90,7 +90,7 @@ class Classification:
         cfg = self._config(settings, settings['seed'])
         if not weights.is_file():
             runner = train(cfg, log_dir, **self._loaders(cfg, settings['seed']), **NO_TEST)
-            _save(dict(state_dict=runner.model.state_dict()), weights)
+            save_weights(runner.model, weights)
         model = self._load(cfg, weights)
         return self._ask(model, run.cell, weights)
 
@@ -246,16 +246,6 @@ class Classification:
         if cell is not None:
             folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-
-NO_TEST = dict(test_dataloader=None, test_cfg=None, test_evaluator=None)
-
-
-def _save(content, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix('.part')
-    torch.save(content, part)
-    part.replace(path)
 
 
 def _short(metrics):
