@@ -104,7 +104,7 @@ def samples(study, results):
 
 
 def differences(study, by_arm):
-    """Every arm against the student alone and against KD, corrected together.
+    """Every arm against the student alone, KD and its host, corrected together.
 
     Args:
         study (Study): Its references say which arms these are.
@@ -114,19 +114,30 @@ def differences(study, by_arm):
         list[Difference]: In the study's order; those without a common seed are left out.
     """
     found = []
-    references = dict.fromkeys(
-        study.references[r] for r in ('alone', 'kd') if r in study.references
-    )
-    alone = study.references.get('alone')
     for (cell, arm), sample in by_arm.items():
-        for other in references:
-            # KD against the student alone is counted once.
-            if arm in (other, alone) or (cell, other) not in by_arm:
-                continue
-            pairs = paired(sample, by_arm[cell, other])
+        for other in references_of(study, arm):
+            pairs = paired(sample, by_arm[cell, other]) if (cell, other) in by_arm else []
             if pairs:
                 found.append(compare(cell, arm, other, pairs))
     return corrected(found)
+
+
+def references_of(study, arm):
+    """What an arm is held against, each once.
+
+    Args:
+        study (Study): The study.
+        arm (str): Its name.
+
+    Returns:
+        list[str]: The student alone, KD, and the arm's host, those that there are. The student
+        alone is held against nothing: the others are held against it.
+    """
+    alone = study.references.get('alone')
+    if arm == alone:
+        return []
+    others = (alone, study.references.get('kd'), study.arms[arm].get('host'))
+    return [other for other in dict.fromkeys(others) if other not in (None, arm)]
 
 
 def paired(sample, other):

@@ -104,20 +104,32 @@ def _cell(study, cell, by_arm, found, results):
     arms = [arm for arm in study.arms if (cell, arm) in by_arm]
     if not arms:
         return ''
-    roles = [role for role in ROLES if role in study.references]
+    columns = _columns(study)
     lines = [
         f'**{_capital(title_of(study.cells, cell))}.** {_teacher(study, cell, results)}'.rstrip()
     ]
-    head = ['arm', study.metric, 'seeds', *(ROLES[role] for role in roles)]
+    head = ['arm', study.metric, 'seeds', *columns]
     lines += ['', f'| {" | ".join(head)} |', f'|{"---|" * len(head)}']
     by_pair = {(d.arm, d.other): d for d in found if d.cell == cell}
     for arm in arms:
         sample = by_arm[cell, arm]
         spread = '' if sample.deviation is None else f' ± {sample.deviation:.1f}'
         row = [title_of(study.arms, arm), f'{sample.mean:.1f}{spread}', str(len(sample.by_seed))]
-        row += [describe_difference(by_pair.get((arm, study.references[role]))) for role in roles]
+        row += [describe_difference(by_pair.get((arm, other(arm)))) for other in columns.values()]
         lines.append(f'| {" | ".join(row)} |')
     return '\n'.join(lines)
+
+
+def _columns(study):
+    """Title of each column of differences, to what an arm is held against there."""
+    columns = {
+        title: lambda arm, other=study.references[role]: other
+        for role, title in ROLES.items()
+        if role in study.references
+    }
+    if any(arm.get('host') for arm in study.arms.values()):
+        columns['over its host'] = lambda arm: study.arms[arm].get('host')
+    return columns
 
 
 def _teacher(study, cell, results):
