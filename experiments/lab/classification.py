@@ -17,9 +17,8 @@ from btkd_det.registry import METRICS
 from btkd_det.teacher_cache import file_digest, write_cache
 
 from .images import build_dataset, build_loader, logits_of_images
-from .training import last_metrics, one_cycle, train, without_times
+from .training import NO_TEST, last_metrics, one_cycle, save_weights, train, without_times
 
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 CACHE, CHOICES, WEIGHTS = 'cache.pt', 'choices.json', 'weights.pth'
 
 
@@ -67,7 +66,7 @@ class Classification:
         student = self.study.student_of(run.cell)
         settings = [student] if run.arm else [student, self.study.teacher_of(run.cell)]
         for role in settings:
-            for part in ('train', 'val', 'test'):
+            for part in self._parts():
                 build_dataset(self._images(part, role))
 
     def has_teacher(self, cell):
@@ -90,7 +89,7 @@ class Classification:
         cfg = self._config(settings, settings['seed'])
         if not weights.is_file():
             runner = train(cfg, log_dir, **self._loaders(cfg, settings['seed']), **NO_TEST)
-            _save(dict(state_dict=runner.model.state_dict()), weights)
+            save_weights(runner.model, weights)
         model = self._load(cfg, weights)
         return self._ask(model, run.cell, weights)
 
@@ -113,7 +112,7 @@ class Classification:
         else:
             objects['test_dataloader'] = build_loader(cfg.test_dataloader.to_dict(), run.seed)
         runner = train(cfg, log_dir, **objects)
-        result = dict(validation=_short(last_metrics(runner)))
+        result = dict(validation=_short(last_metrics(runner))) if self._validates() else {}
         if run.trial is None:
             result['test'] = _short(without_times(runner.test()))
         return result
@@ -141,8 +140,8 @@ class Classification:
             env_cfg=dict(cudnn_benchmark=False),
             randomness=dict(seed=seed),
         )
-        for loader, part in zip(LOADERS, ('train', 'val', 'test'), strict=True):
-            cfg[loader] = dict(
+        for part in self._parts():
+            cfg[f'{part}_dataloader'] = dict(
                 batch_size=batch_size if part == 'train' else 250,
                 num_workers=0,
                 sampler=dict(type='DefaultSampler', shuffle=part == 'train'),
@@ -152,7 +151,9 @@ class Classification:
         choices = str(self._cell_folder(cell) / CHOICES)
         beside = [dict(type='btkd_det.RecordedTeacherAgreement', choices=choices)]
         tested = [metric, *(beside if arm and arm.get('distill') else [])]
-        cfg.update(val_cfg={}, test_cfg={}, val_evaluator=metric, test_evaluator=tested)
+        cfg.update(test_cfg={}, test_evaluator=tested)
+        if self._validates():
+            cfg.update(val_cfg={}, val_evaluator=metric)
         return Config(cfg)
 
     def _model(self, settings, arm, cell):
@@ -187,7 +188,7 @@ class Classification:
             dataset=dict(source, data_root=self.data_root),
             part=part,
             classes=data['classes'],
-            val_per_class=data['val_per_class'],
+            val_per_class=data.get('val_per_class', 0),
         )
         if part != 'test' and settings.get('label_noise'):
             split.update(label_noise=settings['label_noise'])
@@ -199,7 +200,14 @@ class Classification:
         return images
 
     def _loaders(self, cfg, seed):
-        return {name: build_loader(cfg[name].to_dict(), seed) for name in LOADERS[:2]}
+        names = [f'{part}_dataloader' for part in self._parts() if part != 'test']
+        return {name: build_loader(cfg[name].to_dict(), seed) for name in names}
+
+    def _validates(self):
+        return bool(self.study.data.get('val_per_class'))
+
+    def _parts(self):
+        return ('train', 'val', 'test') if self._validates() else ('train', 'test')
 
     def _load(self, cfg, weights):
         model = cfg.model.to_dict()
@@ -217,7 +225,7 @@ class Classification:
         logits = torch.stack(said or [logits_of_images(model, images)])
         choices = {
             part: logits_of_images(model, build_dataset(self._images(part, student))).argmax(1)
-            for part in ('val', 'test')
+            for part in self._parts()[1:]
         }
         folder = self._cell_folder(cell)
         header = dict(images.description, dataset='StudySplit', pixels='[]')
@@ -231,7 +239,11 @@ class Classification:
         return dict(
             checkpoint_sha256=digest,
             test=dict(top1=self._right(choices['test'], 'test', student)),
-            validation=dict(top1=self._right(choices['val'], 'val', student)),
+            **(
+                dict(validation=dict(top1=self._right(choices['val'], 'val', student)))
+                if self._validates()
+                else {}
+            ),
             right_on_training_images=dict(
                 by_the_students_labels=_percent(said == images.labels),
                 by_the_clean_labels=_percent(said == clean),
@@ -246,16 +258,6 @@ class Classification:
         if cell is not None:
             folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-
-NO_TEST = dict(test_dataloader=None, test_cfg=None, test_evaluator=None)
-
-
-def _save(content, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix('.part')
-    torch.save(content, part)
-    part.replace(path)
 
 
 def _short(metrics):

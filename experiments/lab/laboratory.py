@@ -229,7 +229,7 @@ class Laboratory:
 
     def _outcome(self, run):
         found = self.results.read(run)
-        values = found.get('test') or found['validation']
+        values = found.get('test') or found.get('validation') or {}
         return f'{self.study.metric} {values.get(self.study.metric, float("nan")):.2f}'
 
     def _learn_durations(self):

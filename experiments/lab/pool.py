@@ -79,6 +79,8 @@ def _run(target, log, closing, parent):
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (1, 2):
         os.dup2(output, stream)
+    # New ones: the parent's may hold text that is not written yet, or lead somewhere else.
+    sys.stdout, sys.stderr = (os.fdopen(stream, 'w', buffering=1) for stream in (1, 2))
     try:
         target()
     except BaseException:

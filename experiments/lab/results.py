@@ -35,38 +35,38 @@ class Results:
     def read(self, run):
         """dict | None: The result of a run, None where there is none."""
         path = self.path(run)
-        if not path.is_file():
-            return None
-        try:
-            return json.loads(path.read_text(encoding='utf-8'))
-        except ValueError as error:
-            raise ConfigError(
-                f'results: {path} is no JSON ({error}); remove it, and the run is done again'
-            ) from error
+        return read_json(path) if path.is_file() else None
 
     def write(self, run, entries):
         """Write the result of a run."""
         write_json(self.path(run), entries)
 
-    def chosen_trial(self, arm):
-        """The trial of the highest mean of the validation metric over cells and seeds.
+    @property
+    def tuning_metric(self):
+        """str: The metric of the validation that chooses a trial."""
+        return self.study.tuning.get('metric', self.study.metric)
+
+    def trial_means(self, arm):
+        """The mean of the validation metric of each trial, over cells and seeds.
 
         Args:
             arm (str): Of the study, with trials.
 
         Returns:
-            int | None: Its number, the lower one of equals; None while runs are missing.
+            list[float] | None: By trial; None while runs are missing.
         """
-        study = self.study
-        metric = study.tuning.get('metric', study.metric)
-        values = [[] for _ in range(study.tuning['trials'])]
-        for run in study.tuning_runs([arm]):
+        values = [[] for _ in range(self.study.tuning['trials'])]
+        for run in self.study.tuning_runs([arm]):
             found = self.read(run)
             if found is None:
                 return None
-            values[run.trial].append(found['validation'][metric])
-        means = [statistics.fmean(numbers) for numbers in values]
-        return means.index(max(means))
+            values[run.trial].append(found['validation'][self.tuning_metric])
+        return [statistics.fmean(numbers) for numbers in values]
+
+    def chosen_trial(self, arm):
+        """int | None: The trial of the highest mean, the first of equals; None as above."""
+        means = self.trial_means(arm)
+        return None if means is None else means.index(max(means))
 
     def trial_of(self, run):
         """The trial whose changes a run has.
@@ -121,6 +121,16 @@ class Results:
             if found and found['config_hash'] == wanted and 'same_as' not in found:
                 return other
         return None
+
+
+def read_json(path):
+    """dict: The content of a JSON file; raises ConfigError where it is none."""
+    try:
+        return json.loads(Path(path).read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ConfigError(
+            f'results: {path} is no JSON ({error}); remove it, and the run is done again'
+        ) from error
 
 
 def write_json(path, content):

@@ -16,8 +16,8 @@ KINDS = ('classification', 'detection')
 REQUIRED = ('name', 'kind', 'data', 'student', 'teacher', 'cells', 'arms', 'seeds')
 OPTIONAL = dict(title=None, schedule=None, tuning=None, references=None, metric='top1', notes=None)
 ARM_KEYS = dict(
-    classification=('title', 'host_weight', 'distill', 'trials'),
-    detection=('title', 'distill', 'trials'),
+    classification=('title', 'host', 'host_weight', 'distill', 'trials'),
+    detection=('title', 'host', 'distill', 'trials'),
 )
 TUNING_KEYS = ('trials', 'seeds', 'cells', 'metric')
 NAME = re.compile(r'[\w.+-]+')
@@ -90,7 +90,8 @@ class Study:
         """
         arm = copy.deepcopy(self.arms[name])
         trials = arm.pop('trials', None)
-        arm.pop('title', None)
+        for key in ('title', 'host'):
+            arm.pop(key, None)
         if trial is None:
             return arm
         changed = Config(arm)
@@ -233,6 +234,11 @@ def _check_arms(study, field):
                 f'{field}: arms.{name} has {unknown[0]!r}{suggest(unknown[0], valid)}; valid: '
                 f'{", ".join(valid)}'
             )
+        if arm.get('host', name) not in study.arms:
+            raise ConfigError(
+                f'{field}: arms.{name}.host is {arm["host"]!r}{suggest(arm["host"], study.arms)}; '
+                f'valid: {", ".join(study.arms)}'
+            )
         trials = arm.get('trials')
         if trials and not study.tuning:
             raise ConfigError(f'{field}: arms.{name}.trials without an entry tuning')
@@ -252,6 +258,8 @@ def _check_tuning(study, field):
         raise ConfigError(
             f'{field}: tuning has {", ".join(study.tuning)}; valid: {", ".join(TUNING_KEYS)}'
         )
+    if study.kind == 'classification' and not study.data.get('val_per_class'):
+        raise ConfigError(f'{field}: tuning without data.val_per_class; valid: images to validate')
     common = set(study.tuning['seeds']) & set(study.seeds)
     if common:
         raise ConfigError(

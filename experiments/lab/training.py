@@ -38,6 +38,10 @@ TAKEN = (
 )
 
 
+# Arguments of `train` for a run whose test images must not be read.
+NO_TEST = dict(test_dataloader=None, test_cfg=None, test_evaluator=None)
+
+
 class ShortRunner(Runner):
     """A runner that does not ask compilers for their versions, which takes seconds."""
 
@@ -86,6 +90,20 @@ def train(cfg, work_dir, **objects):
     runner = ShortRunner(cfg=cfg, work_dir=str(work_dir), **given)
     runner.train()
     return runner
+
+
+def save_weights(model, path, meta=None):
+    """Write a checkpoint; whoever finds it finds it complete.
+
+    Args:
+        model (nn.Module): Its weights go into it.
+        path (Path): The file; its folder is made.
+        meta (dict, optional): As MMEngine's checkpoints have it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix('.part')
+    torch.save(dict(meta=meta or {}, state_dict=model.state_dict()), part)
+    part.replace(path)
 
 
 def last_metrics(runner, stage='val'):
