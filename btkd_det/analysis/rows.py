@@ -12,6 +12,7 @@ from ..checkpoint import load_weights
 from ..config import without_distillation
 from ..errors import ConfigError
 from ..models.rois import box_heads, check_logits, recorded
+from .loaders import one_pass
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Data:
 
 
 def data(cfg, loader='train_dataloader', seed=0, max_iters=None):
-    """The data of a config.
+    """The data of a config, each image once; see :func:`btkd_det.analysis.loaders.one_pass`.
 
     Args:
         cfg (Config): From :func:`load`.
@@ -97,12 +98,14 @@ def data(cfg, loader='train_dataloader', seed=0, max_iters=None):
         raise ConfigError(f'--max-iters: got {max_iters}; valid: 1 or more')
     set_random_seed(seed)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
-        found = Runner.build_dataloader(cfg[loader], seed=seed)
+        found = Runner.build_dataloader(one_pass(cfg[loader]), seed=seed)
     total = len(found) if hasattr(found.dataset, '__len__') else None
     names = (getattr(found.dataset, 'metainfo', None) or {}).get('classes')
+    # Any other sampler without an end is cut off after one pass, too.
+    count = min(filter(None, (total, max_iters)), default=None)
     return Data(
-        itertools.islice(found, max_iters),
-        min(filter(None, (total, max_iters)), default=0),
+        itertools.islice(found, count),
+        count or 0,
         None if names is None else tuple(names),
     )
 
@@ -172,6 +175,12 @@ def _reader(model):
 def _at_rois(model, data):
     from mmdet.structures.bbox import get_box_tensor
 
+    for sample in data['data_samples']:
+        if 'bboxes' not in sample.get('gt_instances', ()):
+            raise ConfigError(
+                'CONFIG: the pipeline of this data loads no boxes; valid is one with '
+                "dict(type='LoadAnnotations', with_bbox=True)"
+            )
     with recorded(model.roi_head) as seen:
         model.loss(data['inputs'], data['data_samples'])
     seen.check()
