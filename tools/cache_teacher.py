@@ -90,11 +90,7 @@ def prepare(args):
             f'model.head.num_classes: {taught}, but the data set has {header["num_classes"]} '
             f'classes; valid: {header["num_classes"]}'
         )
-    source = cfg.model.teacher.checkpoint
-    if source == 'pretrained':
-        source = preflight.pretrained_address(cfg.model.teacher.config)
-    file = teacher_cache.checkpoint_file(source)
-    header.update(checkpoint=str(source), checkpoint_sha256=teacher_cache.file_digest(file))
+    header.update(model.teacher.provenance())
     return cfg, model.to(args.device), header
 
 

@@ -69,11 +69,13 @@ class Data:
         batches (Iterable[dict]): As MMEngine's data loaders give them.
         count (int): How many; 0 where the data do not tell.
         class_names (tuple[str] | None): Where the data set tells them.
+        dataset (Dataset): What the batches are of.
     """
 
     batches: Iterable
     count: int
     class_names: tuple | None
+    dataset: object = None
 
 
 def data(cfg, loader='train_dataloader', seed=0, max_iters=None):
@@ -107,6 +109,7 @@ def data(cfg, loader='train_dataloader', seed=0, max_iters=None):
         itertools.islice(found, count),
         count or 0,
         None if names is None else tuple(names),
+        found.dataset,
     )
 
 

@@ -18,6 +18,7 @@ from torch import nn
 from ..checkpoint import class_names, load_weights
 from ..config_file import read_config
 from ..errors import BUILD_ERRORS, ConfigError
+from ..provenance import checkpoint_file, config_digest, file_digest
 from ..registry import check_keys, suggest
 from .rois import box_heads
 
@@ -89,7 +90,14 @@ class Teacher(nn.Module):
         self.class_map = _parse_class_map(class_map)
         self.dtype = DTYPES.get(dtype)
         built = isinstance(config, nn.Module)
-        self.model = config if built else _build(*_read_config(config))
+        self.checkpoint, self._config_digest = None, None
+        if built:
+            self.model = config
+        else:
+            model, scope = _read_config(config)
+            # Before building, which changes what it is given.
+            self._config_digest = config_digest(model)
+            self.model = _build(model, scope)
         self.classes = None
         if checkpoint is None and not built:
             print_log(
@@ -102,6 +110,7 @@ class Teacher(nn.Module):
             if checkpoint == 'pretrained':
                 checkpoint = pretrained_address(config)
             meta = load_weights(self.model, checkpoint, 'teacher.checkpoint')
+            self.checkpoint = str(checkpoint)
             self.classes = class_names(meta)
             if self.classes and self.class_map is not None:
                 self.classes = _chosen(self.classes, self.class_map)
@@ -165,6 +174,22 @@ class Teacher(nn.Module):
     def num_classes(self):
         """How many classes its head tells apart, before any ``class_map``."""
         return box_heads(getattr(self.model, 'roi_head', self.model))[0].num_classes
+
+    def provenance(self):
+        """What a file made of its answers has to say of it.
+
+        Returns:
+            dict: Entries of :data:`btkd_det.provenance.OF_TEACHER`: all of them, or those that
+            are known of a model without a config or a checkpoint.
+        """
+        dtype = None if self.dtype is None else str(self.dtype).removeprefix('torch.')
+        found = dict(dtype=dtype, class_map=self.class_map)
+        if self._config_digest is not None:
+            found['teacher_config'] = self._config_digest
+        if self.checkpoint is not None and checkpoint_file(self.checkpoint).is_file():
+            digest = file_digest(checkpoint_file(self.checkpoint))
+            found.update(checkpoint=self.checkpoint, checkpoint_sha256=digest)
+        return found
 
     def images(self, batch_inputs, shapes=None):
         """The student's input batch, normalized as the teacher was trained to see it.
@@ -293,6 +318,21 @@ def pretrained_address(config):
             'the path of a checkpoint'
         )
     return address
+
+
+def digest_of_config(config):
+    """The digest of a teacher's config; see :func:`btkd_det.provenance.config_digest`.
+
+    Args:
+        config (str | dict): As ``teacher.config``.
+
+    Returns:
+        str: SHA-256 in hexadecimal.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    return config_digest(_read_config(config)[0])
 
 
 def _read_config(config):

@@ -224,6 +224,8 @@ def check_model(cfg):
     if classes is not None:
         _check_class_count(model, classes)
         check_classes(getattr(model, 'teacher', None), classes)
+        if hasattr(model, 'check_class_means'):
+            model.check_class_means(classes)
     return model
 
 

@@ -11,7 +11,8 @@ import torch
 
 from btkd_det import preflight
 from btkd_det.errors import ConfigError
-from btkd_det.teacher_cache import file_digest, read_cache
+from btkd_det.provenance import file_digest
+from btkd_det.teacher_cache import read_cache
 from tests.classifiers import write_images
 
 ROOT = Path(__file__).parents[2]
