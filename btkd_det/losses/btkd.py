@@ -174,6 +174,9 @@ class BTKDLoss(LogitLoss):
         if counted is not None:
             rows = rows.masked_fill(~counted, 0)
         self.log_vars = self._seen(rows.detach(), right, counts, progress, counted)
+        if foreground is not None:
+            objects = foreground if counted is None else foreground & counted
+            self.log_vars['right_foreground'] = (right & objects).sum() / objects.sum().clamp(min=1)
         rows = rows * weights
         if self.trust is None:
             return rows
