@@ -56,6 +56,7 @@ def load(config, checkpoint, options=None, loader='train_dataloader', place='cpu
     if not cfg.get(loader):
         raise ConfigError(f'CONFIG.{loader}: missing; without it there is nothing to look at')
     preflight.check_data(cfg, (loader,))
+    preflight.check_samples(cfg, (loader,))
     model = preflight.check_model(cfg)
     load_weights(model, checkpoint, 'CKPT')
     return cfg, model.to(place).eval()
@@ -167,7 +168,9 @@ def _reader(model):
     if roi_head is not None and getattr(roi_head, 'with_bbox', False):
         check_logits([('model', head) for head in box_heads(roi_head)], 'CONFIG.model')
         return _at_rois
-    if hasattr(model, 'extract_feat') and hasattr(getattr(model, 'head', None), 'num_classes'):
+    head = getattr(model, 'head', None)
+    several = 'MultiLabel' in type(head).__name__ or 'MultiTask' in type(head).__name__
+    if hasattr(model, 'extract_feat') and hasattr(head, 'predict') and not several:
         return _of_images
     raise ConfigError(
         f'CONFIG.model.type: {type(model).__name__} gives no logits per class; valid are '
@@ -196,5 +199,10 @@ def _at_rois(model, data):
 
 def _of_images(model, data):
     logits = model.head(model.extract_feat(data['inputs']))
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        raise ConfigError(
+            f'CONFIG.model.head: {type(model.head).__name__} gives no logits, (N, C); valid is a '
+            'head for one label, such as LinearClsHead'
+        )
     labels = torch.cat([sample.gt_label for sample in data['data_samples']]).to(logits.device)
     return [Rows(logits, labels, torch.arange(len(labels), device=labels.device))]

@@ -46,6 +46,7 @@ val_dataloader = dict(
         pipeline=load + pack),
 )
 test_dataloader = val_dataloader
+test_evaluator = dict(topk=(1, 5))
 train_cfg = dict(max_epochs=1)
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 default_hooks = dict(logger=dict(interval=1))
