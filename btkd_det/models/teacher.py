@@ -153,6 +153,12 @@ class Teacher(nn.Module):
         if own == its:
             self._renormalize = None
             return
+        theirs, ours = (max(map(len, values[:2])) for values in (own, its))
+        if theirs != ours and 1 not in (theirs, ours):
+            raise ConfigError(
+                f"teacher.config: the teacher's data_preprocessor normalizes {theirs} channels, "
+                f"but the student's {ours}; valid is a teacher that sees as many channels"
+            )
         self._renormalize = (*its, *own)
 
     def in_students_classes(self, scores):
@@ -195,18 +201,18 @@ class Teacher(nn.Module):
         """The student's input batch, normalized as the teacher was trained to see it.
 
         Args:
-            batch_inputs (Tensor): (N, 3, H, W), normalized by the student's preprocessor and
+            batch_inputs (Tensor): (N, C, H, W), normalized by the student's preprocessor and
                 padded with zeros at the right and the bottom.
             shapes (list[tuple[int, int]], optional): Height and width of each image without
                 its padding, in pixels. The padding becomes the teacher's zeros again.
 
         Returns:
-            Tensor: (N, 3, H, W). The same tensor where both normalize alike.
+            Tensor: (N, C, H, W). The same tensor where both normalize alike.
         """
         if self._renormalize is None:
             return batch_inputs
         mean_s, std_s, rgb_s, mean_t, std_t, rgb_t = self._renormalize
-        column = lambda values: batch_inputs.new_tensor(values).view(1, 3, 1, 1)
+        column = lambda values: batch_inputs.new_tensor(values).view(1, -1, 1, 1)
         images = batch_inputs * column(std_s) + column(mean_s)
         if rgb_s != rgb_t:
             images = images.flip(1)
@@ -383,13 +389,13 @@ def _drop_initialization(node):
 
 
 def _normalization(preprocessor):
-    """Mean and deviation per channel, and whether BGR becomes RGB before they are applied."""
+    """Mean and deviation, of each channel or one of all; whether BGR becomes RGB before that."""
     # MMPretrain's preprocessor for classifiers has another name for it than all others.
     to_rgb = getattr(preprocessor, 'to_rgb', False)
     to_rgb = getattr(preprocessor, '_channel_conversion', to_rgb)
     if not getattr(preprocessor, '_enable_normalize', False):
-        return (0.0,) * 3, (1.0,) * 3, to_rgb
+        return (0.0,), (1.0,), to_rgb
     mean, std = (tuple(value.flatten().tolist()) for value in (preprocessor.mean, preprocessor.std))
-    if len(mean) == 1:
-        mean, std = mean * 3, std * 3
-    return mean, std, to_rgb
+    # One value of all channels alike, or the same one written for each.
+    short = lambda values: values[:1] if len(set(values)) == 1 else values
+    return short(mean), short(std), to_rgb
