@@ -137,7 +137,7 @@ def distill(cfg, teacher, preset='btkd'):
             f'preset: {preset!r} has no site in {host}; valid for it: {", ".join(able)}'
         )
     make_distilled(cfg, distilled, dict(teacher), copy.deepcopy(PRESETS[preset][distilled]))
-    _fill_class_count(cfg.model)
+    _fill_class_count(cfg)
     _map_classes(cfg)
     return cfg
 
@@ -261,22 +261,30 @@ def distilled_type(model, field='model.type'):
     return ANY
 
 
-def _fill_class_count(model):
+def _fill_class_count(cfg):
     """Tell IKD how many classes the head tells apart, a box head's background included."""
-    for losses in model.distill.values():
+    for losses in cfg.model.distill.values():
         for loss in losses if isinstance(losses, list) else [losses]:
             if loss.get('type') == 'btkd_det.IKDLoss' and loss.get('num_classes') is None:
-                loss['num_classes'] = _class_count(model)
+                loss['num_classes'] = _class_count(cfg)
 
 
-def _class_count(model):
-    head, more = model.get('head') or {}, 0
+def _class_count(cfg):
+    from .preflight import count_classes
+
+    model = cfg.model
     if 'roi_head' in model:
-        head, more = model.roi_head.get('bbox_head') or {}, 1
+        head = model.roi_head.get('bbox_head') or {}
         head = head[0] if isinstance(head, (list, tuple)) else head
-    if head.get('num_classes') is None:
+        stated = head.get('num_classes')
+        count = None if stated is None else stated + 1
+    else:
+        # Heads such as ClsHead state none: then the data tell.
+        count = count_classes(cfg)
+    if count is None:
         raise ConfigError(
-            "preset: 'ikd' needs the number of classes, and the config of the model's head states "
-            'no num_classes; valid: state it there'
+            "preset: 'ikd' needs the number of classes, and neither the config of the model's head "
+            'states num_classes nor do the data name their classes; valid: state metainfo.classes '
+            'of the data'
         )
-    return head.num_classes + more
+    return count

@@ -62,3 +62,18 @@ def runner_info(*keys):
     """
     hub = MessageHub.get_current_instance()
     return tuple(hub.get_info(key) for key in keys)
+
+
+def forget_logged(prefix, kept=None):
+    """Take training's entries out of the log that get no new values any more.
+
+    MMEngine's log repeats the last value of whatever was logged once.
+
+    Args:
+        prefix (str): Of the entries' names, such as ``'distill.fpn.'``.
+        kept (str, optional): A name that stays.
+    """
+    scalars = MessageHub.get_current_instance().log_scalars
+    for key in [key for key in scalars if key.startswith(f'train/{prefix}')]:
+        if key != f'train/{kept}':
+            del scalars[key]

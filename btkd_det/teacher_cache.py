@@ -1,16 +1,25 @@
 """The file of a teacher's logits: what it says of itself, and the data that it goes with."""
 
 import copy
-import hashlib
 import json
+import os
 from pathlib import Path
 
 import torch
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 
 from .errors import ConfigError
+from .provenance import (
+    OF_TEACHER,
+    check_content,
+    content_digest,
+    digest,
+    file_digest,  # noqa: F401 (the study takes it from here)
+    sample_digest,
+)
 
-FORMAT = 'btkd_det teacher cache 1'
+FORMAT = 'btkd_det teacher cache 2'
+COMMAND = 'tools/cache_teacher.py'
 
 # What the header holds of the data, with the words for it.
 OF_DATA = {
@@ -19,10 +28,10 @@ OF_DATA = {
     'num_classes': 'the number of classes',
     'classes': 'the class names (their SHA-256)',
     'labels': 'the labels in their order (their SHA-256)',
+    'images': 'the images (the SHA-256 of some of them)',
     'views': 'the augmented views',
     'pixels': 'the transforms without augmentation',
 }
-OF_TEACHER = ('checkpoint', 'checkpoint_sha256')
 
 # Transforms that do the same to an image each time. Those of the first line leave the pixels
 # alone; whatever is in neither line counts as augmentation.
@@ -36,11 +45,17 @@ def write_cache(path, logits, header):
     Args:
         path (str | Path): The file; its folder is made.
         logits (Tensor): (K, N, C), saved as float16: view, image, class.
-        header (dict): The entries that :data:`OF_DATA` and :data:`OF_TEACHER` name.
+        header (dict): The entries that :data:`OF_DATA` and
+            :data:`btkd_det.provenance.OF_TEACHER` name.
     """
+    logits = logits.half().contiguous()
     header = {key: header[key] for key in (*OF_DATA, *OF_TEACHER)}
+    header['content'] = content_digest(logits)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(format=FORMAT, header=header, logits=logits.half().contiguous()), path)
+    # What is read under the file's own name is whole, whenever writing stops.
+    unfinished = Path(f'{path}.unfinished')
+    torch.save(dict(format=FORMAT, header=header, logits=logits), unfinished)
+    os.replace(unfinished, path)
 
 
 def read_cache(path, field='teacher.cache'):
@@ -75,36 +90,14 @@ def read_cache(path, field='teacher.cache'):
             'as tools/cache_teacher.py writes it'
         )
     logits, header = stored.get('logits'), stored.get('header')
-    if not isinstance(header, dict) or not {*OF_DATA, *OF_TEACHER} <= set(header):
+    if not isinstance(header, dict) or not {*OF_DATA, *OF_TEACHER, 'content'} <= set(header):
         raise ConfigError(f'{field}: the header of {path} is incomplete; write the file anew')
     views = 1 if header['views'] is None else header['views']['views']
     shape = (views, header['count'], header['num_classes'])
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != shape:
         raise ConfigError(f'{field}: {path} has no logits of {shape}; write the file anew')
+    check_content(header, [logits], path, field, COMMAND)
     return logits, header
-
-
-def file_digest(path):
-    """SHA-256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        for block in iter(lambda: file.read(1 << 20), b''):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def checkpoint_file(source):
-    """Where a checkpoint lies on this machine.
-
-    Args:
-        source (str | Path): A path, or an http(s) address that was downloaded before.
-
-    Returns:
-        Path: The file, in PyTorch's hub cache for an address. It need not exist.
-    """
-    if str(source).startswith(('http://', 'https://')):
-        return Path(torch.hub.get_dir(), 'checkpoints', str(source).rpartition('/')[2])
-    return Path(source)
 
 
 def describe_data(cfg):
@@ -137,10 +130,11 @@ def describe_data(cfg):
     by_name = isinstance(chosen, (list, tuple))
     order = [list(names).index(name) for name in kept] if by_name else range(len(kept))
     labels = [int(dataset.get_data_info(i)['gt_label']) for i in range(len(dataset))]
+    images = sample_digest(dataset, [i for i, label in enumerate(labels) if label in order])
     labels = [order.index(label) for label in labels if label in order]
     steps = [step for step in fixed_pipeline(cfg) if _name(step) not in PASSIVE]
     return dict(
-        describe_images(kept, labels, memory),
+        describe_images(kept, labels, images, memory),
         dataset=_name(inner),
         pixels=json.dumps(steps, sort_keys=True, default=str),
     )
@@ -156,22 +150,25 @@ class ImageSet(dict):
         return self
 
 
-def describe_images(names, labels, memory=None):
+def describe_images(names, labels, images, memory=None):
     """What can be said of images in memory as well as of a config.
 
     Args:
         names (Sequence[str]): Class names in the order of the labels.
         labels (Sequence[int]): Of all images in their order.
+        images (str): From :func:`btkd_det.provenance.sample_digest`.
         memory (dict, optional): Settings of an ``InMemoryImages``.
 
     Returns:
-        ImageSet: ``count``, ``num_classes``, ``classes``, ``labels`` and ``views``.
+        ImageSet: ``count``, ``num_classes``, ``classes``, ``labels``, ``images`` and
+        ``views``.
     """
     return ImageSet(
         count=len(labels),
         num_classes=len(names),
-        classes=_digest(list(names)),
-        labels=_digest(labels),
+        classes=digest(list(names)),
+        labels=digest(labels),
+        images=images,
         views=view_settings(memory),
     )
 
@@ -307,7 +304,7 @@ def check_header(header, found, path, field='teacher.cache'):
             raise ConfigError(
                 f'{field}: {path} was written for other training data: {what}: '
                 f'{header[key]!r} there, {found[key]!r} here; valid is a cache of this config, '
-                'which tools/cache_teacher.py writes'
+                f'which {COMMAND} writes'
             )
 
 
@@ -317,7 +314,3 @@ def _name(step):
 
 def _random_steps(pipeline):
     return [step for step in pipeline or () if _name(step) not in PASSIVE | FIXED]
-
-
-def _digest(values):
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()

@@ -179,6 +179,10 @@ def test_what_is_no_config_or_no_teacher_is_named(cfg, teacher, words):
 def test_a_preset_that_needs_the_classes_asks_for_their_number():
     cfg = read_config(CLASSIFIER, 'test')
     del cfg.model.head['num_classes']
+    # Where the head states none, the data's names tell it.
+    assert btkd_det.distill(cfg, TEACHER, 'ikd').model.distill.logits[1].num_classes == 10
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        cfg.pop(loader)
     with pytest.raises(ConfigError, match="preset: 'ikd' needs the number of classes"):
         btkd_det.distill(cfg, TEACHER, 'ikd')
 

@@ -19,10 +19,11 @@ from btkd_det import preflight
 from btkd_det.datasets import InMemoryImages
 from btkd_det.errors import ConfigError
 from btkd_det.models.teacher import Teacher
+from btkd_det.provenance import OF_TEACHER
 from btkd_det.recipes import DATASETS, METHODS, combinations, config_text, file_name, recipe
 from btkd_det.recipes.recipe import scaled_milestones
 from btkd_det.registry import check_keys
-from btkd_det.teacher_cache import write_cache
+from btkd_det.teacher_cache import OF_DATA, write_cache
 
 pytest.importorskip('mmpretrain', reason='recipes need mmpretrain: btkd_det[classification]')
 
@@ -356,9 +357,7 @@ def test_both_ways_to_read_the_data_augment_alike(dataset, padding):
 
 
 def test_with_a_cache_no_teacher_is_built(tmp_path):
-    header = dict.fromkeys(
-        ('dataset', 'classes', 'labels', 'pixels', 'checkpoint', 'checkpoint_sha256'), 'x'
-    )
+    header = dict.fromkeys((*OF_DATA, *OF_TEACHER), 'x')
     header.update(count=3, num_classes=100, views=dict(views=2))
     file = tmp_path / 'cache.pt'
     write_cache(file, torch.randn(2, 3, 100), header)
@@ -426,7 +425,10 @@ def test_common_cifar_pairs():
             dict(temperature=3.0, method='student'),
             ['temperature: 3.0', "'student'", 'kd, btkd, btkd-kd, ikd-kd, btkd-ikd'],
         ),
-        (dict(temperature=3.0, method='nkd'), ['temperature: 3.0', "'nkd'", 'methods kd, btkd, btkd-kd']),
+        (
+            dict(temperature=3.0, method='nkd'),
+            ['temperature: 3.0', "'nkd'", 'methods kd, btkd, btkd-kd'],
+        ),
         (dict(temperature=-1.0), ['temperature: -1.0', 'above 0']),
         (dict(temperature=0), ['temperature: 0', 'above 0']),
         (dict(temperature=float('nan')), ['temperature: nan', 'above 0']),

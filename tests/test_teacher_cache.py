@@ -12,11 +12,11 @@ from PIL import Image
 
 from btkd_det.errors import ConfigError
 from btkd_det.preflight import check_cache, check_data
+from btkd_det.provenance import content_digest, file_digest
 from btkd_det.teacher_cache import (
     FORMAT,
     OF_DATA,
     describe_data,
-    file_digest,
     fixed_pipeline,
     is_augmented,
     read_cache,
@@ -27,7 +27,9 @@ from tests.classifiers import write_images
 LOAD = [dict(type='LoadImageFromFile')]
 PACK = [dict(type='PackInputs')]
 CROP = [dict(type='RandomCrop', crop_size=32, padding=4), dict(type='RandomFlip', prob=0.5)]
-OF_TEACHER = dict(checkpoint='t.pth', checkpoint_sha256='0')
+OF_TEACHER = dict(
+    checkpoint='t.pth', checkpoint_sha256='0', teacher_config='0', dtype=None, class_map=None
+)
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_it_comes_back_as_it_was_written(cfg, tmp_path):
     again, header = read_cache(tmp_path / 'new' / 'c.pt')
     assert torch.equal(again, logits.half())
     assert again.dtype == torch.float16
-    assert header == found
+    assert header == dict(found, content=content_digest(logits.half()))
 
 
 def test_the_data_is_described_without_reading_an_image(cfg):
@@ -135,6 +137,7 @@ def test_several_data_sets_in_one_are_refused(cfg):
         ('num_classes', 4),
         ('classes', 'other'),
         ('labels', 'other'),
+        ('images', 'other'),
         ('pixels', '[{"type": "Resize"}]'),
         ('views', dict(views=2, view_seed=0, crop_padding=4, flip=0.5)),
     ],
@@ -158,6 +161,28 @@ def test_a_cache_of_other_views_is_refused(cfg, tmp_path, change):
     other.model.teacher = dict(cache=str(path))
     with pytest.raises(ConfigError, match='the augmented views'):
         check_cache(other)
+
+
+@pytest.mark.parametrize('settings', [None, {}, dict(classes=2)], ids=['files', 'memory', 'some'])
+def test_other_pixels_of_the_same_labels_make_a_cache_stale(cfg, tmp_path, settings):
+    cfg = cfg if settings is None else in_memory(cfg, **settings)
+    write(tmp_path / 'c.pt', cfg)
+    check_cache(cfg)
+    Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8)).save(tmp_path / 'data/cat/0.png')
+    with pytest.raises(ConfigError, match='the images'):
+        check_cache(cfg)
+
+
+def test_a_flipped_bit_is_found(cfg, tmp_path):
+    path = write(tmp_path / 'c.pt', cfg)
+    logits, _ = read_cache(path)
+    first = logits.flatten()[:8].numpy().tobytes()
+    content = bytearray(path.read_bytes())
+    place = content.index(first)
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match='c.pt is damaged: its values are not those'):
+        read_cache(path)
 
 
 def test_renamed_or_moved_images_make_a_cache_stale(cfg, tmp_path):
@@ -188,7 +213,7 @@ def test_what_is_no_cache_is_named(cfg, tmp_path, content, words):
     elif content == 'code':
         torch.save(dict(format=FORMAT, code=Evil(tmp_path / 'executed')), path)
     elif isinstance(content, str):
-        header = {**describe_data(cfg), **OF_TEACHER}
+        header = {**describe_data(cfg), **OF_TEACHER, 'content': '0'}
         torch.save(dict(format=FORMAT, header=header, logits=torch.zeros(2, 12, 3)), path)
     else:
         torch.save(content, path)

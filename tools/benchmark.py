@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from btkd_det.analysis import import_benchmark, loading_benchmark, loss_benchmark, step_benchmark
+from btkd_det.analysis.benchmark_table import benchmark_table
 
 BENCHMARKS = {
     'steps': step_benchmark,
@@ -46,8 +47,10 @@ def main():
     command, out = options.pop('command'), options.pop('out')
     result = dict(command=f'python {" ".join(sys.argv)}', **BENCHMARKS[command].run(**options))
     text = json.dumps(result, indent=2)
-    print(text)
-    if out:
+    print(f'\n{benchmark_table(result)}')
+    if not out:
+        print(f'\n{text}')
+    else:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         Path(out).write_text(text + '\n')
         print(f'Written: {out}')

@@ -6,7 +6,8 @@
 CONFIG is the student's: a distilled config, whose teacher is asked (CKPT in the place of its
 checkpoint), or a plain one and the options that name a teacher. Its training images are taken
 without augmentation, or, where they are btkd_det.InMemoryImages with views=K, in all K fixed
-views. Then train with teacher=dict(cache=FILE).
+views. Then train with teacher=dict(cache=FILE). Interrupted, the same command goes on where it
+stopped.
 """
 
 import argparse
@@ -17,8 +18,10 @@ import torch
 
 import btkd_det.config
 from btkd_det import preflight, teacher_cache
+from btkd_det.analysis.unfinished_cache import UnfinishedCache
 from btkd_det.config_file import type_name
 from btkd_det.errors import ConfigError
+from btkd_det.models.probe import input_shape
 from btkd_det.options import add_config_options, add_teacher_options
 
 SITES = dict(logits=dict(type='btkd_det.KDLoss'))
@@ -82,7 +85,8 @@ def prepare(args):
     cfg = make_config(args)
     preflight.check_data(cfg, ('train_dataloader',))
     preflight.map_classes(cfg)
-    model = preflight.check_model(cfg)
+    with input_shape(preflight.check_samples(cfg, ('train_dataloader',))):
+        model = preflight.check_model(cfg)
     header = teacher_cache.describe_data(cfg)
     taught = getattr(model.head, 'num_classes', header['num_classes'])
     if taught != header['num_classes']:
@@ -90,11 +94,7 @@ def prepare(args):
             f'model.head.num_classes: {taught}, but the data set has {header["num_classes"]} '
             f'classes; valid: {header["num_classes"]}'
         )
-    source = cfg.model.teacher.checkpoint
-    if source == 'pretrained':
-        source = preflight.pretrained_address(cfg.model.teacher.config)
-    file = teacher_cache.checkpoint_file(source)
-    header.update(checkpoint=str(source), checkpoint_sha256=teacher_cache.file_digest(file))
+    header.update(model.teacher.provenance())
     return cfg, model.to(args.device), header
 
 
@@ -104,10 +104,15 @@ def main():
         cfg, model, header = prepare(args)
         views = 1 if header['views'] is None else header['views']['views']
         shape = views, header['count'], header['num_classes']
-        logits = gather(cfg, model, shape)
+        unfinished = UnfinishedCache(args.out, shape, header)
+        logits = gather(cfg, model, shape, unfinished)
     except ConfigError as error:
         sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        print('\nStopped. What is there is kept: the same command goes on from there.')
+        sys.exit(130)
     teacher_cache.write_cache(args.out, logits, header)
+    unfinished.remove()
     size = Path(args.out).stat().st_size / 2**20
     settings = '' if args.views is None else f' and views={views} in btkd_det.InMemoryImages'
     print(
@@ -117,14 +122,17 @@ def main():
     )
 
 
-def gather(cfg, model, shape):
-    """Run the teacher over the training data, with a progress bar."""
+def gather(cfg, model, shape, unfinished):
+    """Run the teacher over the training data that are left, with a progress bar."""
     from mmengine import ProgressBar
 
     from btkd_det.analysis import teacher_cache as analysis
 
-    batches, total = analysis.training_batches(cfg)
-    return analysis.gather(model, batches, shape, report=ProgressBar(total, file=sys.stdout).update)
+    batches, total = analysis.training_batches(cfg, unfinished.done)
+    if unfinished.done:
+        print(f'Goes on after {unfinished.done} of {shape[0] * shape[1]} rows of an earlier run.')
+    bar = ProgressBar(total, file=sys.stdout)
+    return analysis.gather(model, batches, shape, bar.update, unfinished)
 
 
 if __name__ == '__main__':

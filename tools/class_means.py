@@ -8,12 +8,10 @@ without it, the first epoch of the training collects.
 
 import argparse
 import sys
-from pathlib import Path
-
-import torch
 
 from btkd_det.analysis import class_means, rows
 from btkd_det.errors import ConfigError
+from btkd_det.losses.class_means import write_class_means
 from btkd_det.options import add_config_options, add_walk_options
 
 
@@ -29,24 +27,24 @@ def parse_args():
 
 
 def gather(args):
-    """Run the model over the config's training data; the means, a dict of tensors."""
+    """Run the model over the config's training data; the means, counts and header."""
     from mmengine import ProgressBar
 
     cfg, model = rows.load(args.config, args.checkpoint, args.cfg_options, place=args.device)
     data = rows.data(cfg, seed=args.seed, max_iters=args.max_iters)
     bar = ProgressBar(data.count, file=sys.stdout)
-    return class_means.gather(model, data.batches, args.only_right, report=bar.update)
+    found = class_means.gather(model, data.batches, args.only_right, report=bar.update)
+    header = class_means.describe(cfg, args.checkpoint, data.dataset, data.class_names)
+    return found['class_means'], found['class_counts'], header
 
 
 def main():
     args = parse_args()
     try:
-        found = gather(args)
+        means, counts, header = gather(args)
     except ConfigError as error:
         sys.exit(f'error: {error}')
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(found, args.out)
-    counts = found['class_counts']
+    write_class_means(args.out, means, counts, header)
     print(
         f'\n{int(counts.sum())} rows of {int((counts > 0).sum())} of {len(counts)} classes\n'
         f'Written: {args.out}\n'

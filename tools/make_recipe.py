@@ -8,13 +8,23 @@ where tools/train.py leaves it.
 """
 
 import argparse
+import re
 import shlex
 import sys
 from pathlib import Path
 
 from btkd_det.analysis.table import text_table
 from btkd_det.errors import ConfigError
-from btkd_det.recipes import DATASETS, METHODS, config_text, file_name, find_protocol, recipe
+from btkd_det.recipes import (
+    DATASETS,
+    METHODS,
+    PLAIN,
+    config_text,
+    file_name,
+    find_protocol,
+    recipe,
+    trained_teacher,
+)
 
 FOLDER = Path('work_dirs', 'recipes')
 # The options that recipe() takes under the same name.
@@ -44,12 +54,13 @@ def parse_args(arguments=None):
     parser.add_argument('--teacher', metavar='T', help="the teacher's network")
     parser.add_argument('--student', metavar='S', help="the student's network")
     parser.add_argument(
-        '--method', metavar='M', default='student', help=f'{", ".join(METHODS)} (default: student)'
+        '--method', metavar='M', help=f'{", ".join(METHODS)} (default: student, without a teacher)'
     )
     parser.add_argument(
         '--protocol', default='common', help="'common' (default), or 'btkd': its authors' own"
     )
     parser.add_argument('--out', metavar='FILE', help=f'default: {FOLDER}/NAME.py')
+    parser.add_argument('--force', action='store_true', help='overwrite a recipe that was edited')
     parser.add_argument('--list', action='store_true', help='show the pairs and the methods')
     group = parser.add_argument_group('options of the recipe')
     group.add_argument(
@@ -64,7 +75,10 @@ def parse_args(arguments=None):
     group.add_argument('--classes', type=int, metavar='N', help='the first N classes alone')
     group.add_argument('--data-root', metavar='FOLDER', help="the data set's folder")
     group.add_argument('--teacher-checkpoint', metavar='CKPT', help="the teacher's weights")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.method is None and not args.teacher:
+        args.method = 'student'
+    return args
 
 
 def listing(dataset, protocol):
@@ -77,22 +91,55 @@ def listing(dataset, protocol):
             f'--protocol {", ".join(DATASETS[dataset])}',
             text_table(['--teacher', '--student'], plan.pairs),
             '\n'.join(methods),
-            f'Alone, by --method student or teacher: {", ".join(plan.networks)}',
+            f'Any other pair, and alone by --method student or teacher: {", ".join(plan.networks)}',
         ]
     )
 
 
 def write(args):
     """Write the recipe that the command line asks for; gives the file. Raises ConfigError."""
-    options = {name: getattr(args, name) for name in OPTIONS}
-    cfg = recipe(args.dataset, **options)
-    command = shlex.join(['python', 'tools/make_recipe.py', *_arguments(args)])
-    text = config_text(cfg, args.dataset, args.method, args.protocol, command)
+    text = make(args)
     name = file_name(args.dataset, args.teacher, args.student, args.method, args.protocol)
     path = Path(args.out or FOLDER / name)
+    if path.is_file() and not args.force and _is_edited(path.read_text(encoding='utf-8')):
+        raise ConfigError(
+            f'--out: {path} was edited since it was written; valid: another file, or --force, '
+            'which overwrites it'
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding='utf-8')
     return path
+
+
+def make(args):
+    """The text of the recipe; raises ConfigError."""
+    if args.method is None:
+        with_teacher = [name for name in METHODS if name not in PLAIN]
+        raise ConfigError(
+            f'--method: missing, and --teacher is {args.teacher}; valid: "teacher" to train it '
+            f'alone, or, with --student, {", ".join(with_teacher)}'
+        )
+    options = {name: getattr(args, name) for name in OPTIONS}
+    if args.method not in PLAIN and not args.teacher_checkpoint and args.teacher:
+        find_protocol(args.dataset, args.protocol)
+        options['teacher_checkpoint'] = trained_teacher(args.dataset, args.teacher, args.protocol)
+    cfg = recipe(args.dataset, **options)
+    command = shlex.join(['python', 'tools/make_recipe.py', *_arguments(args)])
+    return config_text(cfg, args.dataset, args.method, args.protocol, command)
+
+
+def _is_edited(text):
+    """Whether a file is not what the command in its first lines writes."""
+    command = text.partition('# Protocol')[0]
+    if not command.startswith('# Written by: '):
+        return True
+    arguments = shlex.split(command.removeprefix('# Written by: ').replace('\n# ', '\n'))[2:]
+    # Which of the teacher's checkpoints it found is no edit.
+    plain = lambda source: re.sub(r'epoch_\d+\.pth', '', source)
+    try:
+        return plain(make(parse_args(arguments))) != plain(text)
+    except (ConfigError, SystemExit):
+        return True
 
 
 def _arguments(args):

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import btkd_det.config
 from btkd_det import preflight
-from btkd_det.analysis.table import accuracy_table, coco_table
+from btkd_det.analysis.table import accuracy_table, detection_table
 from btkd_det.checkpoint import allow_mmengine_types, load_weights, weights_only
 from btkd_det.config_file import type_name
 from btkd_det.errors import ConfigError
+from btkd_det.evaluation.evaluators import prepare_evaluators
 from btkd_det.options import (
     add_config_options,
     add_launcher_options,
@@ -33,6 +34,9 @@ def parse_args():
     parser.add_argument('checkpoint', help='a file or an http(s) address')
     parser.add_argument('--classwise', action='store_true', help='AP of each class, too')
     parser.add_argument('--out', metavar='FILE', help='write the numbers as JSON')
+    parser.add_argument(
+        '--predictions', metavar='FILE', help="write a detector's boxes as JSON, as COCO takes them"
+    )
     parser.add_argument('--work-dir', help='keep the logs here (default: nowhere)')
     add_config_options(parser)
     group = parser.add_argument_group('comparing a classifier with a teacher')
@@ -52,18 +56,9 @@ def make_config(args):
         if not cfg.get(key):
             raise ConfigError(f'CONFIG.{key}: missing; without it there is nothing to test on')
     cfg.launcher = args.launcher
-    if not isinstance(cfg.test_evaluator, list):
-        cfg.test_evaluator = [cfg.test_evaluator]
-    for evaluator in cfg.test_evaluator:
-        name = type_name(evaluator)
-        if name == 'CocoMetric':
-            for key in ('proposal_nums', 'metric_items', 'iou_thrs', 'use_mp_eval'):
-                evaluator.pop(key, None)
-            evaluator.update(type='btkd_det.CocoAP', classwise=args.classwise)
-        if name == 'Accuracy':
-            # MMPretrain fails where there are fewer classes than k, after the whole test.
-            classes = (cfg.model.get('head') or {}).get('num_classes', 0)
-            evaluator.topk = (1, 5) if classes > 5 else (1,)
+    cfg.test_evaluator = prepare_evaluators(
+        cfg, args.classwise, preflight.count_classes(cfg), args.predictions
+    )
     if teacher is not None:
         cfg.test_evaluator = [
             *cfg.test_evaluator,
@@ -95,6 +90,7 @@ def find_teacher(cfg, args):
 def check(cfg, checkpoint):
     """Data, model and checkpoint, before anything runs; raises ConfigError."""
     preflight.check_data(cfg, ('test_dataloader',))
+    preflight.check_samples(cfg, ('test_dataloader',))
     load_weights(preflight.check_model(cfg), checkpoint, 'CKPT')
     preflight.check_agreement(cfg)
 
@@ -122,7 +118,9 @@ def main():
     if rank:
         return
     classifier = type_name(cfg.model).endswith('ImageClassifier')
-    print(accuracy_table(metrics) if classifier else coco_table(metrics))
+    print(accuracy_table(metrics) if classifier else detection_table(metrics))
+    if args.predictions:
+        print(f'Written: {args.predictions}')
     if args.out:
         text = json.dumps(
             dict(config=args.config, checkpoint=args.checkpoint, metrics=metrics), indent=2

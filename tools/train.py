@@ -15,6 +15,8 @@ from btkd_det import preflight
 from btkd_det.checkpoint import allow_mmengine_types, weights_only
 from btkd_det.config_file import type_name
 from btkd_det.errors import ConfigError
+from btkd_det.log_options import average_log
+from btkd_det.models.probe import input_shape
 from btkd_det.options import (
     add_config_options,
     add_launcher_options,
@@ -63,7 +65,8 @@ def make_config(args):
         if get_device() == 'cpu':
             raise ConfigError(
                 "--amp: MMEngine's mixed precision needs a GPU, and PyTorch finds none; valid: no "
-                '--amp here'
+                '--amp here, or bfloat16 on the CPU by --cfg-options '
+                'optim_wrapper.type=btkd_det.BFloat16OptimWrapper'
             )
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -71,6 +74,9 @@ def make_config(args):
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     add_hook(cfg, 'btkd_det.ExactResumeHook')
+    if cfg.model.get('distill'):
+        add_hook(cfg, 'btkd_det.RightRateHook')
+        average_log(cfg)
     if (cfg.model.get('teacher') or {}).get('evaluate_teacher'):
         add_hook(cfg, 'btkd_det.TeacherEvaluationHook')
     return cfg
@@ -92,7 +98,9 @@ def main():
         preflight.check_weights(cfg)
         preflight.map_classes(cfg)
         preflight.check_cache(cfg)
-        preflight.check_model(cfg)
+        shape = preflight.check_samples(cfg)
+        with input_shape(shape):
+            preflight.check_model(cfg)
     except ConfigError as error:
         sys.exit(f'error: {error}')
 
@@ -100,7 +108,7 @@ def main():
     from mmengine.runner import Runner
 
     allow_mmengine_types()
-    with weights_only():
+    with weights_only(), input_shape(shape):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         runner.train()
     if runner.rank == 0:

@@ -1,7 +1,10 @@
 """A teacher's mean logits per class, gathered over the training data before distilling."""
 
+import numpy as np
+
 from ..errors import ConfigError
 from ..losses import IKDLoss
+from ..provenance import describe_teacher, digest, sample_digest
 from .rows import walk
 
 
@@ -35,3 +38,34 @@ def gather(model, loader, only_right=False, report=None):
     if table is None:
         raise ConfigError('CONFIG.train_dataloader: gave no batch; valid is a set with images')
     return dict(class_means=table.class_means.cpu(), class_counts=table.class_counts.cpu())
+
+
+def describe(cfg, checkpoint, dataset, class_names):
+    """What the file of class means has to say of the teacher and the data.
+
+    Args:
+        cfg (Config): The teacher's own, plain.
+        checkpoint (str | Path): Its weights.
+        dataset (Dataset): Whose rows were counted.
+        class_names (Sequence[str] | None): In the teacher's order.
+
+    Returns:
+        dict: The header for :func:`btkd_det.losses.class_means.write_class_means`.
+    """
+    model = dict(cfg.model)
+    if cfg.get('data_preprocessor') is not None:
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    found = describe_teacher(model, checkpoint)
+    found['classes'] = None if class_names is None else list(class_names)
+    if hasattr(dataset, 'get_data_info') and hasattr(dataset, '__len__'):
+        infos = map(dataset.get_data_info, range(len(dataset)))
+        found['labels'] = digest([_labels(info) for info in infos])
+        found['images'] = sample_digest(dataset)
+    return found
+
+
+def _labels(info):
+    """The classes of an image, or of the objects in it."""
+    if 'gt_label' in info:
+        return np.ravel(info['gt_label']).tolist()
+    return [instance.get('bbox_label') for instance in info.get('instances', ())]

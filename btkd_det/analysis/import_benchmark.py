@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from .measure import environment, summary
+from .measure import environment, show_progress, summary
 
 # In a process of its own: the packages that btkd_det imports, with the stand-in ops in place
 # where MMCV has none, but nothing else of btkd_det.
@@ -45,6 +45,7 @@ def run(rounds=5):
     }
     seconds = {name: [] for name in programs}
     for number in range(-1, rounds):
+        show_progress(number + 1, rounds + 1, ', '.join(programs))
         for name, program in programs.items():
             start = time.perf_counter()
             subprocess.run([sys.executable, '-c', program], capture_output=True, check=True)

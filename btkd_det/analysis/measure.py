@@ -3,6 +3,7 @@
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +29,7 @@ def alternate(candidates, rounds, warmup=2, device='cpu'):
     wait = torch.cuda.synchronize if device == 'cuda' else lambda: None
     seconds = {name: [] for name in candidates}
     for number in range(-warmup, rounds):
+        show_progress(number + warmup, warmup + rounds, ', '.join(candidates))
         for name, run in candidates.items():
             wait()
             start = time.perf_counter()
@@ -36,6 +38,21 @@ def alternate(candidates, rounds, warmup=2, device='cpu'):
             if number >= 0:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def show_progress(done, total, what):
+    """One line on the terminal, written over by the next; in a file every fourth part of them.
+
+    Args:
+        done (int): Rounds that are over.
+        total (int): All rounds.
+        what (str): What is measured.
+    """
+    if sys.stderr.isatty():
+        text = f'round {done + 1} of {total}: {what}'
+        print(f'\r{text[:99].ljust(99)}', end='', file=sys.stderr, flush=True)
+    elif done % max(total // 4, 1) == 0:
+        print(f'round {done + 1} of {total}: {what}', file=sys.stderr, flush=True)
 
 
 def summary(seconds):

@@ -12,6 +12,7 @@ from ..checkpoint import load_weights
 from ..config import without_distillation
 from ..errors import ConfigError
 from ..models.rois import box_heads, check_logits, recorded
+from .loaders import one_pass
 
 
 @dataclass
@@ -55,6 +56,7 @@ def load(config, checkpoint, options=None, loader='train_dataloader', place='cpu
     if not cfg.get(loader):
         raise ConfigError(f'CONFIG.{loader}: missing; without it there is nothing to look at')
     preflight.check_data(cfg, (loader,))
+    preflight.check_samples(cfg, (loader,))
     model = preflight.check_model(cfg)
     load_weights(model, checkpoint, 'CKPT')
     return cfg, model.to(place).eval()
@@ -68,15 +70,17 @@ class Data:
         batches (Iterable[dict]): As MMEngine's data loaders give them.
         count (int): How many; 0 where the data do not tell.
         class_names (tuple[str] | None): Where the data set tells them.
+        dataset (Dataset): What the batches are of.
     """
 
     batches: Iterable
     count: int
     class_names: tuple | None
+    dataset: object = None
 
 
 def data(cfg, loader='train_dataloader', seed=0, max_iters=None):
-    """The data of a config.
+    """The data of a config, each image once; see :func:`btkd_det.analysis.loaders.one_pass`.
 
     Args:
         cfg (Config): From :func:`load`.
@@ -97,13 +101,16 @@ def data(cfg, loader='train_dataloader', seed=0, max_iters=None):
         raise ConfigError(f'--max-iters: got {max_iters}; valid: 1 or more')
     set_random_seed(seed)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
-        found = Runner.build_dataloader(cfg[loader], seed=seed)
+        found = Runner.build_dataloader(one_pass(cfg[loader]), seed=seed)
     total = len(found) if hasattr(found.dataset, '__len__') else None
     names = (getattr(found.dataset, 'metainfo', None) or {}).get('classes')
+    # Any other sampler without an end is cut off after one pass, too.
+    count = min(filter(None, (total, max_iters)), default=None)
     return Data(
-        itertools.islice(found, max_iters),
-        min(filter(None, (total, max_iters)), default=0),
+        itertools.islice(found, count),
+        count or 0,
         None if names is None else tuple(names),
+        found.dataset,
     )
 
 
@@ -161,7 +168,9 @@ def _reader(model):
     if roi_head is not None and getattr(roi_head, 'with_bbox', False):
         check_logits([('model', head) for head in box_heads(roi_head)], 'CONFIG.model')
         return _at_rois
-    if hasattr(model, 'extract_feat') and hasattr(getattr(model, 'head', None), 'num_classes'):
+    head = getattr(model, 'head', None)
+    several = 'MultiLabel' in type(head).__name__ or 'MultiTask' in type(head).__name__
+    if hasattr(model, 'extract_feat') and hasattr(head, 'predict') and not several:
         return _of_images
     raise ConfigError(
         f'CONFIG.model.type: {type(model).__name__} gives no logits per class; valid are '
@@ -172,6 +181,12 @@ def _reader(model):
 def _at_rois(model, data):
     from mmdet.structures.bbox import get_box_tensor
 
+    for sample in data['data_samples']:
+        if 'bboxes' not in sample.get('gt_instances', ()):
+            raise ConfigError(
+                'CONFIG: the pipeline of this data loads no boxes; valid is one with '
+                "dict(type='LoadAnnotations', with_bbox=True)"
+            )
     with recorded(model.roi_head) as seen:
         model.loss(data['inputs'], data['data_samples'])
     seen.check()
@@ -184,5 +199,10 @@ def _at_rois(model, data):
 
 def _of_images(model, data):
     logits = model.head(model.extract_feat(data['inputs']))
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        raise ConfigError(
+            f'CONFIG.model.head: {type(model.head).__name__} gives no logits, (N, C); valid is a '
+            'head for one label, such as LinearClsHead'
+        )
     labels = torch.cat([sample.gt_label for sample in data['data_samples']]).to(logits.device)
     return [Rows(logits, labels, torch.arange(len(labels), device=labels.device))]

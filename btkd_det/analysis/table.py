@@ -27,17 +27,45 @@ def percent(value):
     return '-' if value < 0 else f'{100 * value:.1f}'
 
 
-def coco_table(metrics):
-    """What ``tools/test.py`` prints.
+def detection_table(metrics):
+    """What ``tools/test.py`` prints for a detector.
 
     Args:
-        metrics (dict[str, float]): As MMEngine's runner returns them: ``coco/bbox_AP``, ... Other
-            entries are printed as they are.
+        metrics (dict[str, float]): As MMEngine's runner returns them: ``coco/bbox_AP``, ...,
+            ``pascal_voc/AP50``, ... Other entries are printed as they are.
 
     Returns:
         str: A table for each kind of result (boxes, masks), per-class AP, the rest.
     """
     rest = dict(metrics)
+    parts = [*_coco_parts(rest), *_voc_parts(rest)]
+    parts.extend(f'{name}: {value}' for name, value in rest.items())
+    return '\n\n'.join(parts)
+
+
+def _voc_parts(rest):
+    """Tables of VOC's AP, (all, by class); what they show is taken out of ``rest``."""
+    voc = [key for key in rest if key.startswith('pascal_voc/')]
+    found = {key.partition('/')[2]: rest.pop(key) for key in voc}
+    whole = {name: value for name, value in found.items() if '/' not in name}
+    by_class = {}
+    for name, value in found.items():
+        threshold, _, label = name.partition('/')
+        if label:
+            by_class.setdefault(label, {})[threshold] = percent(value)
+    parts = []
+    if whole:
+        parts.append(text_table(['VOC', *whole], [['', *map(percent, whole.values())]]))
+    if by_class:
+        thresholds = list(next(iter(by_class.values())))
+        rows = [[label, *values.values()] for label, values in by_class.items()]
+        parts.append(text_table(['class', *thresholds], rows))
+    return parts
+
+
+def _coco_parts(rest):
+    """COCO's tables; what they show is taken out of ``rest``."""
+    metrics = dict(rest)
     parts = []
     for kind in ('bbox', 'segm'):
         prefix = next((k[: -len('AP')] for k in metrics if k.endswith(f'{kind}_AP')), None)
@@ -49,8 +77,7 @@ def coco_table(metrics):
         if by_class:
             rows = [[k[len(f'{prefix}AP/') :], percent(v)] for k, v in by_class.items()]
             parts.append(text_table(['class', 'AP'], rows))
-    parts.extend(f'{name}: {value}' for name, value in rest.items())
-    return '\n\n'.join(parts)
+    return parts
 
 
 def accuracy_table(metrics):

@@ -5,13 +5,14 @@ import copy
 import torch
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import DefaultScope
+from torch.utils.data import Subset
 
 from ..errors import ConfigError
 from ..models.classifier import look
 from ..teacher_cache import find_dataset, fixed_pipeline, view_settings
 
 
-def gather(model, batches, shape, report=None):
+def gather(model, batches, shape, report=None, unfinished=None):
     """Run the teacher of a distilled classifier over its training data.
 
     The images take the way that they take in training: through the student's preprocessor, and
@@ -23,6 +24,8 @@ def gather(model, batches, shape, report=None):
             for several views, ``view`` in the data samples.
         shape (tuple[int, int, int]): (K, N, C): views, images, classes.
         report (Callable[[], None], optional): Called after each batch.
+        unfinished (UnfinishedCache, optional): What an interrupted run left; ``batches`` are
+            those that follow, and what they give is kept there.
 
     Returns:
         Tensor: (K, N, C) float16, on the CPU.
@@ -31,8 +34,10 @@ def gather(model, batches, shape, report=None):
         ConfigError: An image was not among the batches, or a logit is too large for float16.
     """
     guest = model.teacher
-    logits = torch.zeros(shape, dtype=torch.float16)
+    logits = torch.zeros(shape, dtype=torch.float16) if unfinished is None else unfinished.logits
     seen = torch.zeros(shape[:2], dtype=torch.bool)
+    if unfinished is not None:
+        seen.view(-1)[: unfinished.done] = True
     for batch in batches:
         data = model.data_preprocessor(batch, training=False)
         with guest.at_work(data['inputs'].device.type):
@@ -41,6 +46,8 @@ def gather(model, batches, shape, report=None):
         views = torch.tensor([sample.get('view', 0) for sample in data['data_samples']])
         logits[views, images] = said.half()
         seen[views, images] = True
+        if unfinished is not None:
+            unfinished.mark(_leading(seen))
         if report is not None:
             report()
     if not seen.all():
@@ -53,11 +60,17 @@ def gather(model, batches, shape, report=None):
     return logits
 
 
-def training_batches(cfg):
+def _leading(seen):
+    """How many rows are there without a gap."""
+    return int(seen.view(-1).long().cumprod(dim=0).sum())
+
+
+def training_batches(cfg, start=0):
     """The training images of a config without augmentation, or all of their fixed views.
 
     Args:
         cfg (Config): The whole config.
+        start (int): Rows to leave out, counted view by view, image by image.
 
     Returns:
         tuple[Iterable[dict], int]: Batches of the config's own size, in order; how many.
@@ -67,17 +80,26 @@ def training_batches(cfg):
     memory = find_dataset(cfg)[1]
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
         if view_settings(memory) is not None:
-            return _views(cfg, memory)
-        loader = Runner.build_dataloader(_plain_loader(cfg))
+            return _views(cfg, memory, start)
+        loader = _plain_loader(cfg)
+        if start:
+            with MMENGINE_DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+                dataset = registry.build(loader['dataset'])
+            loader['dataset'] = Subset(dataset, range(start, len(dataset)))
+        loader = Runner.build_dataloader(loader)
     return loader, len(loader)
 
 
-def _views(cfg, memory):
+def _views(cfg, memory, start):
     with MMENGINE_DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
         images = registry.build(copy.deepcopy(memory))
-    rows = torch.arange(len(images)).split(cfg.train_dataloader.get('batch_size') or 64)
-    batches = (images.get_view(part, view) for view in range(images.views) for part in rows)
-    return batches, images.views * len(rows)
+    size = cfg.train_dataloader.get('batch_size') or 64
+    parts = []
+    for view in range(images.views):
+        first = min(max(start - view * len(images), 0), len(images))
+        rows = torch.arange(first, len(images)).split(size)
+        parts += [(part, view) for part in rows if len(part)]
+    return (images.get_view(*part) for part in parts), len(parts)
 
 
 def _plain_loader(cfg):

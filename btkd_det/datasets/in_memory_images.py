@@ -6,6 +6,7 @@ from mmengine.registry import DefaultScope
 from torch.utils.data import Dataset, get_worker_info
 
 from ..errors import ConfigError
+from ..provenance import sample_digest
 from ..registry import DATASETS, suggest
 from ..teacher_cache import describe_images
 from .crop_flip import crop_and_flip, draw, draw_of_view
@@ -206,7 +207,10 @@ class InMemoryImages(Dataset):
             return None
         settings = ('views', 'view_seed', 'crop_padding', 'flip')
         return describe_images(
-            names, self.labels.tolist(), {name: getattr(self, name) for name in settings}
+            names,
+            self.labels.tolist(),
+            sample_digest(self.dataset, self._kept),
+            {name: getattr(self, name) for name in settings},
         )
 
     def _view_batch(self, rows, view):

@@ -72,10 +72,10 @@ class CocoAP(CocoMetric):
 
     Args:
         **kwargs: As ``CocoMetric``: ``ann_file``, ``metric`` (``'bbox'``, ``'segm'`` or a list
-            of both), ``classwise``, ``backend_args``.
+            of both), ``classwise``, ``outfile_prefix``, ``format_only``, ``backend_args``.
 
     Returns from ``compute_metrics``: ``bbox_AP`` ... ``bbox_ARl`` and, with ``classwise``,
-    ``bbox_AP/<class>``.
+    ``bbox_AP/<class>``; nothing with ``format_only``, which only writes the results' files.
     """
 
     def compute_metrics(self, results):
@@ -83,7 +83,12 @@ class CocoAP(CocoMetric):
         with tempfile.TemporaryDirectory() as folder:
             prefix = str(Path(folder) / 'results')
             self._prepare(ground_truths, prefix)
+            if self.outfile_prefix is not None:
+                prefix = str(self.outfile_prefix)
+                Path(prefix).parent.mkdir(parents=True, exist_ok=True)
             files = self.results2json(predictions, prefix)
+            if self.format_only:
+                return {}
             return {
                 key: value
                 for metric in self.metrics

@@ -212,6 +212,9 @@ class BTKDLoss(LogitLoss):
         self.log_vars.update({name: options[name].detach() for name in self.noise})
         if self.calibration is not None:
             self.log_vars['teacher_scale'] = self.calibration.log_scale.exp()
+        if foreground is not None:
+            objects = foreground if counted is None else foreground & counted
+            self.log_vars['right_foreground'] = (right & objects).sum() / objects.sum().clamp(min=1)
         rows = rows * weights
         if self.trust is None:
             return rows

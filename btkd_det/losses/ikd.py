@@ -1,13 +1,12 @@
 """IKD: what the teacher says of a class on average."""
 
-from pathlib import Path
-
 import torch
 
 from ..bias.judge import is_right
 from ..errors import ConfigError
 from ..progress import current_iteration, iterations_per_epoch, runner_info
 from ..registry import MODELS
+from .class_means import check_class_means, read_class_means
 from .kd import kl_per_row
 from .logit_loss import LogitLoss, as_float, check_positive, count_rows, reduce_rows
 from .ranks import sum_over_ranks
@@ -44,7 +43,8 @@ class IKDLoss(LogitLoss):
         collect_epochs (int): Epochs to collect over. Defaults to 1, as published.
         loss_weight (float): Defaults to 6.5, the published one.
         collect_iters (int, optional): Iterations to collect over, instead of epochs.
-        class_means (str | Path, optional): File with the means.
+        class_means (str | Path, optional): File with the means. In a distilled model it has to
+            be of its teacher, and follows the teacher's ``class_map``.
         only_right (bool): Collect the rows alone on which the teacher is right: both papers
             in one (ours). Defaults to False.
         background (bool): In detection, whether rows of the last class, the background, take
@@ -59,6 +59,8 @@ class IKDLoss(LogitLoss):
         class_counts (Tensor): Rows of each class so far, (C,) float64 buffer.
         collected (Tensor): Iterations collected so far, or -1 when that is over; int64
             buffer without dimensions.
+        class_names (tuple[str] | None): Of the means without the background's, where a file
+            tells them.
     """
 
     hosts = False
@@ -90,17 +92,47 @@ class IKDLoss(LogitLoss):
         self.collect_iters = collect_iters
         self.only_right = only_right
         self.background = background
-        means, counts = torch.zeros(num_classes, num_classes), torch.zeros(num_classes)
-        if class_means is not None:
-            means, counts = load_class_means(class_means, num_classes)
-        self.register_buffer('class_means', means.double())
-        self.register_buffer('class_counts', counts.double())
+        self.register_buffer('class_means', torch.zeros(num_classes, num_classes).double())
+        self.register_buffer('class_counts', torch.zeros(num_classes).double())
         self.register_buffer('collected', torch.zeros((), dtype=torch.int64))
         # The host's copy of `collected`: reading a buffer waits for the device.
         self._collected = 0
         self._last_iteration = None
+        self._unmapped, self.class_names = False, None
+        self._file = None if class_means is None else read_class_means(class_means)
+        if self._file is not None:
+            self._take(self._file, mapped_later=self._file.header is not None)
         if class_means is not None or (collect_iters is None and collect_epochs == 0):
             self.finish()
+
+    def follow_teacher(self, teacher):
+        """Hold the file of means against the teacher, and put it into the student's classes.
+
+        Args:
+            teacher (Teacher | CachedTeacher): With ``classes``, ``class_map`` and
+                ``provenance()``.
+
+        Raises:
+            ConfigError: The file is of another teacher, or has not the student's classes.
+        """
+        if self._file is None:
+            return
+        check_class_means(self._file, teacher.provenance())
+        self._take(self._file.for_student(teacher.classes, teacher.class_map))
+
+    def _take(self, file, mapped_later=False):
+        """Copy the means of a file; those of more classes can wait for a teacher's map."""
+        count = len(file.counts)
+        self._unmapped = count > self.num_classes and mapped_later
+        self.class_names = file.classes
+        if count == self.num_classes:
+            self.class_means.copy_(file.means)
+            self.class_counts.copy_(file.counts)
+        elif not self._unmapped:
+            raise ConfigError(
+                f'class_means: {file.path!r} has class_means of shape {(count, count)}; valid: '
+                f'{(self.num_classes,) * 2}, for num_classes={self.num_classes}'
+            )
 
     def update(self, teacher_logits, labels):
         """Add a batch, of all ranks together, to the means; they are in the caller's hands now.
@@ -154,12 +186,19 @@ class IKDLoss(LogitLoss):
 
         Raises:
             ValueError: The logits have other classes than ``num_classes``.
-            RuntimeError: Collecting would last as long as the training.
+            RuntimeError: Collecting would last as long as the training, or the means are of more
+                classes and nothing says which to take.
         """
         if student_logits.shape[1] != self.num_classes:
             raise ValueError(
                 f'IKDLoss was built with num_classes={self.num_classes}, but the logits have '
                 f'{student_logits.shape[1]} classes'
+            )
+        if self._unmapped:
+            raise RuntimeError(
+                f'IKDLoss: {self._file.path} has means of {len(self._file.counts)} classes, and no '
+                f'teacher with a class_map says which of them are the {self.num_classes} of the '
+                'logits'
             )
         if (
             self.training
@@ -237,45 +276,6 @@ class IKDLoss(LogitLoss):
     def _load_from_state_dict(self, *args, **kwargs):
         super()._load_from_state_dict(*args, **kwargs)
         self._collected = int(self.collected)
-
-
-def load_class_means(path, num_classes):
-    """Read the file that ``tools/class_means.py`` writes.
-
-    Args:
-        path (str | Path): The file: ``dict(class_means=(C, C), class_counts=(C,))``, or the
-            (C, C) tensor alone, then every class counts as seen.
-        num_classes (int): C.
-
-    Returns:
-        tuple[Tensor, Tensor]: Means, (C, C), and rows per class, (C,).
-
-    Raises:
-        ConfigError: The file is missing, is no such file, has other classes or numbers that
-            are not finite.
-    """
-    if not Path(path).is_file():
-        raise ConfigError(f'class_means: no file {str(path)!r}; tools/class_means.py writes one')
-    try:
-        stored = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:
-        raise ConfigError(
-            f'class_means: {str(path)!r} is no file of tensors that can be read ({error})'
-        ) from error
-    if isinstance(stored, torch.Tensor):
-        stored = {'class_means': stored, 'class_counts': torch.ones(stored.shape[:1])}
-    expected = {'class_means': (num_classes,) * 2, 'class_counts': (num_classes,)}
-    for name, shape in expected.items():
-        value = stored.get(name) if isinstance(stored, dict) else None
-        found = tuple(value.shape) if isinstance(value, torch.Tensor) else None
-        if found != shape:
-            raise ConfigError(
-                f'class_means: {str(path)!r} has {name} of shape {found}; valid: {shape}, for '
-                f'num_classes={num_classes}'
-            )
-        if not bool(value.isfinite().all()):
-            raise ConfigError(f'class_means: {name} in {str(path)!r} is not finite')
-    return stored['class_means'], stored['class_counts']
 
 
 def _check_whole(**values):

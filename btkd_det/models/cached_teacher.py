@@ -4,7 +4,9 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
-from ..teacher_cache import check_header, checkpoint_file, file_digest, read_cache
+from ..provenance import OF_TEACHER, check_teacher, checkpoint_file, file_digest
+from ..teacher_cache import COMMAND, check_header, read_cache
+from .teacher import digest_of_config, pretrained_address
 
 
 class CachedTeacher(nn.Module):
@@ -17,15 +19,18 @@ class CachedTeacher(nn.Module):
     Whether it belongs to the training data, :func:`btkd_det.preflight.check_cache` sees before
     training; ``tools/train.py`` calls it. In any other runner, images of a
     :class:`~btkd_det.datasets.InMemoryImages` say what set they are of, and a cache of another
-    number of images, of other classes, labels or views is refused at the first batch. What
-    nobody sees there is other images of the same labels, or of another data set that says nothing
-    of itself: there the ``sample_idx`` alone has to be in range.
+    number of images, of other images, classes, labels or views is refused at the first batch.
+    Another data set says nothing of itself: there the ``sample_idx`` alone has to be in range.
 
     Args:
         cache (str): The file.
         checkpoint (str, optional): The teacher's weights, a path or an http(s) address; if
             given, the cache has to have been written with that very file.
-        config (str | dict, optional): The teacher's config. Not read: a recipe may keep it.
+        config (str | dict, optional): The teacher's config; if given, the cache has to have been
+            written by a teacher of the same network and normalization. It is not built.
+        dtype (str, optional): What that teacher computed in; held against the cache where this
+            or ``config`` is given.
+        class_map (Sequence[int], optional): Held against the cache's.
 
     Attributes:
         logits (Tensor): (K, N, C) float16, on the CPU.
@@ -33,20 +38,27 @@ class CachedTeacher(nn.Module):
         num_classes (int): C.
 
     Raises:
-        ConfigError: The file is missing, is no cache, or is of another checkpoint.
+        ConfigError: The file is missing, damaged or no cache, or is of another teacher.
     """
 
     #: Of a :class:`~btkd_det.models.Teacher`; a cache has none of them.
     init_student = class_map = classes = None
 
-    def __init__(self, cache, checkpoint=None, config=None):
+    def __init__(self, cache, checkpoint=None, config=None, dtype=None, class_map=None):
         super().__init__()
         self.path = cache
         self.logits, self.header = read_cache(cache)
         self.num_classes = self.logits.shape[2]
         self._fitting = None
+        if checkpoint == 'pretrained':
+            checkpoint = pretrained_address(config)
         if checkpoint is not None:
             self._check_checkpoint(checkpoint)
+        known = dict(dtype=dtype, class_map=class_map and list(class_map))
+        known = {key: value for key, value in known.items() if value is not None}
+        if config is not None:
+            known |= dict(teacher_config=digest_of_config(config), dtype=dtype)
+        check_teacher(self.header, known, cache, 'teacher.cache', COMMAND)
 
     def __deepcopy__(self, memo):
         """A copy of the student (EMA) shares the cache."""
@@ -54,6 +66,10 @@ class CachedTeacher(nn.Module):
 
     def follow(self, preprocessor):
         """Nothing to learn: the images have been seen."""
+
+    def provenance(self):
+        """What the cache says of the teacher that wrote it; see :class:`~.teacher.Teacher`."""
+        return {key: self.header[key] for key in OF_TEACHER}
 
     def logits_of(self, data_samples, device):
         """What the teacher said of these images.

@@ -10,11 +10,9 @@ from ..registry import MODELS, check_keys
 from .cached_teacher import CachedTeacher
 from .detector import outputs_of
 from .distilled import Distilled, undisturbed_rng
+from .probe import probed
 
 MIXED = ('larger', 'drop')
-
-# Sides of a square image, in pixels, that tells the shapes; the first that both models take.
-PROBES = (128, 224, 32)
 
 
 @MODELS.register_module()
@@ -173,26 +171,16 @@ class DistilledImageClassifier(Distilled, ImageClassifier):
 
     def _probe(self):
         """What the sites of both models see of a black image, each a dict by site."""
-        cached = isinstance(self.teacher, CachedTeacher)
-        models = [self] if cached else [self, self.teacher.model]
-        sides = [_own_side(model) for model in models]
-        for side in filter(None, (*sides, *PROBES)):
-            image = next(self.parameters()).new_zeros(1, 3, side, side)
-            try:
-                answers = [look_at(model, image, self.distill) for model in models]
-                break
-            except ConfigError:
-                raise
-            except (RuntimeError, AssertionError, ValueError, IndexError) as error:
-                failure = error
-        else:
-            raise ConfigError(
-                f'model: neither of the sizes {PROBES} goes through student and teacher; the '
-                f'last one failed with: {failure}'
-            )
-        for name, answer in zip(('model', 'teacher.config'), answers, strict=False):
+        models = dict(model=self)
+        if not isinstance(self.teacher, CachedTeacher):
+            models['teacher.config'] = self.teacher.model
+        # Two images: LeNet drops the dimension of a single one.
+        answers, image = probed(
+            models, lambda model, image: look_at(model, image, self.distill), count=2
+        )
+        for name, answer in zip(models, answers, strict=True):
             _check_answer(answer, name)
-        if cached:
+        if len(answers) == 1:
             answers.append(dict(logits=image.new_zeros(1, self.teacher.num_classes)))
         return answers
 
@@ -302,12 +290,6 @@ def _check_answer(answer, field):
             f'{field}.backbone: gives no maps of (N, C, H, W) for the site features; valid is a '
             "backbone that does, for transformers often with out_type='featmap'"
         )
-
-
-def _own_side(model):
-    """Side of the only image size that a backbone takes, if it says so."""
-    size = getattr(getattr(model, 'backbone', None), 'img_size', None)
-    return size[0] if isinstance(size, (list, tuple)) else size
 
 
 def _without(mixed, parts):

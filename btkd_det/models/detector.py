@@ -9,6 +9,7 @@ from mmdet.structures.bbox import get_box_tensor
 from ..errors import ConfigError
 from .distilled import Distilled, undisturbed_rng
 from .gate import Objects, map_gate
+from .probe import probed
 
 
 class DistilledDetectorMixin(Distilled):
@@ -113,7 +114,9 @@ class DistilledDetectorMixin(Distilled):
         gates = self._gates(teacher, batch_inputs, batch_data_samples)
         for site, (ours, its) in maps.items():
             if site in speaking:
-                losses.update(self.distill.evaluate(site, ours, its, gate=gates(its)))
+                branches = _branches(ours, its)
+                its = [part.repeat(branches, 1, 1, 1) for part in its] if branches > 1 else its
+                losses.update(self.distill.evaluate(site, ours, its, gate=gates(its, branches)))
         losses.update(self.distill.silence())
         return losses
 
@@ -138,7 +141,7 @@ class DistilledDetectorMixin(Distilled):
             with self.teacher.at_work(batch_inputs.device.type):
                 return self.objects(features, samples)
 
-        def at(maps):
+        def at(maps, branches=1):
             sizes = [tuple(part.shape[2:]) for part in maps]
             padded = tuple(batch_inputs.shape[2:])
 
@@ -146,11 +149,22 @@ class DistilledDetectorMixin(Distilled):
                 if loss.gate is None:
                     return None
                 weight = loss.background_weight
-                return map_gate(objects(loss.gate), sizes, padded, loss.gate, weight)
+                seen = [*objects(loss.gate)] * branches
+                return map_gate(seen, sizes, padded, loss.gate, weight)
 
             return gate
 
         return at
+
+
+def _branches(student, teacher):
+    """How many maps of each image the student has for one of the teacher.
+
+    TridentNet's backbone trains on three, one for each dilation, the images of a branch together.
+    """
+    first = lambda maps: maps if isinstance(maps, torch.Tensor) else maps[0]
+    counts = len(first(student)), len(first(teacher))
+    return counts[0] // counts[1] if counts[1] and counts[0] % counts[1] == 0 else 1
 
 
 def annotated(samples):
@@ -171,7 +185,7 @@ def annotated(samples):
 
 
 def fit_features(sites, student, teacher, probe):
-    """Tell the feature losses the shapes that they will see, of a small black image.
+    """Tell the feature losses the shapes that they will see, of a black image.
 
     Args:
         sites (Sites): Whose losses.
@@ -187,7 +201,7 @@ def fit_features(sites, student, teacher, probe):
     if not fitting:
         return
 
-    def shapes(model):
+    def shapes(model, image):
         with outputs_of(model, 'backbone') as backbone:
             found = probe(model, model.extract_feat(image))
         return dict(found, backbone=[tuple(maps.shape[1:]) for maps in backbone[0]])
@@ -195,8 +209,7 @@ def fit_features(sites, student, teacher, probe):
     training = student.training
     student.eval()
     with undisturbed_rng(), torch.no_grad():
-        image = next(student.parameters()).new_zeros(1, 3, 128, 128)
-        ours, its = shapes(student), shapes(teacher)
+        (ours, its), _ = probed({'model': student, 'teacher.config': teacher}, shapes)
         for site, loss in fitting:
             try:
                 loss.fit(ours[site], its[site])

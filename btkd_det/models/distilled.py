@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ..errors import ConfigError
-from .data_classes import check_classes, classes_of_run
+from .data_classes import check_classes, classes_of_run, shown
 from .inheritance import inherit
 from .sites import Sites
 from .teacher import build_teacher
@@ -50,6 +50,17 @@ class Distilled:
         object.__setattr__(self, 'teacher', guest)
         if guest is not None:
             guest.follow(self.data_preprocessor)
+            self._show_teacher()
+
+    def _show_teacher(self):
+        """Let the losses that hold answers of a teacher see whether it is this one."""
+        for site in self.distill:
+            for loss in self.distill[site]:
+                if hasattr(loss, 'follow_teacher'):
+                    try:
+                        loss.follow_teacher(self.teacher)
+                    except ConfigError as error:
+                        raise ConfigError(f'distill.{site}.{error}') from error
 
     def build_teacher(self, teacher):
         """The teacher as the config describes it.
@@ -81,11 +92,32 @@ class Distilled:
             self._check_data_classes()
         return super().forward(*args, **kwargs)
 
+    def check_class_means(self, classes):
+        """Hold the class means that a loss read from a file against the data's classes.
+
+        Args:
+            classes (Sequence[str]): Of the data.
+
+        Raises:
+            ConfigError: The means are of other classes, or of these in another order.
+        """
+        for site in self.distill:
+            for loss in self.distill[site]:
+                names = getattr(loss, 'class_names', None)
+                mapped = self.teacher.class_map is not None
+                if names and not mapped and tuple(names) != tuple(classes):
+                    raise ConfigError(
+                        f'distill.{site}.class_means: has the classes {shown(names)}, but the data '
+                        f'set has {shown(classes)}; valid is a file of these classes in this '
+                        'order, or a teacher.class_map'
+                    )
+
     def _check_data_classes(self):
         # Not when the model is built: only the runner knows the data.
         classes = classes_of_run() if self.distill else None
         if classes:
             check_classes(self.teacher, classes)
+            self.check_class_means(classes)
         self._data_classes_checked = True
 
     def _apply(self, fn, *args, **kwargs):

@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from ..registry import MODELS
 from .detector import DistilledDetectorMixin
 from .distilled import undisturbed_rng
+from .probe import probed
 
 #: Heads of MMDetection whose ``loss_by_feat`` tells ``loss_cls`` of every anchor exactly once, in
 #: the order of :func:`rows`, with a class index each; so do those that inherit it.
@@ -111,6 +112,8 @@ class DistilledSingleStageDetector(DistilledDetectorMixin, SingleStageDetector):
 
     def host_loss(self, batch_inputs, batch_data_samples):
         """The plain detector's losses, and what its head said and was told."""
+        if not self.distill.keys() - {'fpn'}:
+            return super().host_loss(batch_inputs, batch_data_samples)
         with recorded(self.bbox_head) as seen:
             losses, _ = super().host_loss(batch_inputs, batch_data_samples)
         return losses, seen
@@ -277,15 +280,18 @@ def _check_levels(student, teacher):
     student.eval()
     with undisturbed_rng(), torch.no_grad():
         # Two of them: GroupNorm may refuse a single value per group at the smallest map.
-        images = next(student.parameters()).new_zeros(2, 3, 128, 128)
-        ours, its = (
-            [tuple(maps.shape[2:]) for maps in model.bbox_head(model.extract_feat(images))[0]]
-            for model in (student, teacher)
+        (ours, its), images = probed(
+            {'model': student, 'teacher.config': teacher},
+            lambda model, images: [
+                tuple(maps.shape[2:]) for maps in model.bbox_head(model.extract_feat(images))[0]
+            ],
+            count=2,
         )
     student.train(training)
     if ours != its:
+        size = ' x '.join(map(str, images.shape[2:]))
         raise ConfigError(
-            f"teacher.config: of an image of 128 x 128 the teacher's dense head has maps of {its} "
+            f"teacher.config: of an image of {size} the teacher's dense head has maps of {its} "
             f"and the student's of {ours}; both need the same levels with the same strides"
         )
 

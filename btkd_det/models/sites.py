@@ -5,7 +5,7 @@ import re
 from torch import nn
 
 from ..errors import ConfigError
-from ..progress import runner_info
+from ..progress import forget_logged, runner_info
 from ..registry import MODELS, build, suggest
 
 OPTIONS = ('losses', 'stop_at', 'stages')
@@ -115,12 +115,15 @@ class Sites(nn.ModuleDict):
         return {name for name, site in self.items() if not site.silent}
 
     def silence(self):
-        """What keeps the gradients of silent sites defined.
+        """What keeps the gradients of silent sites defined; their last values leave the log.
 
         Returns:
             dict[str, Tensor]: A loss of exactly 0 for each silent site that learns something, so
             that distributed training misses no parameter.
         """
+        for name, site in self.items():
+            if site.silent:
+                forget_logged(f'distill.{name}.', kept=f'distill.{name}.loss_silent')
         return {
             f'distill.{name}.loss_silent': sum(p.sum() for p in site.parameters()) * 0
             for name, site in self.items()

@@ -18,6 +18,7 @@ from torch import nn
 from ..checkpoint import class_names, load_weights
 from ..config_file import read_config
 from ..errors import BUILD_ERRORS, ConfigError
+from ..provenance import checkpoint_file, config_digest, file_digest
 from ..registry import check_keys, suggest
 from .rois import box_heads
 
@@ -89,7 +90,14 @@ class Teacher(nn.Module):
         self.class_map = _parse_class_map(class_map)
         self.dtype = DTYPES.get(dtype)
         built = isinstance(config, nn.Module)
-        self.model = config if built else _build(*_read_config(config))
+        self.checkpoint, self._config_digest = None, None
+        if built:
+            self.model = config
+        else:
+            model, scope = _read_config(config)
+            # Before building, which changes what it is given.
+            self._config_digest = config_digest(model)
+            self.model = _build(model, scope)
         self.classes = None
         if checkpoint is None and not built:
             print_log(
@@ -102,6 +110,7 @@ class Teacher(nn.Module):
             if checkpoint == 'pretrained':
                 checkpoint = pretrained_address(config)
             meta = load_weights(self.model, checkpoint, 'teacher.checkpoint')
+            self.checkpoint = str(checkpoint)
             self.classes = class_names(meta)
             if self.classes and self.class_map is not None:
                 self.classes = _chosen(self.classes, self.class_map)
@@ -144,6 +153,12 @@ class Teacher(nn.Module):
         if own == its:
             self._renormalize = None
             return
+        theirs, ours = (max(map(len, values[:2])) for values in (own, its))
+        if theirs != ours and 1 not in (theirs, ours):
+            raise ConfigError(
+                f"teacher.config: the teacher's data_preprocessor normalizes {theirs} channels, "
+                f"but the student's {ours}; valid is a teacher that sees as many channels"
+            )
         self._renormalize = (*its, *own)
 
     def in_students_classes(self, scores):
@@ -166,22 +181,38 @@ class Teacher(nn.Module):
         """How many classes its head tells apart, before any ``class_map``."""
         return box_heads(getattr(self.model, 'roi_head', self.model))[0].num_classes
 
+    def provenance(self):
+        """What a file made of its answers has to say of it.
+
+        Returns:
+            dict: Entries of :data:`btkd_det.provenance.OF_TEACHER`: all of them, or those that
+            are known of a model without a config or a checkpoint.
+        """
+        dtype = None if self.dtype is None else str(self.dtype).removeprefix('torch.')
+        found = dict(dtype=dtype, class_map=self.class_map)
+        if self._config_digest is not None:
+            found['teacher_config'] = self._config_digest
+        if self.checkpoint is not None and checkpoint_file(self.checkpoint).is_file():
+            digest = file_digest(checkpoint_file(self.checkpoint))
+            found.update(checkpoint=self.checkpoint, checkpoint_sha256=digest)
+        return found
+
     def images(self, batch_inputs, shapes=None):
         """The student's input batch, normalized as the teacher was trained to see it.
 
         Args:
-            batch_inputs (Tensor): (N, 3, H, W), normalized by the student's preprocessor and
+            batch_inputs (Tensor): (N, C, H, W), normalized by the student's preprocessor and
                 padded with zeros at the right and the bottom.
             shapes (list[tuple[int, int]], optional): Height and width of each image without
                 its padding, in pixels. The padding becomes the teacher's zeros again.
 
         Returns:
-            Tensor: (N, 3, H, W). The same tensor where both normalize alike.
+            Tensor: (N, C, H, W). The same tensor where both normalize alike.
         """
         if self._renormalize is None:
             return batch_inputs
         mean_s, std_s, rgb_s, mean_t, std_t, rgb_t = self._renormalize
-        column = lambda values: batch_inputs.new_tensor(values).view(1, 3, 1, 1)
+        column = lambda values: batch_inputs.new_tensor(values).view(1, -1, 1, 1)
         images = batch_inputs * column(std_s) + column(mean_s)
         if rgb_s != rgb_t:
             images = images.flip(1)
@@ -295,6 +326,21 @@ def pretrained_address(config):
     return address
 
 
+def digest_of_config(config):
+    """The digest of a teacher's config; see :func:`btkd_det.provenance.config_digest`.
+
+    Args:
+        config (str | dict): As ``teacher.config``.
+
+    Returns:
+        str: SHA-256 in hexadecimal.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    return config_digest(_read_config(config)[0])
+
+
 def _read_config(config):
     """The ``model`` part of what the user gave, and the registry scope it is meant for."""
     if isinstance(config, str):
@@ -343,13 +389,13 @@ def _drop_initialization(node):
 
 
 def _normalization(preprocessor):
-    """Mean and deviation per channel, and whether BGR becomes RGB before they are applied."""
+    """Mean and deviation, of each channel or one of all; whether BGR becomes RGB before that."""
     # MMPretrain's preprocessor for classifiers has another name for it than all others.
     to_rgb = getattr(preprocessor, 'to_rgb', False)
     to_rgb = getattr(preprocessor, '_channel_conversion', to_rgb)
     if not getattr(preprocessor, '_enable_normalize', False):
-        return (0.0,) * 3, (1.0,) * 3, to_rgb
+        return (0.0,), (1.0,), to_rgb
     mean, std = (tuple(value.flatten().tolist()) for value in (preprocessor.mean, preprocessor.std))
-    if len(mean) == 1:
-        mean, std = mean * 3, std * 3
-    return mean, std, to_rgb
+    # One value of all channels alike, or the same one written for each.
+    short = lambda values: values[:1] if len(set(values)) == 1 else values
+    return short(mean), short(std), to_rgb

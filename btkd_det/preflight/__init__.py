@@ -17,6 +17,8 @@ from ..models.data_classes import check_classes, shown
 from ..models.teacher import build_teacher, pretrained_address
 from ..registry import suggest
 from ..teacher_cache import check_header, describe_data, is_augmented, kept_classes, read_cache
+from .evaluators import VOC, check_evaluator, check_voc
+from .samples import check_samples  # noqa: F401 (called as preflight.check_samples)
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What MMEngine's Runner reads beside the keys that a config has already.
@@ -109,6 +111,9 @@ def check_data(cfg, loaders=DATALOADERS):
             _check_workers(cfg[loader], loader)
             for dataset, field in _datasets(cfg[loader].get('dataset'), f'{loader}.dataset'):
                 _check_dataset(dataset, field)
+                if type_name(dataset) in VOC:
+                    check_voc(dataset, field, _classes(dataset))
+            check_evaluator(cfg, loader.removesuffix('_dataloader'))
 
 
 def _check_workers(loader, field):
@@ -224,6 +229,8 @@ def check_model(cfg):
     if classes is not None:
         _check_class_count(model, classes)
         check_classes(getattr(model, 'teacher', None), classes)
+        if hasattr(model, 'check_class_means'):
+            model.check_class_means(classes)
     return model
 
 
@@ -473,6 +480,26 @@ def _classes_of_data(cfg):
                 names = _classes(dataset, scope)
                 return names and kept_classes(names, _in_memory(cfg[loader].get('dataset')))
     return None
+
+
+def count_classes(cfg):
+    """How many classes a classifier tells apart.
+
+    Args:
+        cfg (Config): The whole config.
+
+    Returns:
+        int | None: As its head states, or else as many as its data have; ``None`` where neither
+        tells, as of a detector.
+    """
+    if not type_name(cfg.model).endswith('Classifier'):
+        return None
+    head = cfg.model.get('head') or {}
+    stated = head.get('num_classes') or cfg.model.get('num_classes')
+    if isinstance(stated, int):
+        return stated
+    classes = _classes_of_data(cfg)
+    return None if classes is None else len(classes)
 
 
 def _in_memory(dataset):

@@ -3,7 +3,7 @@
 from .config_text import config_text, file_name
 from .methods import METHODS, PLAIN, find_method
 from .protocols import DATASETS, Protocol, find_protocol
-from .recipe import combinations, recipe
+from .recipe import combinations, recipe, trained_teacher
 
 __all__ = [
     'DATASETS',
@@ -16,4 +16,5 @@ __all__ = [
     'find_method',
     'find_protocol',
     'recipe',
+    'trained_teacher',
 ]

@@ -36,7 +36,8 @@ def recipe(
 
     Args:
         dataset (str): ``'cifar10'``, ``'cifar100'``, ``'tiny_imagenet'`` or ``'imagenet'``.
-        teacher (str, optional): Name of the teacher's network. The method ``'student'`` does not
+        teacher (str, optional): Name of the teacher's network, any of the data set's: the pairs of
+            the literature are presets. The method ``'student'`` does not
             read it.
         student (str, optional): Name of the student's. The method ``'teacher'`` does not read it.
         method (str): A key of :data:`METHODS`. ``'student'``, the default, and ``'teacher'``
@@ -141,6 +142,29 @@ def combinations(dataset, protocol='common'):
     ]
 
 
+def trained_teacher(dataset, teacher, protocol='common', folder='work_dirs'):
+    """The weights of a teacher that its own recipe trained for another number of epochs.
+
+    Args:
+        dataset, teacher, protocol: As for :func:`recipe`.
+        folder (str | Path): Where ``tools/train.py`` makes its folders.
+
+    Returns:
+        str | None: The checkpoint of the most epochs; ``None`` where that of the protocol's own
+        number of epochs is there, or none at all.
+    """
+    plan = find_protocol(dataset, protocol)
+    stem = Path(file_name(dataset, teacher=teacher, method='teacher', protocol=protocol)).stem
+    found = {
+        int(path.stem.removeprefix('epoch_')): path
+        for path in Path(folder, stem).glob('epoch_*.pth')
+        if path.stem.removeprefix('epoch_').isdigit()
+    }
+    if not found or plan.epochs in found or teacher in plan.zoo:
+        return None
+    return found[max(found)].as_posix()
+
+
 def scaled_milestones(milestones, total, epochs):
     """Milestones of a training that is shorter or longer than the one that they were made for.
 
@@ -238,12 +262,12 @@ def _check_pair(plan, teacher, student, method):
                 f'{", ".join(plan.networks)}'
             )
         return
-    if (teacher, student) not in plan.pairs:
-        valid = [f'{t}-{s}' for t, s in plan.pairs]
-        pair = f'{teacher}-{student}'
-        raise ConfigError(
-            f'teacher, student: no pair {pair!r}{suggest(pair, valid)}; valid: {", ".join(valid)}'
-        )
+    for role, name in (('teacher', teacher), ('student', student)):
+        if name not in plan.networks:
+            raise ConfigError(
+                f'{role}: no network {name!r}{suggest(name, plan.networks)}; valid: '
+                f'{", ".join(plan.networks)}'
+            )
 
 
 def _check_options(**values):

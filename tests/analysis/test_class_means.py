@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from btkd_det.analysis.class_means import gather
 from btkd_det.errors import ConfigError
@@ -11,7 +12,7 @@ from btkd_det.losses import IKDLoss
 from btkd_det.models.rois import recorded
 
 from ..classifiers import build_classifier, image_batch, tiny_resnet
-from ..conftest import detection_batch
+from ..conftest import build_detector, detection_batch, tiny_faster_rcnn
 
 TOOL = Path(__file__).parents[2] / 'tools/class_means.py'
 
@@ -132,3 +133,35 @@ def test_wrong_input_is_one_line_and_writes_nothing(monkeypatch, folder, argumen
         run_tool(monkeypatch, *places, *arguments[2:], '--out', out)
     assert str(end.value).startswith(message)
     assert not out.exists()
+
+
+def test_the_file_is_held_against_the_teacher_of_a_distilled_model(monkeypatch, folder):
+    out = folder / 'means.pt'
+    options = ['--out', out, '--device', 'cpu']
+    run_tool(monkeypatch, folder / 'config.py', folder / 'teacher.pth', *options)
+    student = tiny_faster_rcnn()
+    student.update(
+        type='btkd_det.DistilledTwoStageDetector',
+        teacher=dict(config=str(folder / 'config.py'), checkpoint=str(folder / 'teacher.pth')),
+        distill=dict(roi_logits=dict(type='btkd_det.IKDLoss', num_classes=4, class_means=str(out))),
+    )
+    loss = build_detector(student).distill['roi_logits'][0]
+    assert loss.class_names == ('cat', 'dog', 'hen')
+    plain = loss.class_means.clone()
+    model = build_detector(dict(student, teacher=dict(student['teacher'], class_map=[2, 0, 1])))
+    order = [2, 0, 1, 3]
+    assert torch.equal(model.distill['roi_logits'][0].class_means, plain[order][:, order])
+    model = build_detector(student)
+    with pytest.raises(ConfigError, match='class_means: has the classes cat, dog, hen, but the'):
+        model.check_class_means(('dog', 'cat', 'hen'))
+    mended = Config.fromfile(folder / 'config.py')
+    mended.model.data_preprocessor.bgr_to_rgb = False
+    with pytest.raises(ConfigError, match="distill.roi_logits.class_means.*the teacher's config"):
+        build_detector(dict(student, teacher=dict(student['teacher'], config=mended)))
+    torch.save(
+        dict(state_dict=build_detector(tiny_faster_rcnn(), 3).state_dict()), folder / 'b.pth'
+    )
+    with pytest.raises(ConfigError, match="the checkpoint's SHA-256"):
+        build_detector(
+            dict(student, teacher=dict(student['teacher'], checkpoint=f'{folder}/b.pth'))
+        )

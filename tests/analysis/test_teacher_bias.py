@@ -222,7 +222,7 @@ def test_a_right_teacher_and_a_single_class_have_a_report_too(tmp_path):
     bias_report.write_report(tmp_path, [result], [Examples(1).best()], {})
     text = bias_report.bias_table(result)
     assert '100.0' in text
-    assert 'right on every row' in text
+    assert 'right on 100 % of the rows' in text
     assert 'swap' not in text
     assert (tmp_path / 'report.html').stat().st_size > 10_000
 
@@ -297,3 +297,29 @@ def retinanet(folder):
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(cfg.model)
     torch.save(dict(state_dict=model.state_dict()), folder / 'retinanet.pth')
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'words'),
+    [
+        (0, ['right on 100 % of the rows', '100, 85, 50, 15 and 2 % are left', 'KDLoss']),
+        (1, ['right on 99.50 % of the rows', 'hardly anything to put right']),
+        (40, ['rows of a batch are wrong']),
+        (200, ['right on no row', 'starts without any distillation']),
+    ],
+)
+def test_the_report_says_what_the_curriculum_does_with_a_right_teacher(wrong, words):
+    labels = torch.arange(200) % 3
+    logits = torch.eye(3)[labels]
+    logits[:wrong] = logits[:wrong].roll(1, dims=1)
+    line = bias_report.curriculum_line(counted(logits, labels, background=False))
+    for word in words:
+        assert word in line
+
+
+def test_the_shares_that_are_left_are_the_curriculums():
+    from btkd_det.bias import curriculum
+
+    right = torch.ones(5, dtype=torch.bool)
+    shares = [100 * curriculum(right, e).sum().item() for e in (0, 0.25, 0.5, 0.75, 0.9)]
+    assert [round(share) for share in shares] == [100, 85, 50, 15, 2]

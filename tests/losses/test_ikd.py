@@ -185,6 +185,7 @@ class Evil:
         (None, 'x.class_means: no file'),
         (torch.zeros(4, 4), r'shape \(4, 4\); valid: \(5, 5\), for num_classes=5'),
         (dict(class_means=torch.zeros(5, 5)), 'class_counts of shape None'),
+        (dict(class_means=torch.zeros(5, 4), class_counts=torch.zeros(5)), r'valid: \(C, C\) and'),
         ([1, 2], 'class_means of shape None'),
         (torch.full((5, 5), torch.nan), 'is not finite'),
         (Evil(), 'is no file of tensors that can be read'),

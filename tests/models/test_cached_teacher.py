@@ -9,7 +9,8 @@ from mmengine.logging import MessageHub
 from btkd_det.analysis.teacher_cache import gather
 from btkd_det.errors import ConfigError
 from btkd_det.models import CachedTeacher
-from btkd_det.teacher_cache import describe_images, file_digest, write_cache
+from btkd_det.provenance import config_digest, file_digest
+from btkd_det.teacher_cache import describe_images, write_cache
 from tests.classifiers import (
     NUM_CLASSES,
     build_classifier,
@@ -49,9 +50,21 @@ def teacher(tmp_path_factory):
 def header(teacher, **changes):
     digest = file_digest(teacher['checkpoint'])
     of_data = dict(
-        dataset='CIFAR100', count=COUNT, num_classes=NUM_CLASSES, classes='', labels='', pixels='[]'
+        dataset='CIFAR100',
+        count=COUNT,
+        num_classes=NUM_CLASSES,
+        classes='',
+        labels='',
+        images='',
+        pixels='[]',
     )
-    of_teacher = dict(checkpoint=teacher['checkpoint'], checkpoint_sha256=digest)
+    of_teacher = dict(
+        checkpoint=teacher['checkpoint'],
+        checkpoint_sha256=digest,
+        teacher_config=config_digest(teacher['config']),
+        dtype=None,
+        class_map=None,
+    )
     return {**of_data, **of_teacher, 'views': None, **changes}
 
 
@@ -123,9 +136,9 @@ NAMES = [f'class {i}' for i in range(NUM_CLASSES)]
 LABELS = [i % NUM_CLASSES for i in range(COUNT)]
 
 
-def of_set(samples, *described):
+def of_set(samples, names, labels, views, images='images'):
     """The samples, saying of what set they are."""
-    image_set = describe_images(*described)
+    image_set = describe_images(names, labels, images, views)
     for sample in samples:
         sample.set_field(image_set, 'image_set', field_type='metainfo')
     return samples
@@ -133,7 +146,7 @@ def of_set(samples, *described):
 
 @pytest.fixture
 def cached_views(teacher, tmp_path):
-    described = describe_images(NAMES, LABELS, VIEWS)
+    described = describe_images(NAMES, LABELS, 'images', VIEWS)
     logits = torch.randn(3, COUNT, NUM_CLASSES)
     write_cache(tmp_path / 'views.pt', logits, header(teacher, **described))
     return CachedTeacher(str(tmp_path / 'views.pt'))
@@ -164,6 +177,44 @@ def test_a_cache_of_another_set_is_refused_in_any_runner(cached_views, names, la
         cached_views.logits_of(of_set(with_views([0, 1]), names, labels, views), 'cpu')
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_cache_of_other_images_is_refused_in_any_runner(cached_views):
+    samples = of_set(with_views([0, 1]), NAMES, LABELS, VIEWS, images='others')
+    with pytest.raises(ConfigError, match='the images'):
+        cached_views.logits_of(samples, 'cpu')
+
+
+def mended(teacher, **preprocessor):
+    config = copy.deepcopy(teacher['config'])
+    config['data_preprocessor'].update(preprocessor)
+    return config
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda t: dict(config=mended(t, to_rgb=False)), "the teacher's config"),
+        (lambda t: dict(config=mended(t, mean=[1.0, 0.0, 0.0])), "the teacher's config"),
+        (lambda t: dict(config=tiny_resnet(16)), "the teacher's config"),
+        (lambda t: dict(config=t['config'], dtype='float16'), "the teacher's dtype"),
+        (lambda t: dict(dtype='float16'), "the teacher's dtype"),
+        (lambda t: dict(class_map=[1, 0, 2, 3, 4, 5, 6]), "the teacher's class_map"),
+    ],
+    ids=['channels', 'mean', 'network', 'dtype', 'dtype alone', 'classes'],
+)
+def test_a_cache_of_a_teacher_that_was_mended_since_is_refused(teacher, cache, change, words):
+    with pytest.raises(ConfigError, match='c.*was written with another teacher') as caught:
+        CachedTeacher(cache, **change(teacher))
+    assert words in str(caught.value)
+
+
+def test_what_only_training_reads_does_not_make_a_cache_stale(teacher, cache):
+    config = mended(teacher, batch_augments=dict(type='Mixup', alpha=1.0))
+    config['backbone'].update(frozen_stages=1, init_cfg=dict(type='Kaiming'))
+    config['head'].update(loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1))
+    config = dict(config, type='btkd_det.DistilledImageClassifier', teacher=None, distill={})
+    CachedTeacher(cache, config=config, checkpoint=teacher['checkpoint'])
 
 
 def test_the_running_teacher_is_never_built(cache, teacher, monkeypatch):
@@ -204,7 +255,7 @@ def test_another_checkpoint_is_refused(teacher, cache, tmp_path):
         (dict(distill=dict(features=dict(type='PKDLoss'))), ['distill.features', 'logits alone']),
         (dict(train_cfg=dict(augments=dict(type='Mixup', alpha=1.0))), ['batch_augments', 'mixes']),
         (dict(teacher=dict(cache='no.pt')), ['teacher.cache', 'no.pt', 'cache_teacher.py']),
-        (dict(teacher=dict(cache='no.pt', dtype='float16')), ["'dtype'", 'cache, checkpoint']),
+        (dict(teacher=dict(cache='no.pt', compile=True)), ["'compile'", 'cache, checkpoint']),
     ],
 )
 def test_what_a_cache_cannot_serve_is_named(cache, change, words):

@@ -11,7 +11,8 @@ import torch
 
 from btkd_det import preflight
 from btkd_det.errors import ConfigError
-from btkd_det.teacher_cache import file_digest, read_cache
+from btkd_det.provenance import file_digest
+from btkd_det.teacher_cache import read_cache
 from tests.classifiers import write_images
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +46,7 @@ val_dataloader = dict(
         pipeline=load + pack),
 )
 test_dataloader = val_dataloader
+test_evaluator = dict(topk=(1, 5))
 train_cfg = dict(max_epochs=1)
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 default_hooks = dict(logger=dict(interval=1))

@@ -7,7 +7,7 @@ MMCV's scratch buffers (``columns``, ``ones``) and ``im2col_step`` have no meani
 
 import torch
 
-from .precision import widen
+from .precision import finite_offsets, widen
 
 
 def deform_conv_forward(
@@ -221,4 +221,5 @@ def _operands(input, weight, offset, mask, bias):
         mask = input.new_zeros(input.size(0), 1)
     if bias is None:
         bias = input.new_zeros(weight.size(0))
+    offset = finite_offsets(offset)
     return [widen(tensor, like=input) for tensor in (input, weight, offset, mask, bias)]

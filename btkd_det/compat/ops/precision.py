@@ -15,3 +15,36 @@ def widen(tensor, like=None):
     """
     dtype = (tensor if like is None else like).dtype
     return tensor.to(torch.float64 if dtype == torch.float64 else torch.float32)
+
+
+#: Farther from any map than a sample can be.
+OUTSIDE = 1e6
+
+
+def finite_offsets(offset):
+    """Offsets with those that are no numbers put outside of the map, where a sample is 0.
+
+    torchvision's operators look such a sample up at an address of no meaning: on a CPU the process
+    ends with a segmentation fault. A network that diverges gives them.
+
+    Args:
+        offset (Tensor): Of any shape.
+
+    Returns:
+        Tensor: Likewise.
+    """
+    return offset.nan_to_num(nan=OUTSIDE, posinf=OUTSIDE, neginf=-OUTSIDE)
+
+
+def finite_rois(rois):
+    """RoIs with those put outside of the map of which a side is no number; see above.
+
+    Args:
+        rois (Tensor): (K, 5), image index and x1 y1 x2 y2.
+
+    Returns:
+        Tensor: (K, 5).
+    """
+    whole = rois.isfinite().all(dim=1, keepdim=True)
+    nowhere = rois.new_tensor([0] + [-OUTSIDE] * 4)
+    return torch.where(whole, rois, nowhere)

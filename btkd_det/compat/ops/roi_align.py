@@ -9,7 +9,7 @@ import math
 import torch
 import torchvision
 
-from .precision import widen
+from .precision import finite_rois, widen
 
 MAX, AVG = 0, 1
 
@@ -45,7 +45,7 @@ def roi_align_forward(
             the mean.
         aligned (bool): Whether the center of a pixel lies at half a pixel.
     """
-    features, rois = widen(input), widen(rois, like=input)
+    features, rois = widen(input), widen(finite_rois(rois), like=input)
     bins = (aligned_height, aligned_width)
     if pool_mode == AVG:
         pooled = torchvision.ops.roi_align(
@@ -82,7 +82,7 @@ def roi_align_backward(
         grad_input (Tensor): (N, C, H, W), filled here.
         **others: As in ``roi_align_forward``.
     """
-    grad, rois = widen(grad_output), widen(rois, like=grad_output)
+    grad, rois = widen(grad_output), widen(finite_rois(rois), like=grad_output)
     bins = (aligned_height, aligned_width)
     if pool_mode == AVG:
         grad_input.copy_(

@@ -1,0 +1,49 @@
+"""Data loaders to look through a data set once, with images and boxes in one frame."""
+
+import copy
+
+from ..config_file import type_name
+
+#: Keys of a data set's config under which other data sets stand.
+WRAPPED = ('dataset', 'datasets', 'unlabeled_dataset', 'labeled_dataset')
+
+
+def one_pass(loader):
+    """The config of a data loader that gives every image once, annotated in its own pixels.
+
+    A sampler without an end (``InfiniteSampler``, of iteration-based training) gives way to one
+    with an end. In every pipeline what loads comes first: MMDetection's pipelines for testing
+    load the annotations after the image is resized, for its evaluators compare in pixels of the
+    file, and boxes would lie elsewhere than the objects that the model sees.
+
+    Args:
+        loader (dict): The config of a data loader.
+
+    Returns:
+        dict: A copy.
+    """
+    loader = copy.deepcopy(loader)
+    sampler = loader.get('sampler')
+    if isinstance(sampler, dict) and type_name(sampler) == 'InfiniteSampler':
+        loader['sampler'] = dict(type='DefaultSampler', shuffle=sampler.get('shuffle', True))
+    _load_first(loader.get('dataset'))
+    return loader
+
+
+def _load_first(dataset):
+    """Put the loading steps of a data set's pipelines first, in place, those it wraps included."""
+    if isinstance(dataset, (list, tuple)):
+        for part in dataset:
+            _load_first(part)
+    if not isinstance(dataset, dict):
+        return
+    pipeline = dataset.get('pipeline')
+    if isinstance(pipeline, (list, tuple)):
+        # Sorting is stable: the loading steps keep their order, and so do the others.
+        dataset['pipeline'] = sorted(pipeline, key=lambda step: not _loads(step))
+    for key in WRAPPED:
+        _load_first(dataset.get(key))
+
+
+def _loads(step):
+    return isinstance(step, dict) and type_name(step).startswith('Load')
