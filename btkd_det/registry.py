@@ -8,6 +8,7 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import DefaultScope, Registry
 
 from .errors import ConfigError
@@ -54,6 +55,9 @@ MODELS = ModelRegistry(
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=SCOPE, locations=['btkd_det.hooks'])
 DATASETS = Registry(
     'dataset', parent=MMENGINE_DATASETS, scope=SCOPE, locations=['btkd_det.datasets']
+)
+TRANSFORMS = Registry(
+    'transform', parent=MMENGINE_TRANSFORMS, scope=SCOPE, locations=['btkd_det.datasets']
 )
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope=SCOPE, locations=['btkd_det'])
 
