@@ -33,9 +33,11 @@ def read_config(path, field):
             # As the one base of an empty config: the way in which MMEngine looks packages up.
             return Config.fromstring(f'_base_ = {path!r}\n', file_format='.py')
         return Config.fromfile(path)
-    except Exception as error:  # a config is code: anything can go wrong in it
+    except (Exception, SystemExit) as error:  # a config is code: anything can go wrong in it
+        text = ' '.join(str(error).split())
+        what = f'it calls exit({text})' if isinstance(error, SystemExit) else text
         raise ConfigError(
-            f'{field}: {path} does not load: {type(error).__name__}: {error}'
+            f'{field}: {path} does not load: {type(error).__name__}: {what}'
         ) from error
 
 
