@@ -45,12 +45,12 @@ def type_name(node, key='type'):
     """The name of a type that a config names, be it text or, in MMEngine's new style, a class.
 
     Args:
-        node (dict): Part of a config.
+        node (dict): Part of a config; of anything else no type is known.
         key (str): Where the type stands. Defaults to ``'type'``.
 
     Returns:
         str: Without its scope: ``'FasterRCNN'``; empty where there is none.
     """
-    kind = node.get(key)
+    kind = node.get(key) if isinstance(node, dict) else None
     name = getattr(kind, '__name__', None) or str(kind or '')
     return name.rpartition('.')[2]

@@ -203,7 +203,7 @@ def _parameters(kind):
 def check_visualizer(cfg) -> None:
     """Hold the keys of visualizer and backends against their constructors.
 
-    They are not built: some of them start a session somewhere else.
+    They are not built: some of them log in to a service.
 
     Args:
         cfg (Config): The whole config.
