@@ -112,6 +112,9 @@ def _train(args, folder, log, env):
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)
+        # Those that are there may be pytest's, which keeps what is printed for itself.
+        sys.stdout = os.fdopen(1, 'w', buffering=1, closefd=False)
+        sys.stderr = os.fdopen(2, 'w', buffering=1, closefd=False)
         os.chdir(folder)
         os.environ.update(env)
         sys.argv = ['train.py', *args]
