@@ -33,9 +33,11 @@ def read_config(path, field):
             # As the one base of an empty config: the way in which MMEngine looks packages up.
             return Config.fromstring(f'_base_ = {path!r}\n', file_format='.py')
         return Config.fromfile(path)
-    except Exception as error:  # a config is code: anything can go wrong in it
+    except (Exception, SystemExit) as error:  # a config is code: anything can go wrong in it
+        text = ' '.join(str(error).split())
+        what = f'it calls exit({text})' if isinstance(error, SystemExit) else text
         raise ConfigError(
-            f'{field}: {path} does not load: {type(error).__name__}: {error}'
+            f'{field}: {path} does not load: {type(error).__name__}: {what}'
         ) from error
 
 
@@ -43,12 +45,12 @@ def type_name(node, key='type'):
     """The name of a type that a config names, be it text or, in MMEngine's new style, a class.
 
     Args:
-        node (dict): Part of a config.
+        node (dict): Part of a config; of anything else no type is known.
         key (str): Where the type stands. Defaults to ``'type'``.
 
     Returns:
         str: Without its scope: ``'FasterRCNN'``; empty where there is none.
     """
-    kind = node.get(key)
+    kind = node.get(key) if isinstance(node, dict) else None
     name = getattr(kind, '__name__', None) or str(kind or '')
     return name.rpartition('.')[2]

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
 from btkd_det import preflight
 from btkd_det.errors import ConfigError
@@ -11,9 +12,10 @@ from btkd_det.preflight import category_names, check_data, load_config
 
 CONFIG = """
 data_root = 'old/data/'
-train_dataloader = dict(dataset=dict(
+train_dataloader = dict(batch_size=2, sampler=dict(type='DefaultSampler'), dataset=dict(
     type='RepeatDataset', times=2,
-    dataset=dict(type='CocoDataset', data_root=data_root, ann_file='a.json')))
+    dataset=dict(
+        type='CocoDataset', data_root=data_root, data_prefix=dict(img=''), ann_file='a.json')))
 val_evaluator = [dict(type='CocoMetric', ann_file=data_root + 'a.json')]
 model = dict(type='X')
 """
@@ -55,6 +57,15 @@ def test_a_wrapped_data_set_is_checked_in_its_place(tmp_path):
     with pytest.raises(ConfigError, match=r'does not list the classes person, .*categories: hen'):
         check_data(cfg)
     cfg.train_dataloader.dataset.dataset.metainfo = dict(classes=('hen',))
+    with pytest.raises(ConfigError, match=r'ann_file: .*a\.json: images: missing'):
+        check_data(cfg)
+    box = dict(id=1, image_id=1, category_id=1, bbox=[1, 2, 3, 4], area=12, iscrowd=0)
+    image = dict(id=1, file_name='1.png', width=9, height=9)
+    content = dict(images=[image], annotations=[box], categories=[dict(id=1, name='hen')])
+    write(tmp_path / 'a.json', **content)
+    with pytest.raises(ConfigError, match=r'dataset\.dataset: .*1\.png: no such file \(1 of 1'):
+        check_data(cfg)
+    Image.new('RGB', (9, 9)).save(tmp_path / '1.png')
     check_data(cfg)
 
 

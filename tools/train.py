@@ -5,6 +5,7 @@ python tools/train.py CONFIG --teacher-config T --teacher-checkpoint C [--distil
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import btkd_det.config
 from btkd_det import preflight
 from btkd_det.checkpoint import allow_mmengine_types, weights_only
 from btkd_det.config_file import type_name
-from btkd_det.errors import ConfigError
+from btkd_det.errors import BUILD_ERRORS, ConfigError
 from btkd_det.log_options import average_log
 from btkd_det.models.probe import input_shape
 from btkd_det.options import (
@@ -89,28 +90,50 @@ def add_hook(cfg, name):
         cfg.custom_hooks = [*hooks, dict(type=name)]
 
 
+def has_begun(runner):
+    """Whether a step of training is over."""
+    return not isinstance(runner._train_loop, dict) and runner.iter > 0
+
+
 def main():
     args = parse_args()
     try:
         cfg = make_config(args)
-        preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
+        preflight.check_surroundings(cfg)
+        preflight.check_types(cfg)
+        found = preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
         preflight.check_collecting(cfg)
         preflight.check_weights(cfg)
         preflight.map_classes(cfg)
         preflight.check_cache(cfg)
         shape = preflight.check_samples(cfg)
         with input_shape(shape):
-            preflight.check_model(cfg)
+            model = preflight.check_model(cfg)
+        preflight.check_training(cfg, model, found)
+        preflight.skip_bad_images(cfg)
+        del model
     except ConfigError as error:
         sys.exit(f'error: {error}')
+    except BUILD_ERRORS as error:
+        # A value that no check above foresaw is wrong input all the same.
+        if 'BTKD_DET_TRACEBACK' in os.environ:
+            raise
+        sys.exit(f'error: {preflight.unforeseen(error)}')
 
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
     allow_mmengine_types()
     with weights_only(), input_shape(shape):
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        runner.train()
+        runner = None
+        try:
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+            runner.train()
+        except BUILD_ERRORS as error:
+            # Before the first step is over, what fails is what the config asks for.
+            if 'BTKD_DET_TRACEBACK' in os.environ or (runner is not None and has_begun(runner)):
+                raise
+            sys.exit(f'error: {preflight.unforeseen(error)}')
     if runner.rank == 0:
         config = Path(runner.work_dir, f'{Path(cfg.filename or args.config).stem}.py')
         print(

@@ -1,8 +1,6 @@
 """Everything that can be wrong before training starts, found before anything is written."""
 
-import json
-import mmap
-import re
+import functools
 from pathlib import Path
 
 from mmengine.config import ConfigDict
@@ -11,15 +9,39 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 
 from ..checkpoint import class_names, load_weights, read_checkpoint
 from ..config_file import read_config, type_name
+from ..datasets.coco_json import UnreadableError, category_names, read_json
 from ..datasets.image_files import check_image_files
 from ..errors import BUILD_ERRORS, ConfigError
 from ..models.data_classes import check_classes, shown
 from ..models.teacher import build_teacher, pretrained_address
 from ..registry import suggest
 from ..teacher_cache import check_header, describe_data, is_augmented, kept_classes, read_cache
+from .building import reason, unforeseen
+from .datasets import check_datasets
 from .evaluators import VOC, check_evaluator, check_voc
-from .samples import check_samples  # noqa: F401 (called as preflight.check_samples)
+from .images import on_bad_image
+from .loaders import check_loader
+from .registries import check_types, explain_type
+from .samples import check_samples
+from .training import check_surroundings, check_training, skip_bad_images
 
+__all__ = [
+    'category_names',
+    'check_agreement',
+    'check_cache',
+    'check_collecting',
+    'check_data',
+    'check_model',
+    'check_samples',
+    'check_surroundings',
+    'check_training',
+    'check_types',
+    'check_weights',
+    'load_config',
+    'map_classes',
+    'skip_bad_images',
+    'unforeseen',
+]
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What MMEngine's Runner reads beside the keys that a config has already.
 RUNNER_KEYS = [
@@ -104,16 +126,35 @@ def check_data(cfg, loaders=DATALOADERS):
         ConfigError: A missing root, annotation file or image folder, an annotation file that is
             no COCO JSON, or a class that it does not list; files of an archive that are not
             where :func:`btkd_det.datasets.check_image_files` looks for them; workers for images
-            that are in memory.
+            that are in memory; damaged annotations or images; options of a data loader that
+            PyTorch refuses, or that leave no batch.
+
+    Returns:
+        dict[str, Contents]: What each loader holds, as far as it is known.
     """
+    scope, found = cfg.get('default_scope') or 'mmdet', {}
     for loader in loaders:
         if cfg.get(loader):
             _check_workers(cfg[loader], loader)
-            for dataset, field in _datasets(cfg[loader].get('dataset'), f'{loader}.dataset'):
+            parts = list(_datasets(cfg[loader].get('dataset'), f'{loader}.dataset'))
+            for dataset, field in parts:
                 _check_dataset(dataset, field)
                 if type_name(dataset) in VOC:
                     check_voc(dataset, field, _classes(dataset))
             check_evaluator(cfg, loader.removesuffix('_dataloader'))
+            classes_of = functools.partial(_classes, scope=scope)
+            contents = check_datasets(parts, loader, scope, on_bad_image(cfg), classes_of)
+            length = contents.length if _is_joined(cfg[loader].get('dataset')) else None
+            contents.batches = check_loader(cfg[loader], loader, scope, length)
+            found[loader] = contents
+    return found
+
+
+def _is_joined(dataset):
+    """Whether a data set is as long as its parts are together."""
+    while type_name(dataset) == 'ConcatDataset' and dataset.get('datasets'):
+        dataset = dataset['datasets'][0]
+    return 'dataset' not in dataset
 
 
 def _check_workers(loader, field):
@@ -317,7 +358,8 @@ def build_model(cfg):
         message = str(error)
         raise ConfigError(message if message.startswith('model') else f'model.{message}') from error
     except BUILD_ERRORS as error:
-        raise ConfigError(f'model: cannot be built: {error}') from error
+        explain_type(model_cfg, 'model', cfg.get('default_scope') or 'mmengine', error)
+        raise ConfigError(f'model: cannot be built: {reason(error)}') from error
 
 
 def check_weights(cfg):
@@ -385,13 +427,19 @@ def _check_dataset(dataset, field):
 
 
 def _check_categories(dataset, path, field):
-    names = category_names(path)
+    try:
+        names = category_names(path)
+        if names is None:
+            read_json(path)
+    except UnreadableError as error:
+        raise ConfigError(f'{field}: {path}: {error}') from error
     if names is None:
         raise ConfigError(
-            f'{field}: {path} has no list "categories"; valid is an annotation file in COCO\'s '
-            'JSON format'
+            f'{field}: {path} has no list "categories", each with a name; valid is an annotation '
+            "file in COCO's JSON format"
         )
     classes = _classes(dataset)
+    names = list(map(str, names))
     missing = [name for name in classes or () if name not in names]
     if missing:
         raise ConfigError(
@@ -405,36 +453,6 @@ def _check_categories(dataset, path, field):
             'current',
             level=30,
         )
-
-
-def category_names(path):
-    """Category names of a COCO annotation file, without reading the rest of it.
-
-    Args:
-        path (str | Path): The JSON file.
-
-    Returns:
-        list[str] | None: The names in the order of the file; ``None`` where there is no list
-        of categories.
-    """
-    if Path(path).stat().st_size == 0:
-        return None
-    with (
-        open(path, 'rb') as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
-    ):
-        for match in re.finditer(rb'"categories"\s*:\s*(?=\[)', text):
-            end = text.find(b']', match.end())
-            while end != -1:
-                try:
-                    entries = json.loads(text[match.end() : end + 1])
-                except ValueError:
-                    end = text.find(b']', end + 1)
-                    continue
-                if all(isinstance(entry, dict) and 'name' in entry for entry in entries):
-                    return [entry['name'] for entry in entries]
-                break
-    return None
 
 
 def _image_folders(dataset):

@@ -34,6 +34,10 @@ def check_samples(cfg, loaders=LOADERS):
         ConfigError: A data set does not build, is empty, or gives no sample, or the preprocessor
             refuses it.
     """
+    from .training import skip_bad_images
+
+    cfg = copy.deepcopy(cfg)
+    skip_bad_images(cfg)
     shapes = {}
     for loader in loaders:
         if cfg.get(loader) and isinstance(cfg[loader].get('dataset'), dict):

@@ -1,0 +1,137 @@
+"""What a teacher's mistakes advise: which preset, or not to distill its logits at all."""
+
+from dataclasses import dataclass, field
+
+#: The teacher's errors have to be fewer than the student's by this share; as the margin of
+#: :class:`~btkd_det.losses.trust.MeasuredTrust`.
+MARGIN = 0.2
+#: From this right-rate on nothing is left to put right.
+ALWAYS_RIGHT = 0.99
+#: A mean confidence on mistakes above which the teacher is sure of them.
+SURE = 0.7
+#: Where the rules come from.
+STUDY = 'docs/results.md'
+
+
+@dataclass
+class Advice:
+    """A recommendation.
+
+    Attributes:
+        preset (str | None): Of ``--distill``; None advises against distilling the logits.
+        reasons (list[str]): Sentences with the figures that it rests on.
+        study (str): The page with the measurements behind the rules.
+    """
+
+    preset: str | None
+    reasons: list[str] = field(default_factory=list)
+    study: str = STUDY
+
+    def lines(self) -> list[str]:
+        """The recommendation in words, the preset first."""
+        if self.preset is None:
+            first = 'Advice: do not distill the logits of this teacher.'
+        else:
+            first = f'Advice: --distill {self.preset}.'
+        return [first, *self.reasons, f'Measured in {self.study}.']
+
+
+def advise(result: dict, student: dict | None = None) -> Advice:
+    """What to do with a teacher.
+
+    Args:
+        result (dict): What was found of the teacher, from
+            :meth:`~btkd_det.analysis.teacher_bias.BiasCount.result`.
+        student (dict, optional): The same of the student, trained alone, on the same data.
+
+    Returns:
+        Advice: The recommendation.
+    """
+    rates = judged(result)
+    if rates['rows'] == 0:
+        return Advice('btkd', ['The data showed no object: nothing was measured.'])
+    rate, subject = rates['right_rate'], 'objects' if 'foreground' in result else 'images'
+    reasons = [f'The teacher is right on {100 * rate:.1f} % of the {subject}.']
+    if student is not None:
+        against = _beside_the_student(rate, judged(student)['right_rate'], reasons)
+        if against:
+            return Advice(None, reasons)
+    if rate >= ALWAYS_RIGHT and result['right_rate'] >= ALWAYS_RIGHT:
+        reasons.append(
+            'It leaves nothing to put right: btkd is then KD, and btkd-paper fades to nothing at '
+            'the end of training.'
+        )
+        return Advice('kd', reasons)
+    if student is None and rate < 0.5:
+        reasons.append(
+            'That is few: a student alone may be better. Train it once and give it as --student, '
+            'which compares the two.'
+        )
+    reasons += _kinds_of_mistakes(result)
+    return Advice('btkd', reasons)
+
+
+def judged(result: dict) -> dict:
+    """The rates of what trust counts: objects in a detector, images in a classifier.
+
+    Args:
+        result (dict): See :func:`advise`.
+
+    Returns:
+        dict: With ``rows``, ``right`` and ``right_rate``.
+    """
+    return result.get('foreground', result)
+
+
+def _beside_the_student(teacher: float, student: float, reasons: list[str]) -> bool:
+    """Whether the teacher is not ahead; adds the reason."""
+    lead = 1 - (1 - teacher) / max(1 - student, 1e-3)
+    compared = f'The student alone is right on {100 * student:.1f} %'
+    if lead <= 0:
+        reasons.append(f'{compared}: the teacher has nothing to teach it at its logits.')
+        return True
+    if lead < MARGIN:
+        reasons.append(
+            f'{compared}: the teacher errs only {100 * lead:.0f} % less often, and btkd fades its '
+            f'term below {100 * MARGIN:.0f} %. Expect the plain student.'
+        )
+    else:
+        reasons.append(f'{compared}: the teacher errs {100 * lead:.0f} % less often.')
+    return False
+
+
+def _kinds_of_mistakes(result: dict) -> list[str]:
+    """What the mistakes are like, where that changes what to look at."""
+    found = []
+    wrong = result['rows'] - result['right']
+    background = result['kinds'].get('background_as_object', 0)
+    if 2 * background > wrong:
+        found.append(
+            f'{100 * background / wrong:.0f} % of its mistakes are objects where nothing is '
+            'annotated: btkd estimates how many of them the annotations miss. Look at the '
+            'pictures before you believe either.'
+        )
+    sure = mean_confidence(result['confidence'])
+    if sure is not None and sure > SURE:
+        found.append(
+            f'It is sure of its mistakes ({100 * sure:.0f} % on average): either labels are wrong '
+            'there, or it learned wrong labels by heart. The pictures tell which.'
+        )
+    return found
+
+
+def mean_confidence(found: dict, kind: str = 'wrong') -> float | None:
+    """Mean probability of the teacher's choice, by the middles of the bins.
+
+    Args:
+        found (dict): ``bins`` and the counts ``wrong`` and ``right``, a number for each bin.
+        kind (str): Which counts. Defaults to ``'wrong'``.
+
+    Returns:
+        float | None: From 0 to 1; None without rows.
+    """
+    counts = found[kind]
+    total = sum(counts)
+    if not total:
+        return None
+    return sum((i + 0.5) / found['bins'] * n for i, n in enumerate(counts)) / total

@@ -1,0 +1,164 @@
+"""Are the images there, and are they images? Found from a few bytes of each."""
+
+import os
+import stat
+import time
+from pathlib import Path
+
+import mmcv
+from mmengine.logging import print_log
+
+from ..config_file import type_name
+from ..errors import ConfigError
+
+ACTIONS = ('error', 'skip')
+# How long to look into files, in seconds for each data set: a network drive takes its time.
+LOOK_SECONDS = 20
+DECODE_SECONDS = 5
+STARTS = (b'\xff\xd8\xff', b'\x89PNG', b'BM', b'RIFF', b'II*\0', b'MM\0*', b'GIF8', b'\0\0\0\x0cjP')
+
+
+def on_bad_image(cfg) -> str:
+    """The config's ``on_bad_image``: ``'error'`` or ``'skip'``.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    action = cfg.get('on_bad_image', 'error')
+    if action not in ACTIONS:
+        raise ConfigError(
+            f"on_bad_image: {action!r}; valid: 'error', or 'skip' to train on another image in "
+            'place of one that cannot be read'
+        )
+    return action
+
+
+def check_images(paths: list, dataset: dict, field: str, action: str) -> None:
+    """Look for every image of a data set, and into as many as time allows.
+
+    Args:
+        paths (list[str]): The images that the data set uses.
+        dataset (dict): Its config: how its pipeline reads images.
+        field (str): Where it stands in the config.
+        action (str): What to do where images are bad: ``'error'`` or ``'skip'``. Data that a
+            model is evaluated on cannot be skipped: the result would be of other data.
+
+    Raises:
+        ConfigError: An image is missing, no file, empty, or cannot be decoded; with ``'skip'``
+            only where all are.
+    """
+    bad, cut = find_bad_images(paths, dataset)
+    for path, reason in list(cut.items())[:1]:
+        print_log(
+            f'{field}: {path}: {reason} ({len(cut)} of {len(paths)} images are so)',
+            'current',
+            level=30,
+        )
+    if not bad:
+        return
+    path, reason = next(iter(bad.items()))
+    said = f'{field}: {path}: {reason} ({len(bad)} of {len(paths)} images cannot be used'
+    if action == 'error' or dataset.get('test_mode'):
+        option = '' if dataset.get('test_mode') else "; on_bad_image='skip' trains without them"
+        raise ConfigError(f'{said}); valid: images that OpenCV or Pillow can read{option}')
+    if len(bad) == len(paths):
+        raise ConfigError(f'{said}); valid: at least one image to train on')
+    print_log(f"{said}): on_bad_image='skip' leaves them out", 'current', level=30)
+
+
+def find_bad_images(paths: list, dataset: dict) -> tuple[dict, dict]:
+    """Images that cannot be read, and JPEG files that end too early but can.
+
+    Args:
+        paths (list[str]): The images.
+        dataset (dict): The config of their data set.
+
+    Returns:
+        tuple[dict[str, str], dict[str, str]]: Path to what is wrong with it, for both kinds.
+    """
+    decode = _decoder(dataset.get('pipeline') or ())
+    bad, cut, listed = {}, {}, {}
+    end, left = time.monotonic() + LOOK_SECONDS, DECODE_SECONDS
+    for path in dict.fromkeys(paths):
+        reason = _no_file(path, listed)
+        if reason is None and time.monotonic() < end:
+            whole = _looks_whole(path)
+            if whole is True or (whole is None and left <= 0):
+                continue
+            start = time.monotonic()
+            reason = decode(path)
+            left -= time.monotonic() - start
+            if reason is None and whole is False:
+                cut[path] = 'ends too early, what is missing is filled with gray'
+        if reason is not None:
+            bad[path] = reason
+    return bad, cut
+
+
+def _no_file(path, listed):
+    """Why there is no file to open at a path, or None; a folder is listed once."""
+    folder, name = os.path.split(path)
+    if folder not in listed:
+        try:
+            with os.scandir(folder or '.') as entries:
+                listed[folder] = {e.name for e in entries if _is_plain_file(e)}
+        except OSError:
+            listed[folder] = set()
+    if name in listed[folder]:
+        return None
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return 'no such file' if not os.path.islink(path) else 'a link to nowhere'
+    except (OSError, ValueError) as error:
+        return getattr(error, 'strerror', None) or str(error)
+    if stat.S_ISREG(mode):
+        return None
+    return 'a folder' if stat.S_ISDIR(mode) else 'no regular file'
+
+
+def _is_plain_file(entry):
+    try:
+        return entry.is_file(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def _looks_whole(path):
+    """Whether start and end are those of a JPEG or PNG file; None where only the start is known."""
+    try:
+        with open(path, 'rb') as file:
+            start = file.read(16)
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 64))
+            end = file.read()
+    except OSError:
+        return False
+    if start.startswith(b'\xff\xd8\xff'):
+        return b'\xff\xd9' in end
+    if start.startswith(b'\x89PNG'):
+        return b'IEND' in end
+    return None if start.startswith(STARTS) else False
+
+
+def _decoder(pipeline):
+    """A function that says why an image cannot be decoded as the pipeline will, or None."""
+    loading = next((t for t in pipeline if type_name(t).endswith('LoadImageFromFile')), {})
+    flag = loading.get('color_type', 'color')
+    backend = loading.get('imdecode_backend', 'cv2')
+
+    def decode(path):
+        try:
+            content = Path(path).read_bytes()
+            if not content:
+                return 'an empty file'
+            image = mmcv.imfrombytes(content, flag=flag, backend=backend)
+        except Exception as error:  # a decoder's own errors share no base
+            return f'cannot be decoded: {type(error).__name__}'
+        if image is not None:
+            return None
+        if content.startswith(STARTS):
+            return 'damaged or cut off: cannot be decoded'
+        return f'no image: starts with {content[:12]!r}'
+
+    return decode

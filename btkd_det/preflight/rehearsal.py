@@ -1,0 +1,130 @@
+"""One sample of each data loader, through the model and into the evaluators."""
+
+import contextlib
+import io
+import logging
+
+import torch
+from mmengine import registry as root
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.model import revert_sync_batchnorm
+
+from ..config_file import type_name
+from ..errors import ConfigError
+from .building import build_part, reason
+from .registries import typed_nodes
+
+# Above this number of parameters a step takes too long to be tried on a CPU.
+LARGE = 60_000_000
+
+
+def check_step(cfg, model, found: dict) -> None:
+    """Try the loss on a sample of the training data, and a prediction on one of validation.
+
+    Not in a training of several processes; and where the step would take long on a CPU, or a
+    teacher's answers come from a cache by the images' places in the data set, the sample is
+    normalized and stacked only.
+
+    Args:
+        cfg (Config): The whole config, its data checked.
+        model (nn.Module): The model that was built of it; its statistics may change.
+        found (dict[str, Contents]): See :func:`btkd_det.preflight.check_data`.
+
+    Raises:
+        ConfigError: The model or an evaluator fails at what the pipeline gives.
+    """
+    if cfg.get('launcher', 'none') != 'none' or not hasattr(model, 'data_preprocessor'):
+        return
+    device = get_device()
+    large = device == 'cpu' and sum(p.numel() for p in model.parameters()) > LARGE
+    model = revert_sync_batchnorm(model).to(device)
+    for loader, mode in (('train_dataloader', 'loss'), ('val_dataloader', 'predict')):
+        for sample, metainfo in found[loader].samples[:1] if loader in found else ():
+            training = mode == 'loss'
+            field = f'{loader}.dataset.pipeline'
+            model.train(training)
+            data = _try(field, model.data_preprocessor, _collate(cfg[loader], sample), training)
+            cached = (cfg.model.get('teacher') or {}).get('cache')
+            if large or (training and cached):
+                continue
+            with _progress():
+                result = _try(field, model._run_forward, data, mode=mode)
+            if not training:
+                _check_evaluators(cfg, sample, result, metainfo)
+
+
+@contextlib.contextmanager
+def _progress():
+    """The loss of a distilled model asks MMEngine's message hub how far training is."""
+    before = MessageHub._instance_dict.copy()
+    hub = MessageHub.get_instance('preflight')
+    for name, value in dict(iter=0, epoch=0, max_iters=1000, max_epochs=10).items():
+        hub.update_info(name, value)
+    try:
+        yield
+    finally:
+        MessageHub._instance_dict = before
+
+
+def _collate(loader, sample):
+    if loader.get('collate_fn') is None:
+        return pseudo_collate([sample])
+    node = dict(loader['collate_fn'])
+    kind = node.pop('type')
+    collate = root.FUNCTIONS.get(kind) if isinstance(kind, str) else kind
+    return collate([sample], **node)
+
+
+def _try(field, function, *args, **kwargs):
+    """Call what the first step would, with what it prints kept back."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
+            return function(*args, **kwargs)
+    except ConfigError:
+        raise
+    except Exception as error:  # models and evaluators are anybody's code
+        raise ConfigError(
+            f'{field}: what it gives does not fit, {_where(error)} fails: '
+            f'{reason(error)}; valid: transforms that load, and pack by '
+            'Pack...Inputs, all that the model and the evaluator read'
+        ) from error
+    finally:
+        logger.setLevel(level)
+
+
+def _where(error):
+    """The function that raised."""
+    trace = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code
+    return getattr(code, 'co_qualname', code.co_name)
+
+
+def _check_evaluators(cfg, sample, result, metainfo):
+    scope = cfg.get('default_scope') or 'mmengine'
+    results = [r.to_dict() if hasattr(r, 'to_dict') else r for r in result]
+    for node, registry, field in typed_nodes(cfg):
+        if registry is not root.METRICS or not field.startswith('val_'):
+            continue
+        if type_name(node) in ('CocoMetric', 'CocoAP'):
+            _check_masks(node, results, field)
+        if node.get('ann_file'):
+            continue
+        metric = build_part(node, root.METRICS, field, scope)
+        metric.dataset_meta = metainfo
+        _try('val_dataloader.dataset.pipeline', metric.process, pseudo_collate([sample]), results)
+
+
+def _check_masks(node, results, field):
+    metrics = node.get('metric', 'bbox')
+    predicted = results[0].get('pred_instances', {})
+    if 'segm' in metrics and 'masks' not in predicted:
+        raise ConfigError(
+            f"{field}.metric: {metrics!r}, but the model predicts no masks; valid: 'bbox'"
+        )

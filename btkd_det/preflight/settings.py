@@ -1,0 +1,77 @@
+"""Settings that the runner passes on: seeds, processes, the log, the rate's scale."""
+
+import inspect
+
+from mmengine import registry as root
+from mmengine.runner import Runner
+from mmengine.utils.dl_utils import set_multi_processing
+
+from ..errors import ConfigError
+from ..registry import suggest
+from .building import ERRORS, build_part, reason
+
+
+def check_settings(cfg) -> None:
+    """Check what the runner hands to functions rather than builds.
+
+    Args:
+        cfg (Config): The whole config.
+
+    Raises:
+        ConfigError: A setting has a key or a value that its function refuses.
+    """
+    _check_randomness(_dict(cfg, 'randomness'))
+    environment = _dict(cfg, 'env_cfg')
+    distributed = (cfg.get('launcher') or 'none') != 'none'
+    processes = environment.get('mp_cfg') or {}
+    try:
+        set_multi_processing(**processes, distributed=distributed)
+    except ERRORS as error:
+        raise ConfigError(
+            f'env_cfg.mp_cfg: {processes!r}: {reason(error)}; valid: dict(mp_start_method='
+            "'fork' or 'spawn', opencv_num_threads=0)"
+        ) from error
+    limit = environment.get('resource_limit', 4096)
+    if not isinstance(limit, int):
+        raise ConfigError(f'env_cfg.resource_limit: {limit!r}; valid: a number of open files')
+    level = cfg.get('log_level', 'INFO')
+    names = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
+    if level not in names and not (isinstance(level, int) and level in range(51)):
+        raise ConfigError(f'log_level: {level!r}{suggest(level, names)}; valid: {", ".join(names)}')
+    processor = {'type': 'LogProcessor', **_dict(cfg, 'log_processor')}
+    scope = cfg.get('default_scope') or 'mmengine'
+    build_part(processor, root.LOG_PROCESSORS, 'log_processor', scope)
+    _check_scaling(_dict(cfg, 'auto_scale_lr'))
+
+
+def _dict(cfg, key):
+    value = cfg.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError(f'{key}: {value!r}; valid: dict(...) or None')
+    return value or {}
+
+
+def _check_randomness(given):
+    valid = [n for n in inspect.signature(Runner.set_randomness).parameters if n != 'self']
+    for key, value in given.items():
+        if key not in valid:
+            raise ConfigError(
+                f'randomness: unknown key {key!r} (value {value!r}){suggest(key, valid)}; valid '
+                f'keys: {", ".join(valid)}'
+            )
+    seed = given.get('seed')
+    if given and 'seed' not in given:
+        raise ConfigError("randomness: needs the key 'seed'; valid: a whole number, or None")
+    if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**32):
+        raise ConfigError(f'randomness.seed: {seed!r}; valid: a whole number of 32 bits, or None')
+
+
+def _check_scaling(given):
+    if not given.get('enable'):
+        return
+    size = given.get('base_batch_size')
+    if not isinstance(size, int) or size < 1:
+        raise ConfigError(
+            f'auto_scale_lr.base_batch_size: {size!r}; valid: the batch size, over all GPUs, that '
+            'the learning rate is for'
+        )
