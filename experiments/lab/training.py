@@ -1,19 +1,12 @@
 """A training by MMEngine's own runner, without what a run of half a minute does not need."""
 
-import contextlib
-
 import torch
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS, Registry
 from mmengine.runner import Runner
 
 from btkd_det.errors import ConfigError
 from btkd_det.registry import HOOKS
 
-OPTIMIZERS = Registry(
-    'optim_wrapper', parent=OPTIM_WRAPPERS, scope='btkd_det', locations=['experiments.lab.training']
-)
 # What a runner takes from a config.
 TAKEN = (
     'model',
@@ -47,22 +40,6 @@ class ShortRunner(Runner):
 
     def _log_env(self, env_cfg):
         self.logger.info(f'Config:\n{self.cfg.pretty_text}')
-
-
-@OPTIMIZERS.register_module()
-class BFloat16OptimWrapper(OptimWrapper):
-    """Forward passes in bfloat16, on a CPU, too, which MMEngine's ``AmpOptimWrapper`` refuses.
-
-    bfloat16 has the range of float32, so no loss needs scaling.
-    """
-
-    def optim_context(self, model):
-        """Autocast within MMEngine's own context (of gradient accumulation)."""
-        stack = contextlib.ExitStack()
-        stack.enter_context(super().optim_context(model))
-        device = next(model.parameters()).device.type
-        stack.enter_context(torch.autocast(device, torch.bfloat16))
-        return stack
 
 
 @HOOKS.register_module()

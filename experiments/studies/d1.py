@@ -7,7 +7,7 @@ The teacher has seen all 1,500 images, the student sees the first 600.
 name = 'd1'
 kind = 'detection'
 title = 'D1: shapes, Faster R-CNN'
-metric = 'bbox_mAP'
+metric = 'AP'
 
 data = dict(root_variable='SHAPES_ROOT')
 teacher = dict(config='btkd_det::shapes/faster-rcnn_r18w32_fpn_12e_shapes.py', seed=0)

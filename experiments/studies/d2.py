@@ -6,7 +6,7 @@ The weights: experiments/efficientnet_lite.py; EFFICIENTNET_ROOT names their fol
 name = 'd2'
 kind = 'detection'
 title = 'D2: blood cells, Faster R-CNN'
-metric = 'bbox_mAP'
+metric = 'AP'
 
 data = dict(root_variable='BCCD_ROOT')
 teacher = dict(config='btkd_det::bccd/faster-rcnn_lite2_fpn_12e_bccd.py', seed=0)
