@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from btkd_det.analysis import import_benchmark, loading_benchmark, loss_benchmark, step_benchmark
+from btkd_det.checkpoint import weights_only
 
 BENCHMARKS = {
     'steps': step_benchmark,
@@ -41,6 +42,7 @@ def parse_args():
     return parser.parse_args()
 
 
+@weights_only()
 def main():
     options = vars(parse_args())
     command, out = options.pop('command'), options.pop('out')

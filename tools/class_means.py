@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from btkd_det.analysis import class_means, rows
+from btkd_det.checkpoint import weights_only
 from btkd_det.errors import ConfigError
 from btkd_det.options import add_config_options, add_walk_options
 
@@ -38,6 +39,7 @@ def gather(args):
     return class_means.gather(model, data.batches, args.only_right, report=bar.update)
 
 
+@weights_only()
 def main():
     args = parse_args()
     try:

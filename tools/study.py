@@ -16,6 +16,7 @@ from pathlib import Path
 from btkd_det.analysis import study_table
 from btkd_det.analysis.study import COMPARED, Setting, Study
 from btkd_det.analysis.subprocesses import CommandFailed
+from btkd_det.checkpoint import weights_only
 from btkd_det.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,6 +59,7 @@ def read_results(path):
     return json.loads(Path(path).read_text(encoding='utf-8'))
 
 
+@weights_only()
 def main():
     args = parse_args()
     try:

@@ -12,7 +12,7 @@ from mmengine.device import get_device
 
 import btkd_det.config
 from btkd_det import preflight
-from btkd_det.checkpoint import allow_mmengine_types, weights_only
+from btkd_det.checkpoint import weights_only
 from btkd_det.config_file import type_name
 from btkd_det.errors import ConfigError
 from btkd_det.options import (
@@ -83,32 +83,35 @@ def add_hook(cfg, name):
         cfg.custom_hooks = [*hooks, dict(type=name)]
 
 
+@weights_only()
 def main():
     args = parse_args()
     try:
         cfg = make_config(args)
         preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
         preflight.check_collecting(cfg)
-        preflight.check_weights(cfg)
         preflight.map_classes(cfg)
         preflight.check_cache(cfg)
-        preflight.check_model(cfg)
+        preflight.check_weights(cfg, preflight.check_model(cfg))
+        runner = train(cfg)
     except ConfigError as error:
         sys.exit(f'error: {error}')
-
-    from mmengine.registry import RUNNERS
-    from mmengine.runner import Runner
-
-    allow_mmengine_types()
-    with weights_only():
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        runner.train()
     if runner.rank == 0:
         config = Path(runner.work_dir, f'{Path(cfg.filename or args.config).stem}.py')
         print(
             f'\nDone. Logs and checkpoints: {runner.work_dir}\n'
             f'Evaluate: python tools/test.py {config} {_latest(runner.work_dir)}'
         )
+
+
+def train(cfg):
+    """Run MMEngine's training, and return its runner; raises ConfigError."""
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.train()
+    return runner
 
 
 def _latest(folder):

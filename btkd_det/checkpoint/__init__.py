@@ -1,13 +1,13 @@
 """Reading checkpoints: weights only, and an error that says what is wrong with the file."""
 
-from .fitting import load_state, load_weights
+from .fitting import find_misfits, load_weights
 from .loading import allow_mmengine_types, weights_only
 from .reading import class_names, read_checkpoint, read_content, state_of
 
 __all__ = [
     'allow_mmengine_types',
     'class_names',
-    'load_state',
+    'find_misfits',
     'load_weights',
     'read_checkpoint',
     'read_content',

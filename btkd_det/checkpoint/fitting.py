@@ -1,6 +1,7 @@
 """Weights into a model, and what of them does not fit, by what the model's modules say."""
 
 import re
+from dataclasses import dataclass
 
 from ..errors import ConfigError
 from .reading import read_checkpoint
@@ -32,22 +33,54 @@ def load_weights(model, source, field):
         ConfigError: The file cannot be read, or its weights are of another architecture.
     """
     state, meta = read_checkpoint(source, field)
-    misfits = load_state(model, state)
-    if misfits:
+    misfits = find_misfits(model, state)
+    if misfits.lines:
         raise ConfigError(
-            f'{field}: {source} does not fit {type(model).__name__}, {shown(misfits)}. Valid is a '
+            f'{field}: {source} does not fit {type(model).__name__}, {misfits}. Valid is a '
             'checkpoint of the same architecture and the same number of classes'
         )
     return meta
 
 
-def shown(misfits):
-    """The first of many differences, in words."""
-    more = f'; and {len(misfits) - 4} more' if len(misfits) > 4 else ''
-    return f'{len(misfits)} differences: {"; ".join(misfits[:4])}{more}'
+@dataclass
+class Misfits:
+    """What keeps a state dict from being the whole one of a model.
+
+    Attributes:
+        differing (dict[str, str]): What differs, in words, by the key.
+        missing (list[str]): Keys of the model that the state dict lacks.
+        unexpected (list[str]): Keys that the model lacks.
+        broken (str | None): What went wrong when the model looked at the weights.
+    """
+
+    differing: dict
+    missing: list
+    unexpected: list
+    broken: str | None = None
+
+    @property
+    def lines(self):
+        """One line for each; empty where everything fits."""
+        return [
+            *([self.broken] if self.broken else []),
+            *(f'{key} is {how}' for key, how in self.differing.items()),
+            *(f'{key} is missing there' for key in self.missing),
+            *(f'{key} is not in the model' for key in self.unexpected),
+        ]
+
+    def left(self, keys):
+        """Those of the model's keys that got no value."""
+        without = {*self.differing, *self.missing}
+        return [key for key in keys if self.broken or key in without]
+
+    def __str__(self):
+        lines = self.lines
+        more = f'; and {len(lines) - 4} more' if len(lines) > 4 else ''
+        count = '1 difference' if len(lines) == 1 else f'{len(lines)} differences'
+        return f'{count}: {"; ".join(lines[:4])}{more}'
 
 
-def load_state(model, state, extra=EXTRA):
+def find_misfits(model, state):
     """Load what fits of a state dict, and tell what keeps it from being the model's whole one.
 
     The model itself is asked: its modules may rename the keys of older versions, or resize what
@@ -56,35 +89,29 @@ def load_state(model, state, extra=EXTRA):
     Args:
         model (nn.Module): Takes the weights.
         state (dict[str, Tensor]): A state dict.
-        extra (tuple[str]): Beginnings of keys that may be missing in the model.
 
     Returns:
-        list[str]: One line for each differing shape and each missing or unexpected key; empty
-        where everything fits.
+        Misfits: Its ``lines`` are empty where everything fits. What distillation learned, and
+        how many batches a normalization has seen, may be missing.
     """
     keys = []
     note = lambda module, result: keys.append((list(result[0]), list(result[1])))
     handle = model.register_load_state_dict_post_hook(note)
-    shapes = []
+    differing, broken = {}, None
     try:
         model.load_state_dict(state, strict=False)
     except Exception as error:  # a module may do anything with weights that are not its own
-        shapes = _differences(error)
+        found = _SHAPES.findall(str(error))
+        differing = {key: f'({there}) there and ({own}) in the model' for key, there, own in found}
+        if not found:
+            broken = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
     finally:
         handle.remove()
     missing, unexpected = keys[-1] if keys else ([], [])
-    missing = [
-        f'{key} is missing there'
-        for key in missing
-        if not key.endswith('num_batches_tracked') and not key.startswith('distill.')
-    ]
-    unexpected = [f'{key} is not in the model' for key in unexpected if not key.startswith(extra)]
-    return shapes + missing + unexpected
-
-
-def _differences(error):
-    """What PyTorch says of shapes, one line for each; or the error, where it is another."""
-    found = _SHAPES.findall(str(error))
-    if not found:
-        return [f'{type(error).__name__}: {" ".join(str(error).split())[:200]}']
-    return [f'{key} is ({there}) there and ({own}) in the model' for key, there, own in found]
+    optional = lambda key: key.endswith('num_batches_tracked') or key.startswith('distill.')
+    return Misfits(
+        differing,
+        [key for key in missing if not optional(key)],
+        [key for key in unexpected if not key.startswith(EXTRA)],
+        broken,
+    )

@@ -39,7 +39,9 @@ def _load(*args, **kwargs):
             # Not as an UnpicklingError, on which MMEngine tries again without the limit.
             source = args[0] if args else kwargs.get('f')
             source = getattr(source, 'name', source)
-            raise ConfigError(f'{source} is not read, because it {refusal(error)}') from error
+            raise ConfigError(
+                f'checkpoint: {source} is not read, because it {refusal(error)}'
+            ) from error
 
 
 @contextlib.contextmanager

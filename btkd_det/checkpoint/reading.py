@@ -1,5 +1,6 @@
 """Reading a checkpoint from a file or an address, with an error that says what is wrong with it."""
 
+import os
 from collections import OrderedDict
 from pathlib import Path
 from pickle import UnpicklingError
@@ -126,6 +127,8 @@ def class_names(meta):
 
 
 def _read_file(path, field):
+    # As MMEngine reads it.
+    path = os.path.expanduser(path)
     if not Path(path).is_file():
         raise ConfigError(
             f'{field}: no file {path} (looked in {Path.cwd()}); valid is the path of a '

@@ -9,7 +9,7 @@ from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
-from ..checkpoint import class_names, load_weights, read_checkpoint
+from ..checkpoint import class_names, load_weights, read_checkpoint, weights_only
 from ..config_file import read_config, type_name
 from ..datasets.image_files import check_image_files
 from ..errors import BUILD_ERRORS, ConfigError
@@ -17,6 +17,8 @@ from ..models.data_classes import check_classes, shown
 from ..models.teacher import build_teacher, pretrained_address
 from ..registry import suggest
 from ..teacher_cache import check_header, describe_data, is_augmented, kept_classes, read_cache
+from .weights import check_named_classes
+from .weights import check_weights as check_weights
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What MMEngine's Runner reads beside the keys that a config has already.
@@ -183,6 +185,7 @@ def _map_classes(teacher, classes, field):
     taught = class_names(read_checkpoint(source, f'{field}.checkpoint')[1])
     if taught is None or tuple(taught) == tuple(classes) or not set(classes) <= set(taught):
         return
+    check_named_classes(taught, teacher['config'], field)
     teacher['class_map'] = [taught.index(name) for name in classes]
     print_log(
         f"teacher: knows {len(taught)} classes, the data set's {len(classes)} among them; mapped "
@@ -214,11 +217,10 @@ def check_model(cfg):
         )
     # MMRazor's key; it would go on with whatever weights fit, down to none.
     weights = cfg.model.get('teacher_ckpt')
-    local = weights and '://' not in str(weights)
-    if local:
+    if weights:
         read_checkpoint(weights, 'model.teacher_ckpt')
     model = build_model(cfg)
-    if local and hasattr(model, 'teacher'):
+    if weights and hasattr(model, 'teacher'):
         load_weights(model.teacher, weights, 'model.teacher_ckpt')
     classes = _classes_of_data(cfg)
     if classes is not None:
@@ -304,27 +306,15 @@ def build_model(cfg):
     if cfg.get('data_preprocessor') is not None:
         model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:
-        with MMENGINE_MODELS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+        scope = MMENGINE_MODELS.switch_scope_and_registry(cfg.get('default_scope'))
+        # A model may read checkpoints while it is built.
+        with weights_only(), scope as registry:
             return registry.build(model_cfg)
     except ConfigError as error:
         message = str(error)
         raise ConfigError(message if message.startswith('model') else f'model.{message}') from error
     except BUILD_ERRORS as error:
         raise ConfigError(f'model: cannot be built: {error}') from error
-
-
-def check_weights(cfg):
-    """Check that the checkpoint that training starts from can be read.
-
-    Args:
-        cfg (Config): The whole config; ``load_from`` may be unset.
-
-    Raises:
-        ConfigError: It is not there or is no checkpoint.
-    """
-    source = cfg.get('load_from')
-    if source and '://' not in str(source):
-        read_checkpoint(source, '--resume' if cfg.get('resume') else 'load_from')
 
 
 def _move_data_root(node, old, new):

@@ -16,7 +16,7 @@ from torch import nn
 
 from btkd_det.checkpoint import (
     class_names,
-    load_state,
+    find_misfits,
     load_weights,
     read_checkpoint,
     read_content,
@@ -101,8 +101,8 @@ def test_what_is_no_checkpoint_is_named(tmp_path, content, words):
 def test_misfits_are_listed_and_distill_is_passed_over():
     model = nn.Linear(2, 3)
     state = model.state_dict()
-    assert load_state(model, {**state, 'distill.x': torch.ones(1)}) == []
-    assert load_state(model, {'weight': torch.ones(3, 5), 'other': torch.ones(1)}) == [
+    assert find_misfits(model, {**state, 'distill.x': torch.ones(1)}).lines == []
+    assert find_misfits(model, {'weight': torch.ones(3, 5), 'other': torch.ones(1)}).lines == [
         'weight is (3, 5) there and (3, 2) in the model',
         'bias is missing there',
         'other is not in the model',
