@@ -71,6 +71,8 @@ def make_config(args):
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     add_hook(cfg, 'btkd_det.ExactResumeHook')
+    if cfg.model.get('teacher'):
+        add_hook(cfg, 'btkd_det.PlainConfigHook')
     if (cfg.model.get('teacher') or {}).get('evaluate_teacher'):
         add_hook(cfg, 'btkd_det.TeacherEvaluationHook')
     return cfg
