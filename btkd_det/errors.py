@@ -17,5 +17,6 @@ BUILD_ERRORS = (
     AttributeError,
     AssertionError,
     ImportError,
+    OSError,
     RuntimeError,
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from btkd_det.analysis import import_benchmark, loading_benchmark, loss_benchmark, step_benchmark
 from btkd_det.analysis.benchmark_table import benchmark_table
+from btkd_det.checkpoint import weights_only
 
 BENCHMARKS = {
     'steps': step_benchmark,
@@ -42,6 +43,7 @@ def parse_args():
     return parser.parse_args()
 
 
+@weights_only()
 def main():
     options = vars(parse_args())
     command, out = options.pop('command'), options.pop('out')

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from btkd_det.analysis import bias_report, rows, teacher_bias
+from btkd_det.checkpoint import weights_only
 from btkd_det.errors import ConfigError
 from btkd_det.options import add_config_options, add_walk_options
 
@@ -43,6 +44,7 @@ def examine(args):
     return results, [examples.best() for _, examples in found], about, swap_channels
 
 
+@weights_only()
 def main():
     args = parse_args()
     out = Path(args.out)

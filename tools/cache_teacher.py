@@ -19,6 +19,7 @@ import torch
 import btkd_det.config
 from btkd_det import preflight, teacher_cache
 from btkd_det.analysis.unfinished_cache import UnfinishedCache
+from btkd_det.checkpoint import weights_only
 from btkd_det.config_file import type_name
 from btkd_det.errors import ConfigError
 from btkd_det.models.probe import input_shape
@@ -98,6 +99,7 @@ def prepare(args):
     return cfg, model.to(args.device), header
 
 
+@weights_only()
 def main():
     args = parse_args()
     try:

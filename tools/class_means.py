@@ -10,6 +10,7 @@ import argparse
 import sys
 
 from btkd_det.analysis import class_means, rows
+from btkd_det.checkpoint import weights_only
 from btkd_det.errors import ConfigError
 from btkd_det.losses.class_means import write_class_means
 from btkd_det.options import add_config_options, add_walk_options
@@ -38,6 +39,7 @@ def gather(args):
     return found['class_means'], found['class_counts'], header
 
 
+@weights_only()
 def main():
     args = parse_args()
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from btkd_det.analysis.demo import Demo, available_cpus
 from btkd_det.analysis.report import demo_table
 from btkd_det.analysis.subprocesses import CommandFailed
+from btkd_det.checkpoint import weights_only
 from btkd_det.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +26,7 @@ def parse_args():
     return parser.parse_args()
 
 
+@weights_only()
 def main():
     args = parse_args()
     try:

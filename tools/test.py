@@ -16,7 +16,7 @@ from pathlib import Path
 import btkd_det.config
 from btkd_det import preflight
 from btkd_det.analysis.table import accuracy_table, detection_table
-from btkd_det.checkpoint import allow_mmengine_types, load_weights, weights_only
+from btkd_det.checkpoint import load_weights, weights_only
 from btkd_det.config_file import type_name
 from btkd_det.errors import ConfigError
 from btkd_det.evaluation.evaluators import prepare_evaluators
@@ -101,21 +101,20 @@ def evaluate(cfg, checkpoint, work_dir):
     from mmengine.runner import Runner
 
     cfg.update(work_dir=work_dir, load_from=checkpoint, resume=False)
-    allow_mmengine_types()
-    with weights_only():
-        runner = Runner.from_cfg(cfg)
-        return runner.test(), runner.rank
+    runner = Runner.from_cfg(cfg)
+    return runner.test(), runner.rank
 
 
+@weights_only()
 def main():
     args = parse_args()
     try:
         cfg = make_config(args)
         check(cfg, args.checkpoint)
+        with tempfile.TemporaryDirectory() as folder:
+            metrics, rank = evaluate(cfg, args.checkpoint, args.work_dir or folder)
     except ConfigError as error:
         sys.exit(f'error: {error}')
-    with tempfile.TemporaryDirectory() as folder:
-        metrics, rank = evaluate(cfg, args.checkpoint, args.work_dir or folder)
     if rank:
         return
     classifier = type_name(cfg.model).endswith('ImageClassifier')

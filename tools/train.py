@@ -5,6 +5,7 @@ python tools/train.py CONFIG --teacher-config T --teacher-checkpoint C [--distil
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from mmengine.device import get_device
 
 import btkd_det.config
 from btkd_det import preflight
-from btkd_det.checkpoint import allow_mmengine_types, weights_only
+from btkd_det.checkpoint import weights_only
 from btkd_det.config_file import type_name
 from btkd_det.errors import BUILD_ERRORS, ConfigError
 from btkd_det.log_options import average_log
@@ -78,6 +79,8 @@ def make_config(args):
     if cfg.model.get('distill'):
         add_hook(cfg, 'btkd_det.RightRateHook')
         average_log(cfg)
+    if cfg.model.get('teacher'):
+        add_hook(cfg, 'btkd_det.PlainConfigHook')
     if (cfg.model.get('teacher') or {}).get('evaluate_teacher'):
         add_hook(cfg, 'btkd_det.TeacherEvaluationHook')
     return cfg
@@ -95,51 +98,77 @@ def has_begun(runner):
     return not isinstance(runner._train_loop, dict) and runner.iter > 0
 
 
+@weights_only()
 def main():
     args = parse_args()
     try:
-        cfg = make_config(args)
-        preflight.check_surroundings(cfg)
-        preflight.check_types(cfg)
-        found = preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
-        preflight.check_collecting(cfg)
-        preflight.check_weights(cfg)
-        preflight.map_classes(cfg)
-        preflight.check_cache(cfg)
-        shape = preflight.check_samples(cfg)
+        with unforeseen_explained():
+            cfg = make_config(args)
+            shape = check(cfg)
         with input_shape(shape):
-            model = preflight.check_model(cfg)
-        preflight.check_training(cfg, model, found)
-        preflight.skip_bad_images(cfg)
-        del model
+            runner = train(cfg)
     except ConfigError as error:
         sys.exit(f'error: {error}')
-    except BUILD_ERRORS as error:
-        # A value that no check above foresaw is wrong input all the same.
-        if 'BTKD_DET_TRACEBACK' in os.environ:
-            raise
-        sys.exit(f'error: {preflight.unforeseen(error)}')
-
-    from mmengine.registry import RUNNERS
-    from mmengine.runner import Runner
-
-    allow_mmengine_types()
-    with weights_only(), input_shape(shape):
-        runner = None
-        try:
-            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-            runner.train()
-        except BUILD_ERRORS as error:
-            # Before the first step is over, what fails is what the config asks for.
-            if 'BTKD_DET_TRACEBACK' in os.environ or (runner is not None and has_begun(runner)):
-                raise
-            sys.exit(f'error: {preflight.unforeseen(error)}')
     if runner.rank == 0:
         config = Path(runner.work_dir, f'{Path(cfg.filename or args.config).stem}.py')
         print(
             f'\nDone. Logs and checkpoints: {runner.work_dir}\n'
             f'Evaluate: python tools/test.py {config} {_latest(runner.work_dir)}'
         )
+
+
+def check(cfg):
+    """Find all that can be wrong before anything is written.
+
+    Args:
+        cfg (Config): The whole config; bad images are left out of its training data if it says so.
+
+    Returns:
+        tuple[int, int, int] | None: (C, H, W) of the images that the model will be given.
+
+    Raises:
+        ConfigError: Something is.
+    """
+    preflight.check_surroundings(cfg)
+    preflight.check_types(cfg)
+    found = preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
+    preflight.check_collecting(cfg)
+    preflight.map_classes(cfg)
+    preflight.check_cache(cfg)
+    shape = preflight.check_samples(cfg)
+    with input_shape(shape):
+        model = preflight.check_model(cfg)
+    preflight.check_weights(cfg, model)
+    preflight.check_training(cfg, model, found)
+    preflight.skip_bad_images(cfg)
+    return shape
+
+
+def train(cfg):
+    """Run MMEngine's training, and return its runner; raises ConfigError."""
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    with unforeseen_explained():
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    # Before the first step is over, what fails is what the config asks for.
+    with unforeseen_explained(unless=lambda: has_begun(runner)):
+        runner.train()
+    return runner
+
+
+@contextlib.contextmanager
+def unforeseen_explained(unless=lambda: False):
+    """Within this context, an error of a builder is a ConfigError of one line."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except BUILD_ERRORS as error:
+        # A value that no check foresaw is wrong input all the same.
+        if 'BTKD_DET_TRACEBACK' in os.environ or unless():
+            raise
+        raise ConfigError(preflight.unforeseen(error)) from error
 
 
 def _latest(folder):

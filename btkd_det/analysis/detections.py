@@ -4,7 +4,7 @@ import numpy as np
 from mmdet.apis import inference_detector
 from mmengine.registry import MODELS, init_default_scope
 
-from ..checkpoint import load_weights
+from ..checkpoint import load_weights, weights_only
 from ..config import without_distillation
 from ..config_file import read_config
 
@@ -27,7 +27,8 @@ def load_detector(config, checkpoint):
     cfg = without_distillation(read_config(config, 'config'))
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     # The checkpoint gives all weights: none is drawn or downloaded.
-    model = MODELS.build(cfg.model)
+    with weights_only():
+        model = MODELS.build(cfg.model)
     load_weights(model, checkpoint, 'checkpoint')
     model.cfg = cfg
     return model.eval()

@@ -1,7 +1,8 @@
 """Hooks for MMEngine's runner."""
 
 from .exact_resume import ExactResumeHook
+from .plain_config import PlainConfigHook
 from .right_rate import RightRateHook
 from .teacher_evaluation import TeacherEvaluationHook
 
-__all__ = ['ExactResumeHook', 'RightRateHook', 'TeacherEvaluationHook']
+__all__ = ['ExactResumeHook', 'PlainConfigHook', 'RightRateHook', 'TeacherEvaluationHook']

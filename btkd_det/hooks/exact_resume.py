@@ -68,7 +68,8 @@ class ExactResumeHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint):
         """Take the states out of the checkpoint; they are set when training begins."""
-        checkpoint.get('meta', {}).pop('config', None)
+        if isinstance(checkpoint.get('meta'), dict):
+            checkpoint['meta'].pop('config', None)
         states = checkpoint.pop(KEY, None)
         if runner._resume and states is not None and len(states) == runner.world_size:
             self._resumed = states[get_rank()]

@@ -8,6 +8,7 @@ from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmrazor.registry import TASK_UTILS
 
+from ..checkpoint import weights_only
 from ..config_file import read_config
 from ..errors import ConfigError
 from ..registry import MODELS
@@ -40,7 +41,8 @@ def model_of_config(config):
     cfg = read_config(config, 'ModelOfConfig.config')
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with MMENGINE_MODELS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+    scope = MMENGINE_MODELS.switch_scope_and_registry(cfg.get('default_scope'))
+    with weights_only(), scope as registry:
         return registry.build(cfg.model)
 
 

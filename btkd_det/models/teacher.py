@@ -15,7 +15,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from ..checkpoint import class_names, load_weights
+from ..checkpoint import class_names, load_weights, weights_only
 from ..config_file import read_config
 from ..errors import BUILD_ERRORS, ConfigError
 from ..provenance import checkpoint_file, config_digest, file_digest
@@ -367,7 +367,8 @@ def _build(model, scope):
     if scope is None and DefaultScope.get_current_instance() is None:
         scope = 'mmdet'
     try:
-        with MMENGINE_MODELS.switch_scope_and_registry(scope) as registry:
+        # A model may read checkpoints of its own while it is built.
+        with weights_only(), MMENGINE_MODELS.switch_scope_and_registry(scope) as registry:
             return registry.build(model)
     except ConfigError:
         raise

@@ -7,7 +7,7 @@ from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
-from ..checkpoint import class_names, load_weights, read_checkpoint
+from ..checkpoint import class_names, load_weights, read_checkpoint, weights_only
 from ..config_file import read_config, type_name
 from ..datasets.coco_json import UnreadableError, category_names, read_json
 from ..datasets.image_files import check_image_files
@@ -24,6 +24,8 @@ from .loaders import check_loader
 from .registries import check_types, explain_type
 from .samples import check_samples
 from .training import check_surroundings, check_training, skip_bad_images
+from .weights import check_named_classes
+from .weights import check_weights as check_weights
 
 __all__ = [
     'category_names',
@@ -229,6 +231,7 @@ def _map_classes(teacher, classes, field):
     taught = class_names(read_checkpoint(source, f'{field}.checkpoint')[1])
     if taught is None or tuple(taught) == tuple(classes) or not set(classes) <= set(taught):
         return
+    check_named_classes(taught, teacher['config'], field)
     teacher['class_map'] = [taught.index(name) for name in classes]
     print_log(
         f"teacher: knows {len(taught)} classes, the data set's {len(classes)} among them; mapped "
@@ -260,11 +263,10 @@ def check_model(cfg):
         )
     # MMRazor's key; it would go on with whatever weights fit, down to none.
     weights = cfg.model.get('teacher_ckpt')
-    local = weights and '://' not in str(weights)
-    if local:
+    if weights:
         read_checkpoint(weights, 'model.teacher_ckpt')
     model = build_model(cfg)
-    if local and hasattr(model, 'teacher'):
+    if weights and hasattr(model, 'teacher'):
         load_weights(model.teacher, weights, 'model.teacher_ckpt')
     classes = _classes_of_data(cfg)
     if classes is not None:
@@ -352,7 +354,9 @@ def build_model(cfg):
     if cfg.get('data_preprocessor') is not None:
         model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:
-        with MMENGINE_MODELS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+        scope = MMENGINE_MODELS.switch_scope_and_registry(cfg.get('default_scope'))
+        # A model may read checkpoints while it is built.
+        with weights_only(), scope as registry:
             return registry.build(model_cfg)
     except ConfigError as error:
         message = str(error)
@@ -360,20 +364,6 @@ def build_model(cfg):
     except BUILD_ERRORS as error:
         explain_type(model_cfg, 'model', cfg.get('default_scope') or 'mmengine', error)
         raise ConfigError(f'model: cannot be built: {reason(error)}') from error
-
-
-def check_weights(cfg):
-    """Check that the checkpoint that training starts from can be read.
-
-    Args:
-        cfg (Config): The whole config; ``load_from`` may be unset.
-
-    Raises:
-        ConfigError: It is not there or is no checkpoint.
-    """
-    source = cfg.get('load_from')
-    if source and '://' not in str(source):
-        read_checkpoint(source, '--resume' if cfg.get('resume') else 'load_from')
 
 
 def _move_data_root(node, old, new):

@@ -1,0 +1,117 @@
+"""Weights into a model, and what of them does not fit, by what the model's modules say."""
+
+import re
+from dataclasses import dataclass
+
+from ..errors import ConfigError
+from .reading import read_checkpoint
+
+#: What a checkpoint may have beyond the model: what distillation learned, the values by which
+#: images are normalized, and MMDetection 2's averaged copy of the weights.
+EXTRA = ('distill.', 'data_preprocessor.', 'ema_')
+_SHAPES = re.compile(
+    r'size mismatch for (\S+): .*shape torch\.Size\(\[(.*?)\]\) from checkpoint, '
+    r'the shape in current model is torch\.Size\(\[(.*?)\]\)'
+)
+
+
+def load_weights(model, source, field):
+    """Load all weights of ``model`` from a checkpoint, or say what does not fit.
+
+    Keys under ``distill.`` in the checkpoint (what distillation learned) are passed over, so
+    that a distilled student loads into its plain model.
+
+    Args:
+        model (nn.Module): Takes the weights.
+        source (str | Path): As in :func:`read_checkpoint`.
+        field (str): Where ``source`` stands in the config.
+
+    Returns:
+        dict: The checkpoint's ``meta``.
+
+    Raises:
+        ConfigError: The file cannot be read, or its weights are of another architecture.
+    """
+    state, meta = read_checkpoint(source, field)
+    misfits = find_misfits(model, state)
+    if misfits.lines:
+        raise ConfigError(
+            f'{field}: {source} does not fit {type(model).__name__}, {misfits}. Valid is a '
+            'checkpoint of the same architecture and the same number of classes'
+        )
+    return meta
+
+
+@dataclass
+class Misfits:
+    """What keeps a state dict from being the whole one of a model.
+
+    Attributes:
+        differing (dict[str, str]): What differs, in words, by the key.
+        missing (list[str]): Keys of the model that the state dict lacks.
+        unexpected (list[str]): Keys that the model lacks.
+        broken (str | None): What went wrong when the model looked at the weights.
+    """
+
+    differing: dict
+    missing: list
+    unexpected: list
+    broken: str | None = None
+
+    @property
+    def lines(self):
+        """One line for each; empty where everything fits."""
+        return [
+            *([self.broken] if self.broken else []),
+            *(f'{key} is {how}' for key, how in self.differing.items()),
+            *(f'{key} is missing there' for key in self.missing),
+            *(f'{key} is not in the model' for key in self.unexpected),
+        ]
+
+    def left(self, keys):
+        """Those of the model's keys that got no value."""
+        without = {*self.differing, *self.missing}
+        return [key for key in keys if self.broken or key in without]
+
+    def __str__(self):
+        lines = self.lines
+        more = f'; and {len(lines) - 4} more' if len(lines) > 4 else ''
+        count = '1 difference' if len(lines) == 1 else f'{len(lines)} differences'
+        return f'{count}: {"; ".join(lines[:4])}{more}'
+
+
+def find_misfits(model, state):
+    """Load what fits of a state dict, and tell what keeps it from being the model's whole one.
+
+    The model itself is asked: its modules may rename the keys of older versions, or resize what
+    depends on the size of an image.
+
+    Args:
+        model (nn.Module): Takes the weights.
+        state (dict[str, Tensor]): A state dict.
+
+    Returns:
+        Misfits: Its ``lines`` are empty where everything fits. What distillation learned, and
+        how many batches a normalization has seen, may be missing.
+    """
+    keys = []
+    note = lambda module, result: keys.append((list(result[0]), list(result[1])))
+    handle = model.register_load_state_dict_post_hook(note)
+    differing, broken = {}, None
+    try:
+        model.load_state_dict(state, strict=False)
+    except Exception as error:  # a module may do anything with weights that are not its own
+        found = _SHAPES.findall(str(error))
+        differing = {key: f'({there}) there and ({own}) in the model' for key, there, own in found}
+        if not found:
+            broken = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
+    finally:
+        handle.remove()
+    missing, unexpected = keys[-1] if keys else ([], [])
+    optional = lambda key: key.endswith('num_batches_tracked') or key.startswith('distill.')
+    return Misfits(
+        differing,
+        [key for key in missing if not optional(key)],
+        [key for key in unexpected if not key.startswith(EXTRA)],
+        broken,
+    )

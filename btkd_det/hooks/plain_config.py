@@ -1,0 +1,46 @@
+"""The student's plain config beside and in the checkpoints of a distilled run."""
+
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+from ..plain_config import plain_config
+from ..registry import HOOKS
+
+
+@HOOKS.register_module()
+class PlainConfigHook(Hook):
+    """Lets a distilled run's checkpoint be used without its teacher's files.
+
+    MMEngine writes the config into each checkpoint, and ``DetInferencer(weights=...)`` builds the
+    model from there. With this hook it is the student's plain config, see
+    :func:`btkd_det.plain_config.plain_config`; the same text lies in the work dir as
+    ``CONFIG_plain.py``, for ``init_detector``. ``tools/train.py`` adds the hook to every distilled
+    config.
+    """
+
+    # After the hooks that write the config.
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self._text = None
+
+    def before_train(self, runner):
+        """Write the plain config into the work dir."""
+        plain = plain_config(runner.cfg)
+        if plain is None:
+            return
+        self._text = plain.pretty_text
+        if is_main_process():
+            name = Path(runner.cfg.filename or 'config.py').stem
+            Path(runner.work_dir, f'{name}_plain.py').write_text(self._text)
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        """Put the plain config in the place of the distilled one."""
+        if self._text is None:
+            return
+        checkpoint['meta']['cfg'] = self._text
+        info = checkpoint.get('message_hub', {}).get('runtime_info', {})
+        if 'cfg' in info:
+            info['cfg'] = self._text

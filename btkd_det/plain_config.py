@@ -1,0 +1,68 @@
+"""The student's plain config out of a distilled one: what inference needs, without the teacher."""
+
+import copy
+
+from .config_file import type_name
+
+#: The plain class of each distilled one, with its scope.
+HOSTS = {
+    'DistilledTwoStageDetector': 'mmdet.TwoStageDetector',
+    'DistilledSingleStageDetector': 'mmdet.SingleStageDetector',
+    'DistilledImageClassifier': 'mmpretrain.ImageClassifier',
+}
+_OF_DISTILLATION = ('teacher', 'distill', 'host', 'mixed')
+
+
+def plain_config(cfg):
+    """The config of the student alone.
+
+    Args:
+        cfg (Config): A whole config.
+
+    Returns:
+        Config | None: A copy whose model is of the host's own class, without what serves
+        distillation: the teacher, the hooks of this package and the comparison with the teacher.
+        It imports ``btkd_det`` where something of it is left, such as a backbone. ``None`` where
+        the model is not distilled, or by a class of somebody else's.
+    """
+    model = cfg.get('model') or {}
+    name = type_name(model)
+    host = HOSTS.get(name) or (model.get('host') if name.endswith('DistilledDetector') else None)
+    if host is None or not str(model.get('type')).startswith(('btkd_det.', '<class')):
+        return None
+    cfg = copy.deepcopy(cfg)
+    # RTMDet's own key; the plain class that all others have does not know it.
+    cfg.model.type = 'mmdet.RTMDet' if 'use_syncbn' in cfg.model else host
+    for key in _OF_DISTILLATION:
+        cfg.model.pop(key, None)
+    if cfg.get('custom_hooks'):
+        cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not _is_ours(hook)]
+    for key in ('val_evaluator', 'test_evaluator'):
+        if isinstance(cfg.get(key), list):
+            cfg[key] = [part for part in cfg[key] if type_name(part) != 'TeacherAgreement']
+    _drop_import(cfg)
+    return cfg
+
+
+def _is_ours(part):
+    kind = part.get('type')
+    return str(getattr(kind, '__module__', kind)).startswith('btkd_det.')
+
+
+def _drop_import(cfg):
+    """Take out the import of this package where nothing of it is left."""
+    imports = dict(cfg.get('custom_imports') or {})
+    names = imports.get('imports') or []
+    names = [names] if isinstance(names, str) else list(names)
+    if 'btkd_det' not in names or 'btkd_det.' in repr(_parts(cfg)):
+        return
+    names.remove('btkd_det')
+    if names:
+        cfg.custom_imports = dict(imports, imports=names)
+    else:
+        cfg.pop('custom_imports')
+
+
+def _parts(cfg):
+    """What of a config is built, without its paths."""
+    return [value for value in cfg.values() if isinstance(value, (dict, list))]
