@@ -1,17 +1,20 @@
 """What does this teacher get wrong, and what would the rules of correction make of it?
 
-    python tools/bias_report.py CONFIG CKPT --out DIR [--data val]
+    python tools/bias_report.py CONFIG CKPT --out DIR [--data val] [--student CONFIG CKPT]
 
 CONFIG and CKPT are the teacher's own: a two-stage detector or a classifier. The training data
-show what a student would be told; data that the teacher has not seen, how good it is. Writes
-DIR/report.html, DIR/bias.json and DIR/pictures.
+show what a student would be told; data that the teacher has not seen, how good it is. Ends with
+what to do about it; with the student, trained alone, that rests on both. Writes DIR/report.html,
+DIR/bias.json and DIR/pictures.
 """
 
 import argparse
 import sys
+import textwrap
 from pathlib import Path
 
 from btkd_det.analysis import bias_report, rows, teacher_bias
+from btkd_det.analysis.advice import advise
 from btkd_det.checkpoint import weights_only
 from btkd_det.errors import ConfigError
 from btkd_det.options import add_config_options, add_walk_options
@@ -23,25 +26,43 @@ def parse_args():
     parser.add_argument(
         '--data', choices=['train', 'val', 'test'], default='train', help='default: %(default)s'
     )
+    parser.add_argument(
+        '--student',
+        nargs=2,
+        metavar=('CONFIG', 'CKPT'),
+        help='a student trained alone: is the teacher ahead of it?',
+    )
     add_walk_options(parser)
     add_config_options(parser)
     return parser.parse_args()
 
 
-def examine(args):
-    """What was found, and what of it the page names at its top; raises ConfigError."""
+def examine(args, config, checkpoint, options=None):
+    """What a model gets wrong; raises ConfigError.
+
+    Returns:
+        tuple: For each stage of a cascade what was found and the examples, and whether the first
+        channel of these is blue.
+    """
     from mmengine import ProgressBar
 
     loader = f'{args.data}_dataloader'
-    cfg, model = rows.load(args.config, args.checkpoint, args.cfg_options, loader, args.device)
+    cfg, model = rows.load(config, checkpoint, options, loader, args.device)
     data = rows.data(cfg, loader, args.seed, args.max_iters)
     bar = ProgressBar(data.count, file=sys.stdout)
     found = teacher_bias.examine(model, data.batches, report=bar.update)
     results = [count.result(data.class_names) for count, _ in found]
-    about = dict(config=args.config, checkpoint=args.checkpoint, data=loader, seed=args.seed)
-    about['batches'] = results[0]['batches']
-    swap_channels = rows.blue_first(cfg, model, loader)
-    return results, [examples.best() for _, examples in found], about, swap_channels
+    examples = [examples.best() for _, examples in found]
+    return results, examples, rows.blue_first(cfg, model, loader)
+
+
+def describe(args, result):
+    """What the page names at its top."""
+    about = dict(config=args.config, checkpoint=args.checkpoint)
+    about.update(data=f'{args.data}_dataloader', seed=args.seed, batches=result['batches'])
+    if args.student:
+        about['student'] = ' '.join(args.student)
+    return about
 
 
 @weights_only()
@@ -51,13 +72,19 @@ def main():
     if out.exists() and not out.is_dir():
         sys.exit(f'error: --out: {out} is a file; valid is a folder')
     try:
-        results, *rest = examine(args)
+        results, examples, swap_channels = examine(
+            args, args.config, args.checkpoint, args.cfg_options
+        )
+        student = examine(args, *args.student)[0][-1] if args.student else None
     except ConfigError as error:
         sys.exit(f'error: {error}')
-    bias_report.write_report(out, results, *rest)
+    advice = advise(results[-1], student)
+    about = describe(args, results[-1])
+    bias_report.write_report(out, results, examples, about, swap_channels, advice)
     for stage, result in enumerate(results):
         title = f'Stage {stage + 1}\n\n' if len(results) > 1 else ''
         print(f'\n\n{title}{bias_report.bias_table(result)}')
+    print('\n' + '\n'.join(textwrap.fill(line, 96) for line in advice.lines()))
     print(f'\nWritten: {out / "report.html"}, {out / "bias.json"}')
 
 

@@ -1,5 +1,6 @@
 """The report on a teacher's bias: lines for the terminal, pictures, one page that holds them."""
 
+import dataclasses
 import html
 import json
 import textwrap
@@ -120,7 +121,7 @@ def background_line(result):
     ]
 
 
-def write_report(folder, results, examples, about, swap_channels=False):
+def write_report(folder, results, examples, about, swap_channels=False, advice=None):
     """Write ``bias.json``, ``report.html`` and the pictures in it.
 
     The page holds its pictures itself, so it can be sent and opened anywhere.
@@ -132,10 +133,15 @@ def write_report(folder, results, examples, about, swap_channels=False):
             :meth:`~btkd_det.analysis.teacher_bias.Examples.best`.
         about (dict): What the page names at its top.
         swap_channels (bool): Whether the first channel of the examples is blue.
+        advice (Advice, optional): What to do about it, from
+            :func:`~btkd_det.analysis.advice.advise`.
     """
     folder = Path(folder)
     (folder / 'pictures').mkdir(parents=True, exist_ok=True)
-    (folder / 'bias.json').write_text(json.dumps(dict(about, stages=results), indent=1) + '\n')
+    found = dict(about, stages=results)
+    if advice is not None:
+        found['advice'] = dataclasses.asdict(advice)
+    (folder / 'bias.json').write_text(json.dumps(found, indent=1) + '\n')
     sections = []
     for i, (result, kept) in enumerate(zip(results, examples, strict=True)):
         name = f'stage{i + 1}_' if len(results) > 1 else ''
@@ -151,7 +157,7 @@ def write_report(folder, results, examples, about, swap_channels=False):
             figure.save(folder / 'pictures' / f'{name}{key}.png')
         title = f'Stage {i + 1} of the cascade' if len(results) > 1 else ''
         sections.append(_section(title, result, figures))
-    (folder / 'report.html').write_text(_page(about, sections), encoding='utf-8')
+    (folder / 'report.html').write_text(_page(about, sections, advice), encoding='utf-8')
 
 
 def class_figure(result):
@@ -281,7 +287,9 @@ def _section(title, result, figures):
     return '\n'.join(parts)
 
 
-def _page(about, sections):
+def _page(about, sections, advice=None):
+    lines = [] if advice is None else advice.lines()
+    advised = ''.join(f'<p>{html.escape(line)}</p>' for line in lines)
     facts = ''.join(
         f'<tr><th>{html.escape(str(key))}</th><td>{html.escape(str(value))}</td></tr>'
         for key, value in about.items()
@@ -292,6 +300,7 @@ def _page(about, sections):
 table.facts td {{ text-align: left; }}</style></head><body>
 <h1>What this teacher gets wrong</h1>
 <table class="facts">{facts}</table>
+{advised}
 <p>A row is a RoI that the teacher proposed and sampled as in its own training, or an image of a
 classifier. It is right where its largest logit is the label's, as BTKD judges. The rules' three
 columns are means over the wrong rows, after the rule: is the label's entry the largest, which

@@ -243,6 +243,10 @@ def test_the_command_writes_numbers_pictures_and_a_page(monkeypatch, folder, cap
     assert stage['names'] == [*NAMES, 'background']
     assert f'all {stage["rows"]} {stage["right"]}' in ' '.join(said.split())
     page = (out / 'report.html').read_text()
+    advice = content['advice']
+    assert f'Advice: --distill {advice["preset"]}.' in said
+    assert advice['reasons'][0] in said.replace('\n', ' ')
+    assert advice['reasons'][0] in page
     pictures = sorted(path.stem for path in (out / 'pictures').iterdir())
     assert set(pictures) >= {'classes', 'confusion', 'confidence'}
     assert page.count('<img ') == len(pictures)
@@ -252,6 +256,16 @@ def test_the_command_writes_numbers_pictures_and_a_page(monkeypatch, folder, cap
     first = (out / 'bias.json').read_text()
     run_tool(monkeypatch, *given)
     assert (out / 'bias.json').read_text() == first
+
+
+def test_a_student_as_good_as_its_teacher_is_advised_against(monkeypatch, folder, capsys):
+    same = [folder / 'config.py', folder / 'teacher.pth']
+    out = folder / 'report'
+    run_tool(monkeypatch, *same, '--student', *same, '--out', out, '--device', 'cpu')
+    assert 'Advice: do not distill the logits' in capsys.readouterr().out
+    content = json.loads((out / 'bias.json').read_text())
+    assert content['advice']['preset'] is None
+    assert content['student'] == ' '.join(map(str, same))
 
 
 @pytest.mark.parametrize(
