@@ -4,17 +4,27 @@ import json
 
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
 from btkd_det.errors import ConfigError
 from btkd_det.preflight import check_data
 
+SAMPLER = dict(type='DefaultSampler', shuffle=False)
 CATEGORIES = [dict(id=1, name='cat'), dict(id=2, name='dog')]
 
 
 def write(path, ids=(1, 2, 3), categories=CATEGORIES, name='{}.png'):
     images = [dict(id=i, file_name=name.format(i), width=8, height=8) for i in ids]
     path.write_text(json.dumps(dict(images=images, annotations=[], categories=categories)))
+    for image in images:
+        draw(path.parent / image['file_name'])
     return str(path)
+
+
+def draw(path):
+    """A small gray picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', (8, 8), 'gray').save(path)
 
 
 @pytest.fixture
@@ -24,12 +34,13 @@ def cfg(tmp_path):
         type='CocoDataset',
         data_root=str(tmp_path),
         ann_file='val.json',
+        data_prefix=dict(img=''),
         metainfo=dict(classes=('cat', 'dog')),
     )
     return Config(
         dict(
             default_scope='mmdet',
-            val_dataloader=dict(dataset=dataset),
+            val_dataloader=dict(batch_size=1, sampler=SAMPLER, dataset=dataset),
             val_evaluator=dict(type='CocoMetric', ann_file=str(tmp_path / 'val.json')),
         )
     )
@@ -84,7 +95,9 @@ def test_other_files_of_the_same_images_are_taken(cfg, tmp_path):
     check_data(cfg, ('val_dataloader',))
 
 
-XML = '<annotation><object><name>{}</name></object><object><name>{}</name></object></annotation>'
+BOX = '<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox>'
+OBJECT = f'<object><name>{{}}</name>{BOX}</object>'
+XML = f'<annotation>{OBJECT}{OBJECT}</annotation>'
 
 
 @pytest.fixture
@@ -95,6 +108,7 @@ def voc(tmp_path):
     (root / 'ImageSets/Main/train.txt').write_text('000001\n000002\n')
     for i in (1, 2):
         (root / f'Annotations/00000{i}.xml').write_text(XML.format('cat', 'dog'))
+        draw(root / f'JPEGImages/00000{i}.jpg')
     dataset = dict(
         type='VOCDataset',
         data_root=str(tmp_path),
@@ -102,7 +116,12 @@ def voc(tmp_path):
         data_prefix=dict(sub_data_root='VOC2007/'),
         metainfo=dict(classes=('cat', 'dog')),
     )
-    return Config(dict(default_scope='mmdet', train_dataloader=dict(dataset=dataset)))
+    return Config(
+        dict(
+            default_scope='mmdet',
+            train_dataloader=dict(batch_size=1, sampler=SAMPLER, dataset=dataset),
+        )
+    )
 
 
 @pytest.mark.parametrize('wrapped', [False, True])
@@ -120,10 +139,10 @@ def test_voc_is_looked_at(voc, tmp_path, wrapped, caplog):
     assert str(caught.value).startswith(f'{field}.metainfo.classes: tabby, hound, but the objects')
     assert 'called cat, dog' in str(caught.value)
     inner.metainfo = dict(classes=('cat', 'dog'))
-    (tmp_path / 'VOC2007/JPEGImages').rmdir()
+    (tmp_path / 'VOC2007/JPEGImages').rename(tmp_path / 'VOC2007/pictures')
     with pytest.raises(ConfigError, match='img_subdir: no folder .*VOC2007/JPEGImages'):
         check_data(voc)
-    inner.img_subdir = 'Annotations'
+    inner.img_subdir = 'pictures'
     check_data(voc)
     inner.ann_subdir = 'xml'
     with pytest.raises(ConfigError, match='ann_subdir: no folder .*VOC2007/xml'):
