@@ -1,5 +1,7 @@
 """Whether teacher and training data name the same classes."""
 
+from collections.abc import Mapping
+
 from mmengine.visualization import Visualizer
 
 from ..errors import ConfigError
@@ -53,11 +55,26 @@ def classes_of_run():
     """
     if not Visualizer._instance_dict:
         return None
-    meta = getattr(Visualizer.get_current_instance(), 'dataset_meta', None) or {}
-    names = meta.get('classes')
+    return classes_of_meta(getattr(Visualizer.get_current_instance(), 'dataset_meta', None))
+
+
+def classes_of_meta(meta):
+    """Class names in what a data set says of itself.
+
+    Args:
+        meta (dict | list[dict] | None): Its ``metainfo``; MMDetection's ``ConcatDataset`` has a
+            list where its parts differ in anything.
+
+    Returns:
+        tuple[str] | None: The names, where there are any and all parts have the same.
+    """
+    if isinstance(meta, (list, tuple)):
+        found = {classes_of_meta(part) for part in meta}
+        return found.pop() if len(found) == 1 else None
+    names = meta.get('classes') if isinstance(meta, Mapping) else None
     return (names,) if isinstance(names, str) else names and tuple(names)
 
 
 def shown(names):
     """Class names for a message: the first :data:`MOST` of them."""
-    return f'{", ".join(names[:MOST])}{", ..." if len(names) > MOST else ""}'
+    return f'{", ".join(map(str, names[:MOST]))}{", ..." if len(names) > MOST else ""}'

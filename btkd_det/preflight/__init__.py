@@ -1,8 +1,5 @@
 """Everything that can be wrong before training starts, found before anything is written."""
 
-import json
-import mmap
-import re
 from pathlib import Path
 
 from mmengine.config import ConfigDict
@@ -17,6 +14,15 @@ from ..models.data_classes import check_classes, shown
 from ..models.teacher import build_teacher, pretrained_address
 from ..registry import suggest
 from ..teacher_cache import check_header, describe_data, is_augmented, kept_classes, read_cache
+from .classes import (
+    check_label_order,
+    dataset_class,
+    is_coco,
+    label_classes,
+    numbers_by_file,
+    stated_classes,
+)
+from .json_classes import category_names
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What MMEngine's Runner reads beside the keys that a config has already.
@@ -99,16 +105,20 @@ def check_data(cfg, loaders=DATALOADERS):
         loaders (Iterable[str]): The data loaders to look at.
 
     Raises:
-        ConfigError: A missing root, annotation file or image folder, an annotation file that is
-            no COCO JSON, or a class that it does not list; files of an archive that are not
-            where :func:`btkd_det.datasets.check_image_files` looks for them; workers for images
-            that are in memory.
+        ConfigError: A missing root, annotation file or image folder, an annotation file of a
+            COCO data set that is no COCO JSON, or a class that it does not list; files of an
+            archive that are not where :func:`btkd_det.datasets.check_image_files` looks for
+            them; workers for images that are in memory; labels that mean different classes in
+            two of the files, or others than the teacher's.
     """
+    scope = cfg.get('default_scope') or 'mmdet'
     for loader in loaders:
         if cfg.get(loader):
             _check_workers(cfg[loader], loader)
-            for dataset, field in _datasets(cfg[loader].get('dataset'), f'{loader}.dataset'):
-                _check_dataset(dataset, field)
+    datasets = _all_datasets(cfg, loaders)
+    for dataset, field in datasets:
+        _check_dataset(dataset, field, scope)
+    check_label_order(cfg, datasets, scope)
 
 
 def _check_workers(loader, field):
@@ -164,10 +174,12 @@ def map_classes(cfg):
         cfg (Config): The whole config, its data checked; changed in place.
 
     Raises:
-        ConfigError: The teacher's checkpoint cannot be read.
+        ConfigError: The teacher's checkpoint cannot be read, or names and labels of the data are
+            ordered differently.
     """
     teacher, classes = cfg.model.get('teacher'), _classes_of_data(cfg)
     if teacher and classes:
+        check_label_order(cfg, _all_datasets(cfg), cfg.get('default_scope') or 'mmdet')
         _map_classes(teacher, classes, 'model.teacher')
 
 
@@ -350,7 +362,17 @@ def _datasets(dataset, field):
         yield dataset, field
 
 
-def _check_dataset(dataset, field):
+def _all_datasets(cfg, loaders=DATALOADERS):
+    """The innermost data sets of some loaders, each with its place in the config."""
+    return [
+        found
+        for loader in loaders
+        if cfg.get(loader)
+        for found in _datasets(cfg[loader].get('dataset'), f'{loader}.dataset')
+    ]
+
+
+def _check_dataset(dataset, field, scope):
     root = dataset.get('data_root') or ''
     if '://' in str(root) or check_image_files(dataset, field):
         return
@@ -367,8 +389,8 @@ def _check_dataset(dataset, field):
                 f'{field}.ann_file: no file {path}; valid is an annotation file below the '
                 f'data root {root or Path.cwd()}'
             )
-        if path.suffix == '.json':
-            _check_categories(dataset, path, f'{field}.ann_file')
+        if path.suffix == '.json' and is_coco(dataset_class(dataset, scope)):
+            _check_categories(dataset, path, f'{field}.ann_file', scope)
     for place, folder in _image_folders(dataset).items():
         if not Path(root, folder).is_dir():
             raise ConfigError(
@@ -377,57 +399,27 @@ def _check_dataset(dataset, field):
             )
 
 
-def _check_categories(dataset, path, field):
+def _check_categories(dataset, path, field, scope):
     names = category_names(path)
     if names is None:
         raise ConfigError(
             f'{field}: {path} has no list "categories"; valid is an annotation file in COCO\'s '
             'JSON format'
         )
-    classes = _classes(dataset)
-    missing = [name for name in classes or () if name not in names]
+    classes = stated_classes(dataset, scope) or []
+    missing = [name for name in classes if name not in names]
     if missing:
         raise ConfigError(
-            f'{field}: {path} does not list the classes {", ".join(missing)} of '
-            f'metainfo.classes; valid are its categories: {", ".join(names)}'
+            f'{field}: {path} does not list the classes {shown(missing)} of '
+            f'metainfo.classes; valid are its categories: {shown(names)}'
         )
-    if classes and [name for name in names if name in classes] != list(classes):
+    if numbers_by_file(dataset_class(dataset, scope)) and label_classes(dataset, scope) != classes:
         print_log(
             f'{field}: {path} lists the classes in another order than metainfo.classes; the data '
             'set numbers its labels by the file',
             'current',
             level=30,
         )
-
-
-def category_names(path):
-    """Category names of a COCO annotation file, without reading the rest of it.
-
-    Args:
-        path (str | Path): The JSON file.
-
-    Returns:
-        list[str] | None: The names in the order of the file; ``None`` where there is no list
-        of categories.
-    """
-    if Path(path).stat().st_size == 0:
-        return None
-    with (
-        open(path, 'rb') as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
-    ):
-        for match in re.finditer(rb'"categories"\s*:\s*(?=\[)', text):
-            end = text.find(b']', match.end())
-            while end != -1:
-                try:
-                    entries = json.loads(text[match.end() : end + 1])
-                except ValueError:
-                    end = text.find(b']', end + 1)
-                    continue
-                if all(isinstance(entry, dict) and 'name' in entry for entry in entries):
-                    return [entry['name'] for entry in entries]
-                break
-    return None
 
 
 def _image_folders(dataset):
@@ -438,39 +430,12 @@ def _image_folders(dataset):
     return {f'data_prefix.{k}': v for k, v in given.items() if isinstance(v, str) and v}
 
 
-def _classes(dataset, scope='mmdet'):
-    """The class names that a data set's config states, or its class's own, or its folders'."""
-    metainfo = dataset.get('metainfo') or {}
-    names = metainfo.get('classes') if isinstance(metainfo, dict) else None
-    if names is None and isinstance(dataset.get('classes'), (list, tuple)):
-        names = dataset['classes']
-    if names is None:
-        from mmengine.registry import DATASETS
-
-        scope = dataset.get('_scope_', scope)
-        cls = dataset.get('type', '')
-        if isinstance(cls, str):
-            cls = DATASETS.get(cls if '.' in cls else f'{scope}.{cls}')
-        names = getattr(cls, 'METAINFO', {}).get('classes') or _folder_names(dataset)
-    return [names] if isinstance(names, str) else names
-
-
-def _folder_names(dataset):
-    """Sub-folders, by which MMPretrain's ``CustomDataset`` names its classes."""
-    described = dataset.get('ann_file') or dataset.get('classes')
-    if described or not type_name(dataset).endswith('CustomDataset'):
-        return None
-    root = dataset.get('data_root') or ''
-    folder = Path(root, *list(_image_folders(dataset).values())[:1])
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) or None
-
-
 def _classes_of_data(cfg):
     scope = cfg.get('default_scope') or 'mmdet'
     for loader in DATALOADERS:
         if cfg.get(loader):
             for dataset, _ in _datasets(cfg[loader].get('dataset'), loader):
-                names = _classes(dataset, scope)
+                names = label_classes(dataset, scope)
                 return names and kept_classes(names, _in_memory(cfg[loader].get('dataset')))
     return None
 

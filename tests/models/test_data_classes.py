@@ -56,6 +56,20 @@ def test_the_newest_runner_tells_the_classes():
 
 
 @pytest.mark.parametrize(
+    ('parts', 'classes'),
+    [
+        ([dict(classes=DATA, palette=[1]), dict(classes=list(DATA))], DATA),
+        ([dict(classes=DATA), dict(classes=DATA[::-1])], None),
+        ([dict(), dict()], None),
+        ([], None),
+    ],
+)
+def test_concatenated_data_tell_the_classes_of_all_parts(parts, classes):
+    Visualizer.get_instance('test-concat').dataset_meta = parts
+    assert classes_of_run() == classes
+
+
+@pytest.mark.parametrize(
     ('class_map', 'meta', 'refused'),
     [
         (None, dict(classes=('hen', 'dog', 'cat')), True),

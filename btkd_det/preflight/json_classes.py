@@ -1,0 +1,69 @@
+"""Class names in annotation files of JSON, without reading the rest of them."""
+
+import functools
+import json
+import mmap
+import re
+from pathlib import Path
+
+
+def category_names(path):
+    """Category names of a COCO annotation file, without reading the rest of it.
+
+    Args:
+        path (str | Path): The JSON file.
+
+    Returns:
+        list[str] | None: The names in the order of the file; ``None`` where there is no list
+        of categories.
+    """
+    for entries in _values(path, 'categories', '[', ']'):
+        if all(isinstance(entry, dict) and 'name' in entry for entry in entries):
+            return [entry['name'] for entry in entries]
+    return None
+
+
+def openmmlab_classes(path):
+    """Class names in the ``metainfo`` of an annotation file of OpenMMLab's own format.
+
+    Args:
+        path (str | Path): The JSON file.
+
+    Returns:
+        list[str] | None: In the order of the labels; ``None`` where the file has none.
+    """
+    for metainfo in _values(path, 'metainfo', '{', '}'):
+        names = metainfo.get('classes')
+        if names is None and isinstance(metainfo.get('categories'), list):
+            # MMPretrain reads them so where there are no classes.
+            named = [c for c in metainfo['categories'] if isinstance(c, dict)]
+            ordered = sorted(named, key=lambda category: category.get('id', 0))
+            names = [category.get('category_name') for category in ordered]
+        return list(names) if isinstance(names, list) and names else None
+    return None
+
+
+def _values(path, key, opens, closes):
+    stat = Path(path).stat()
+    return _read_values(str(path), key, opens, closes, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _read_values(path, key, opens, closes, size, modified):
+    """The values under a key, wherever it stands; size and time tell files of a path apart."""
+    if size == 0:
+        return []
+    found, closing = [], closes.encode()
+    with (
+        open(path, 'rb') as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+    ):
+        for match in re.finditer(rf'"{key}"\s*:\s*(?=\{opens})'.encode(), text):
+            end = text.find(closing, match.end())
+            while end != -1:
+                try:
+                    found.append(json.loads(text[match.end() : end + 1]))
+                    break
+                except ValueError:
+                    end = text.find(closing, end + 1)
+    return found
