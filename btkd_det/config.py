@@ -185,26 +185,35 @@ def without_distillation(cfg):
     return cfg
 
 
-def teacher_from_options(config, checkpoint):
+def teacher_from_options(config, checkpoint, options=None):
     """``--teacher-config`` and ``--teacher-checkpoint`` as the config's ``teacher``.
 
     Args:
         config (str | None): The teacher's config.
         checkpoint (str | None): Its weights.
+        options (dict, optional): What ``--cfg-options`` says below ``model.teacher``; it wins.
 
     Returns:
-        dict: ``dict(config=..., checkpoint=...)``.
+        dict: ``dict(config=..., checkpoint=...)``, and what the options add.
 
     Raises:
-        ConfigError: One of the two is missing.
+        ConfigError: One of the two is missing, or an option finds no place.
     """
+    options = dict(options or {})
+    config = options.pop('config', config)
+    checkpoint = options.pop('checkpoint', checkpoint)
     for option, value in (('--teacher-config', config), ('--teacher-checkpoint', checkpoint)):
         if not value:
             raise ConfigError(
                 f'{option}: missing; adding distillation needs both --teacher-config and '
                 "--teacher-checkpoint (a path, or 'pretrained')"
             )
-    return dict(config=config, checkpoint=checkpoint)
+    teacher = dict(config=config, checkpoint=checkpoint)
+    if not options:
+        return teacher
+    from .preflight.options import with_options
+
+    return with_options(teacher, options, 'model.teacher')
 
 
 def distilled_type(model, field='model.type'):

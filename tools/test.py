@@ -51,7 +51,8 @@ def make_config(args):
     for key in ('test_dataloader', 'test_evaluator'):
         if not cfg.get(key):
             raise ConfigError(f'CONFIG.{key}: missing; without it there is nothing to test on')
-    cfg.launcher = args.launcher
+    if args.launcher != 'none' or not cfg.get('launcher'):
+        cfg.launcher = args.launcher
     if not isinstance(cfg.test_evaluator, list):
         cfg.test_evaluator = [cfg.test_evaluator]
     for evaluator in cfg.test_evaluator:
@@ -59,7 +60,8 @@ def make_config(args):
         if name == 'CocoMetric':
             for key in ('proposal_nums', 'metric_items', 'iou_thrs', 'use_mp_eval'):
                 evaluator.pop(key, None)
-            evaluator.update(type='btkd_det.CocoAP', classwise=args.classwise)
+            evaluator.type = 'btkd_det.CocoAP'
+            evaluator.classwise = args.classwise or evaluator.get('classwise', False)
         if name == 'Accuracy':
             # MMPretrain fails where there are fewer classes than k, after the whole test.
             classes = (cfg.model.get('head') or {}).get('num_classes', 0)

@@ -21,6 +21,7 @@ from btkd_det.options import (
     add_teacher_options,
     set_local_rank,
 )
+from btkd_det.preflight.options import merge_options, split_options
 
 
 def parse_args():
@@ -51,13 +52,22 @@ def parse_args():
 
 def make_config(args):
     """The config to train, from the command line; raises ConfigError."""
-    cfg = preflight.load_config(args.config, args.cfg_options)
-    cfg.launcher = args.launcher
+    adding = bool(args.teacher_config or args.teacher_checkpoint or args.distill)
+    # What the preset writes would win over options that are there before it.
+    options, of_teacher, of_sites = (
+        split_options(args.cfg_options) if adding else (args.cfg_options, {}, {})
+    )
+    cfg = preflight.load_config(args.config, options)
+    if args.launcher != 'none' or not cfg.get('launcher'):
+        cfg.launcher = args.launcher
     if args.work_dir or not cfg.get('work_dir'):
         cfg.work_dir = args.work_dir or str(Path('work_dirs', Path(args.config).stem))
-    if args.teacher_config or args.teacher_checkpoint or args.distill:
-        teacher = btkd_det.config.teacher_from_options(args.teacher_config, args.teacher_checkpoint)
+    if adding:
+        teacher = btkd_det.config.teacher_from_options(
+            args.teacher_config, args.teacher_checkpoint, of_teacher
+        )
         cfg = btkd_det.config.distill(cfg, teacher, args.distill or 'btkd')
+        merge_options(cfg, of_sites, f'the preset {args.distill or "btkd"!r}')
         print(f'model = {cfg.model.teacher=}\n{cfg.model.distill=}')
     if args.amp:
         if get_device() == 'cpu':

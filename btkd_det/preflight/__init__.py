@@ -12,7 +12,6 @@ from ..datasets.image_files import check_image_files
 from ..errors import BUILD_ERRORS, ConfigError
 from ..models.data_classes import check_classes, shown
 from ..models.teacher import build_teacher, pretrained_address
-from ..registry import suggest
 from ..teacher_cache import check_header, describe_data, is_augmented, kept_classes, read_cache
 from .classes import (
     check_label_order,
@@ -23,6 +22,7 @@ from .classes import (
     stated_classes,
 )
 from .json_classes import category_names
+from .options import check_distilled, check_first_keys, merge_options
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What MMEngine's Runner reads beside the keys that a config has already.
@@ -76,24 +76,15 @@ def load_config(path, options=None):
         Config: The config.
 
     Raises:
-        ConfigError: There is no such config, or an option's first key means nothing.
+        ConfigError: There is no such config, or an option finds no place in it.
     """
     cfg = read_config(path, 'CONFIG')
     options = dict(options or {})
-    for key, value in options.items():
-        first = key.split('.')[0]
-        if first not in cfg and first not in RUNNER_KEYS:
-            valid = sorted({*cfg, *RUNNER_KEYS})
-            raise ConfigError(
-                f'--cfg-options {key}={value}: the config has no {first!r}'
-                f'{suggest(first, valid)}; valid first keys: {", ".join(valid)}'
-            )
+    check_first_keys(cfg, options, RUNNER_KEYS)
+    check_distilled(cfg, options)
     if 'data_root' in options and 'data_root' in cfg:
         _move_data_root(cfg, str(cfg.data_root), str(options.pop('data_root')))
-    try:
-        cfg.merge_from_dict(options)
-    except (KeyError, TypeError, IndexError, AssertionError) as error:
-        raise ConfigError(f'--cfg-options: cannot be merged into {path}: {error}') from error
+    merge_options(cfg, options, path)
     return cfg
 
 
