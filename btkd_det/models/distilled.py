@@ -34,7 +34,7 @@ class Distilled:
     """
 
     sites = {}
-    _data_classes_checked = False
+    _loss_seen = False
 
     def __init__(self, *args, teacher=None, distill=None, **kwargs):
         super().__init__(*args, **kwargs)
@@ -74,11 +74,16 @@ class Distilled:
     def forward(self, *args, **kwargs):
         """As the host's; the first loss of a training asks whose classes the teacher knows.
 
+        It is also where a line of the log says that nothing is distilled, if that is so: a model
+        that is built may be one to evaluate.
+
         Raises:
             ConfigError: The teacher's classes are not those of the runner's training data.
         """
-        if kwargs.get('mode') == 'loss' and not self._data_classes_checked:
+        if kwargs.get('mode') == 'loss' and not self._loss_seen:
             self._check_data_classes()
+            self.distill.warn_if_nothing_is_distilled(self.sites)
+            self._loss_seen = True
         return super().forward(*args, **kwargs)
 
     def _check_data_classes(self):
@@ -86,7 +91,6 @@ class Distilled:
         classes = classes_of_run() if self.distill else None
         if classes:
             check_classes(self.teacher, classes)
-        self._data_classes_checked = True
 
     def _apply(self, fn, *args, **kwargs):
         super()._apply(fn, *args, **kwargs)

@@ -1,7 +1,9 @@
 """Where knowledge is taken, and which losses stand there."""
 
+import logging
 import re
 
+from mmengine.logging import print_log
 from torch import nn
 
 from ..errors import ConfigError
@@ -94,6 +96,28 @@ class Sites(nn.ModuleDict):
             base = MODELS.get(f'btkd_det.{valid[site]}')
             options = OPTIONS if site.startswith('roi_') else OPTIONS[:-1]
             self[site] = Site(losses, f'distill.{site}', base, options)
+
+    def warn_if_nothing_is_distilled(self, valid):
+        """Say in one line of the log where nothing is learned from a teacher.
+
+        Args:
+            valid (Iterable[str]): The sites that the model has.
+        """
+        losses = [loss for site in self.values() for loss in site]
+        empty = [name for name, site in self.items() if not len(site)]
+        if not losses:
+            stands = f'nothing stands at {", ".join(empty)}' if empty else 'it is empty'
+            line = (
+                f'distill: {stands}, so nothing is distilled and the student trains as the plain '
+                f'model; valid sites: {", ".join(valid)}'
+            )
+        elif all(getattr(loss, 'loss_weight', 1) == 0 for loss in losses):
+            line = 'distill: every loss_weight is 0, so nothing is distilled'
+        elif empty:
+            line = f'distill: nothing stands at {", ".join(empty)}; valid: a loss, or no such site'
+        else:
+            return
+        print_log(line, 'current', logging.WARNING)
 
     def at(self, name):
         """The losses of a site, none where it is not there.
