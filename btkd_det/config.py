@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from .config_file import read_config, type_name
 from .errors import ConfigError
+from .new_style import with_names
 from .registry import suggest
 
 _KD = dict(type='btkd_det.KDLoss', temperature=1.0)
@@ -141,6 +142,7 @@ def _plain_config(cfg):
         cfg = copy.deepcopy(cfg)
     else:
         raise ConfigError(f'cfg: got {type(cfg).__name__}; valid: a Config, a dict, or a file')
+    cfg = with_names(cfg)
     if not isinstance(cfg.get('model'), dict) or not cfg.model.get('type'):
         raise ConfigError('cfg.model: missing, or without a type; valid: a whole config of a model')
     return cfg

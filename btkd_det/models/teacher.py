@@ -18,6 +18,7 @@ from torch import nn
 from ..checkpoint import class_names, load_weights
 from ..config_file import read_config
 from ..errors import BUILD_ERRORS, ConfigError
+from ..new_style import node_with_names
 from ..registry import check_keys, suggest
 from .rois import box_heads
 
@@ -307,7 +308,7 @@ def _read_config(config):
         raise ConfigError(
             f"teacher.config: no 'model' with a 'type' in it; its keys are {', '.join(config)}"
         )
-    model = copy.deepcopy(ConfigDict(model))
+    model = ConfigDict(copy.deepcopy(node_with_names(model)))
     if 'data_preprocessor' in config and 'model' in config:
         model.setdefault('data_preprocessor', config['data_preprocessor'])
     return model, scope

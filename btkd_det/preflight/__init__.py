@@ -1,5 +1,6 @@
 """Everything that can be wrong before training starts, found before anything is written."""
 
+import copy
 from pathlib import Path
 
 from mmengine.config import ConfigDict
@@ -303,7 +304,8 @@ def build_model(cfg):
     Raises:
         ConfigError: What MMEngine's builders complain of, with the field ``model`` before it.
     """
-    model_cfg = ConfigDict(cfg.model.to_dict() if hasattr(cfg.model, 'to_dict') else cfg.model)
+    # A copy, for building takes keys out; not its to_dict(), which makes text of classes.
+    model_cfg = ConfigDict(copy.deepcopy(cfg.model))
     if cfg.get('data_preprocessor') is not None:
         model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:
