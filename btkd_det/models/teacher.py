@@ -318,7 +318,8 @@ def _build(model, scope):
     _drop_initialization(model)
     # A distilled student can be the next student's teacher; its own teacher stays at home.
     if str(model['type']).startswith('btkd_det.'):
-        model.update(teacher=None, distill={})
+        # None: an empty dict would be merged into what is there.
+        model.update(teacher=None, distill=None)
     if scope is None and DefaultScope.get_current_instance() is None:
         scope = 'mmdet'
     try:
