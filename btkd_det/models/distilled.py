@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ..errors import ConfigError
-from .data_classes import check_classes, classes_of_run
+from .data_classes import check_distilled, classes_of_run
 from .inheritance import inherit
 from .sites import Sites
 from .teacher import build_teacher
@@ -90,7 +90,7 @@ class Distilled:
         # Not when the model is built: only the runner knows the data.
         classes = classes_of_run() if self.distill else None
         if classes:
-            check_classes(self.teacher, classes)
+            check_distilled(self, classes)
 
     def _apply(self, fn, *args, **kwargs):
         super()._apply(fn, *args, **kwargs)

@@ -212,10 +212,14 @@ def _parse_class_map(class_map):
 
 def _chosen(classes, class_map):
     if max(class_map) >= len(classes):
-        raise ConfigError(
-            f'teacher.class_map: got {class_map}, but teacher.checkpoint names {len(classes)} '
-            f'classes; valid: indices below {len(classes)}'
+        # The model's head is held against the map where it is used; a file's names may be wrong.
+        print_log(
+            f'teacher.class_map: {class_map}, but teacher.checkpoint names only {len(classes)} '
+            'classes; taken as it is stated',
+            'current',
+            logging.WARNING,
         )
+        return None
     return tuple(classes[index] for index in class_map)
 
 

@@ -11,7 +11,8 @@ from ..checkpoint import class_names, load_weights, read_checkpoint
 from ..config_file import read_config, type_name
 from ..datasets.image_files import check_image_files
 from ..errors import BUILD_ERRORS, ConfigError
-from ..models.data_classes import check_classes, shown
+from ..models.data_classes import check_classes, compares_classes, shown
+from ..models.data_classes import check_distilled as check_distilled_classes
 from ..models.teacher import build_teacher, pretrained_address
 from ..teacher_cache import check_header, describe_data, is_augmented, kept_classes, read_cache
 from .classes import (
@@ -170,9 +171,16 @@ def map_classes(cfg):
             ordered differently.
     """
     teacher, classes = cfg.model.get('teacher'), _classes_of_data(cfg)
-    if teacher and classes:
+    if teacher and classes and _needs_classes(cfg.model):
         check_label_order(cfg, _all_datasets(cfg), cfg.get('default_scope') or 'mmdet')
         _map_classes(teacher, classes, 'model.teacher')
+
+
+def _needs_classes(model):
+    """Whether something is made of what the teacher says of single classes."""
+    teacher = model.get('teacher')
+    asked = any(teacher.get(key) for key in ('init_student', 'evaluate_teacher'))
+    return asked or compares_classes(model.get('distill'))
 
 
 def _map_classes(teacher, classes, field):
@@ -227,7 +235,7 @@ def check_model(cfg):
     classes = _classes_of_data(cfg)
     if classes is not None:
         _check_class_count(model, classes)
-        check_classes(getattr(model, 'teacher', None), classes)
+        check_distilled_classes(model, classes)
     return model
 
 

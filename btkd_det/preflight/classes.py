@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..config_file import type_name
 from ..errors import ConfigError
-from ..models.data_classes import shown
+from ..models.data_classes import compares_classes, shown
 from .json_classes import category_names, openmmlab_classes
 
 
@@ -140,7 +140,7 @@ def _check_same_order(meant, field, before, place):
 
 def _check_stated_order(cfg, dataset, field, stated, meant):
     teacher = cfg.model.get('teacher') if isinstance(cfg.model, Mapping) else None
-    if not isinstance(teacher, Mapping) or not cfg.model.get('distill'):
+    if not isinstance(teacher, Mapping) or not compares_classes(cfg.model.get('distill')):
         return
     if teacher.get('class_map') is not None or teacher.get('cache'):
         return
