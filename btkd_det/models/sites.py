@@ -7,7 +7,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from ..errors import ConfigError
-from ..progress import runner_info
+from ..progress import known_progress
 from ..registry import MODELS, build, suggest
 
 OPTIONS = ('losses', 'stop_at', 'stages')
@@ -60,11 +60,11 @@ class Site(nn.ModuleList):
 
     @property
     def silent(self):
-        """Whether training has passed ``stop_at``; False where no runner tells how far it is."""
+        """Whether training has passed ``stop_at``; False where nobody tells how far it is."""
         if self.stop_at == 1:
             return False
-        iteration, total = runner_info('iter', 'max_iters')
-        return bool(total) and iteration is not None and iteration / total >= self.stop_at
+        progress = known_progress()
+        return progress is not None and progress >= self.stop_at
 
 
 class Sites(nn.ModuleDict):
