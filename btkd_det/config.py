@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mmengine.config import Config
 
@@ -116,8 +116,10 @@ def distill(cfg, teacher, preset='btkd'):
         raise ConfigError(
             f'preset: {preset!r} has no site in {host}; valid for it: {", ".join(able)}'
         )
-    make_distilled(cfg, distilled, dict(teacher), copy.deepcopy(PRESETS[preset][distilled]))
-    _fill_class_count(cfg.model)
+    # A path is text in a config that is written.
+    teacher = {k: str(v) if isinstance(v, PurePath) else v for k, v in teacher.items()}
+    make_distilled(cfg, distilled, teacher, copy.deepcopy(PRESETS[preset][distilled]))
+    _fill_class_count(cfg)
     _map_classes(cfg)
     return cfg
 
@@ -251,22 +253,55 @@ def distilled_type(model, field='model.type'):
     return ANY
 
 
-def _fill_class_count(model):
+def _fill_class_count(cfg):
     """Tell IKD how many classes the head tells apart, a box head's background included."""
-    for losses in model.distill.values():
+    for losses in cfg.model.distill.values():
         for loss in losses if isinstance(losses, list) else [losses]:
             if loss.get('type') == 'btkd_det.IKDLoss' and loss.get('num_classes') is None:
-                loss['num_classes'] = _class_count(model)
+                count = count_classes(cfg)
+                if count is None:
+                    raise ConfigError(
+                        "preset: 'ikd' needs the number of classes, and neither the config of the "
+                        "model's head or backbone nor the data set tells it; valid: num_classes "
+                        'there, or metainfo=dict(classes=...) in train_dataloader.dataset'
+                    )
+                loss['num_classes'] = count + ('roi_head' in cfg.model)
 
 
-def _class_count(model):
-    head, more = model.get('head') or {}, 0
+def count_classes(cfg):
+    """How many classes a model tells apart, as its config or its data say.
+
+    Args:
+        cfg (Config): The whole config.
+
+    Returns:
+        int | None: Without background; ``None`` where nothing tells.
+    """
+    model = cfg.model
+    head = model.get('head') or model.get('bbox_head') or {}
     if 'roi_head' in model:
-        head, more = model.roi_head.get('bbox_head') or {}, 1
-        head = head[0] if isinstance(head, (list, tuple)) else head
-    if head.get('num_classes') is None:
-        raise ConfigError(
-            "preset: 'ikd' needs the number of classes, and the config of the model's head states "
-            'no num_classes; valid: state it there'
-        )
-    return head.num_classes + more
+        head = model.roi_head.get('bbox_head') or {}
+    head = head[0] if isinstance(head, (list, tuple)) and head else head
+    # MMPretrain's VGG and LeNet classify in the backbone, below a head that only has a loss.
+    for part in (head, model.get('backbone') or {}):
+        count = part.get('num_classes') if isinstance(part, dict) else None
+        if isinstance(count, int) and count > 0:
+            return count
+    from .preflight import classes_of_data
+
+    classes = classes_of_data(cfg)
+    return None if classes is None else len(classes)
+
+
+def added_text(cfg):
+    """What :func:`distill` added to a config, as lines that can stand in a config.
+
+    Args:
+        cfg (Config): The distilled config.
+
+    Returns:
+        str: To follow the plain config's ``_base_``.
+    """
+    names = ('type', 'host', 'teacher', 'distill')
+    added = {name: cfg.model[name] for name in names if name in cfg.model}
+    return Config(dict(custom_imports=cfg.custom_imports, model=added)).pretty_text

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..errors import ConfigError
 from ..progress import known_progress
-from ..registry import MODELS, build, suggest
+from ..registry import MODELS, build, registered, suggest
 
 OPTIONS = ('losses', 'stop_at', 'stages')
 
@@ -95,7 +95,12 @@ class Sites(nn.ModuleDict):
                 )
             base = MODELS.get(f'btkd_det.{valid[site]}')
             options = OPTIONS if site.startswith('roi_') else OPTIONS[:-1]
-            self[site] = Site(losses, f'distill.{site}', base, options)
+            try:
+                self[site] = Site(losses, f'distill.{site}', base, options)
+            except ConfigError as error:
+                if 'is not a registered' in str(error):
+                    _check_place(losses, site, valid)
+                raise
 
     def warn_if_nothing_is_distilled(self, valid):
         """Say in one line of the log where nothing is learned from a teacher.
@@ -183,6 +188,25 @@ class Sites(nn.ModuleDict):
             for entry, value in getattr(loss, 'log_vars', {}).items():
                 entries[f'{prefix}{entry}{number if number > 1 else ""}'] = value
         return entries
+
+
+def _check_place(losses, site, valid):
+    """Say where a loss can stand that stands at a site of another kind."""
+    losses = losses.get('losses', losses) if isinstance(losses, dict) else losses
+    for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+        name = loss.get('type') if isinstance(loss, dict) else None
+        cls = MODELS.module_dict.get(name.rpartition('.')[2]) if isinstance(name, str) else None
+        if not isinstance(cls, type):
+            continue
+        places = [
+            other for other in valid if issubclass(cls, MODELS.get(f'btkd_det.{valid[other]}'))
+        ]
+        if places and site not in places:
+            raise ConfigError(
+                f'distill.{site}.type: {name!r} cannot stand at {site}; valid for it here: '
+                f'{", ".join(places)}; valid types there: '
+                f'{", ".join(registered(MODELS.get(f"btkd_det.{valid[site]}")))}'
+            )
 
 
 def snake_case(name):

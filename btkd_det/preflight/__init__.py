@@ -25,6 +25,7 @@ from .classes import (
 )
 from .json_classes import category_names
 from .options import check_distilled, check_first_keys, merge_options
+from .shape import check_shape
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What MMEngine's Runner reads beside the keys that a config has already.
@@ -87,6 +88,7 @@ def load_config(path, options=None):
     if 'data_root' in options and 'data_root' in cfg:
         _move_data_root(cfg, str(cfg.data_root), str(options.pop('data_root')))
     merge_options(cfg, options, path)
+    check_shape(cfg)
     return cfg
 
 
@@ -170,7 +172,7 @@ def map_classes(cfg):
         ConfigError: The teacher's checkpoint cannot be read, or names and labels of the data are
             ordered differently.
     """
-    teacher, classes = cfg.model.get('teacher'), _classes_of_data(cfg)
+    teacher, classes = cfg.model.get('teacher'), classes_of_data(cfg)
     if teacher and classes and _needs_classes(cfg.model):
         check_label_order(cfg, _all_datasets(cfg), cfg.get('default_scope') or 'mmdet')
         _map_classes(teacher, classes, 'model.teacher')
@@ -232,7 +234,7 @@ def check_model(cfg):
     model = build_model(cfg)
     if local and hasattr(model, 'teacher'):
         load_weights(model.teacher, weights, 'model.teacher_ckpt')
-    classes = _classes_of_data(cfg)
+    classes = classes_of_data(cfg)
     if classes is not None:
         _check_class_count(model, classes)
         check_distilled_classes(model, classes)
@@ -276,7 +278,7 @@ def check_agreement(cfg):
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
         if not type_name(evaluator).endswith('TeacherAgreement'):
             continue
-        classes = _classes_of_data(cfg)
+        classes = classes_of_data(cfg)
         if classes is not None:
             _map_classes(evaluator['teacher'], classes, 'teacher')
         with MMENGINE_MODELS.switch_scope_and_registry(cfg.get('default_scope')):
@@ -431,7 +433,8 @@ def _image_folders(dataset):
     return {f'data_prefix.{k}': v for k, v in given.items() if isinstance(v, str) and v}
 
 
-def _classes_of_data(cfg):
+def classes_of_data(cfg):
+    """Class names of a config's data in the order of the labels, or None where nothing tells."""
     scope = cfg.get('default_scope') or 'mmdet'
     for loader in DATALOADERS:
         if cfg.get(loader):
