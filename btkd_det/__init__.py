@@ -48,9 +48,10 @@ def set_progress(share):
 
 
 def _register():
-    from .compat import torchvision_ops
+    from .compat import quiet, torchvision_ops
 
     torchvision_ops.install()
+    quiet.install()
     from . import config_paths, evaluation, hooks, losses, models  # noqa: F401
 
     config_paths.register()

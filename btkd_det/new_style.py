@@ -6,6 +6,7 @@ of the name of the module that ``L1Loss`` is in). The name under which a class i
 """
 
 import inspect
+from pathlib import PurePath
 
 from mmengine.config import Config
 from mmengine.config.lazy import LazyAttr, LazyObject
@@ -74,7 +75,8 @@ def _children(registry):
 
 
 def _is_object(value):
-    return isinstance(value, _LAZY) or inspect.isclass(value) or inspect.isroutine(value)
+    held = isinstance(value, (*_LAZY, PurePath))
+    return held or inspect.isclass(value) or inspect.isroutine(value)
 
 
 def _has_objects(node):
@@ -99,6 +101,8 @@ def _name(found, names):
     """How a config that is read from a file finds an object; the object where it cannot."""
     from mmcv import ops
 
+    if isinstance(found, PurePath):
+        return str(found)
     try:
         if found in names:
             return names[found]

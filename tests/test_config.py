@@ -160,6 +160,9 @@ def test_what_is_no_config_or_no_teacher_is_named(cfg, teacher, words):
 def test_a_preset_that_needs_the_classes_asks_for_their_number():
     cfg = read_config(CLASSIFIER, 'test')
     del cfg.model.head['num_classes']
+    assert btkd_det.distill(cfg, TEACHER, 'ikd').model.distill.logits[1].num_classes == 10
+    for loader in ('train', 'val', 'test'):
+        cfg.pop(f'{loader}_dataloader')
     with pytest.raises(ConfigError, match="preset: 'ikd' needs the number of classes"):
         btkd_det.distill(cfg, TEACHER, 'ikd')
 

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import btkd_det.config
-from btkd_det import preflight
+from btkd_det import cpu_processes, preflight
 from btkd_det.analysis.table import accuracy_table, coco_table
 from btkd_det.checkpoint import allow_mmengine_types, load_weights, weights_only
 from btkd_det.config_file import type_name
@@ -63,15 +63,21 @@ def make_config(args):
             evaluator.type = 'btkd_det.CocoAP'
             evaluator.classwise = args.classwise or evaluator.get('classwise', False)
         if name == 'Accuracy':
-            # MMPretrain fails where there are fewer classes than k, after the whole test.
-            classes = (cfg.model.get('head') or {}).get('num_classes', 0)
-            evaluator.topk = (1, 5) if classes > 5 else (1,)
+            evaluator.topk = topk(evaluator, btkd_det.config.count_classes(cfg))
     if teacher is not None:
         cfg.test_evaluator = [
             *cfg.test_evaluator,
             dict(type='btkd_det.TeacherAgreement', teacher=teacher),
         ]
     return cfg
+
+
+def topk(evaluator, classes):
+    """The k of top-k accuracy, as the config says it, without those that cannot be counted."""
+    asked = evaluator.get('topk') or (1, 5)
+    asked = [asked] if isinstance(asked, int) else asked
+    # MMPretrain fails where there are fewer classes than k, after the whole test.
+    return tuple(k for k in asked if classes is None or k <= classes) or (1,)
 
 
 def find_teacher(cfg, args):
@@ -117,10 +123,12 @@ def main():
     try:
         cfg = make_config(args)
         check(cfg, args.checkpoint)
+        cpu_processes.join(cfg)
     except ConfigError as error:
         sys.exit(f'error: {error}')
     with tempfile.TemporaryDirectory() as folder:
         metrics, rank = evaluate(cfg, args.checkpoint, args.work_dir or folder)
+        cpu_processes.leave()
     if rank:
         return
     classifier = type_name(cfg.model).endswith('ImageClassifier')

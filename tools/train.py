@@ -5,13 +5,14 @@ python tools/train.py CONFIG --teacher-config T --teacher-checkpoint C [--distil
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 from mmengine.device import get_device
 
 import btkd_det.config
-from btkd_det import preflight
+from btkd_det import cpu_processes, preflight
 from btkd_det.checkpoint import allow_mmengine_types, weights_only
 from btkd_det.config_file import type_name
 from btkd_det.errors import ConfigError
@@ -22,6 +23,7 @@ from btkd_det.options import (
     set_local_rank,
 )
 from btkd_det.preflight.options import merge_options, split_options
+from btkd_det.preflight.work_dir import check_work_dir
 
 
 def parse_args():
@@ -61,14 +63,16 @@ def make_config(args):
     if args.launcher != 'none' or not cfg.get('launcher'):
         cfg.launcher = args.launcher
     if args.work_dir or not cfg.get('work_dir'):
-        cfg.work_dir = args.work_dir or str(Path('work_dirs', Path(args.config).stem))
+        # A folder of its own for each preset: none overwrites the plain run's.
+        suffix = f'_{args.distill or "btkd"}' if adding else ''
+        cfg.work_dir = args.work_dir or str(Path('work_dirs', Path(args.config).stem + suffix))
     if adding:
         teacher = btkd_det.config.teacher_from_options(
             args.teacher_config, args.teacher_checkpoint, of_teacher
         )
         cfg = btkd_det.config.distill(cfg, teacher, args.distill or 'btkd')
         merge_options(cfg, of_sites, f'the preset {args.distill or "btkd"!r}')
-        print(f'model = {cfg.model.teacher=}\n{cfg.model.distill=}')
+        print(btkd_det.config.added_text(cfg))
     if args.amp:
         if get_device() == 'cpu':
             raise ConfigError(
@@ -103,6 +107,8 @@ def main():
         preflight.map_classes(cfg)
         preflight.check_cache(cfg)
         preflight.check_model(cfg)
+        check_work_dir(cfg)
+        cpu_processes.join(cfg)
     except ConfigError as error:
         sys.exit(f'error: {error}')
 
@@ -115,10 +121,12 @@ def main():
         runner.train()
     if runner.rank == 0:
         config = Path(runner.work_dir, f'{Path(cfg.filename or args.config).stem}.py')
+        latest = str(_latest(runner.work_dir))
         print(
             f'\nDone. Logs and checkpoints: {runner.work_dir}\n'
-            f'Evaluate: python tools/test.py {config} {_latest(runner.work_dir)}'
+            f'Evaluate: {shlex.join(["python", "tools/test.py", str(config), latest])}'
         )
+    cpu_processes.leave()
 
 
 def _latest(folder):

@@ -162,7 +162,10 @@ def _reader(model):
     if roi_head is not None and getattr(roi_head, 'with_bbox', False):
         check_logits([('model', head) for head in box_heads(roi_head)], 'CONFIG.model')
         return _at_rois
-    if hasattr(model, 'extract_feat') and hasattr(getattr(model, 'head', None), 'num_classes'):
+    head = getattr(model, 'head', None)
+    # ClsHead itself has no num_classes: VGG and LeNet classify in the backbone.
+    plain = any(cls.__name__ == 'ClsHead' for cls in type(head).__mro__)
+    if hasattr(model, 'extract_feat') and (plain or hasattr(head, 'num_classes')):
         return _of_images
     raise ConfigError(
         f'CONFIG.model.type: {type(model).__name__} gives no logits per class; valid are '

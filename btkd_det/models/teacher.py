@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections.abc import Sequence
 from numbers import Integral
+from pathlib import PurePath
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -302,7 +303,7 @@ def pretrained_address(config):
 
 def _read_config(config):
     """The ``model`` part of what the user gave, and the registry scope it is meant for."""
-    if isinstance(config, str):
+    if isinstance(config, (str, PurePath)):
         config = read_config(config, 'teacher.config')
     if not isinstance(config, (dict, Config)):
         raise ConfigError(f'teacher.config: expected a path or a dict, got {config!r}')
