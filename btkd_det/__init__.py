@@ -27,10 +27,31 @@ def distill(cfg, teacher, preset='btkd'):
     return config.distill(cfg, teacher, preset)
 
 
+def set_progress(share):
+    """Tell the losses how far a training is that no MMEngine runner drives.
+
+    Call it before each step, or use it as a context: ``with btkd_det.set_progress(0.3): ...``.
+
+    Args:
+        share (float | None): The share e / E of the training that is done, from 0 to 1; ``None``
+            takes back what was said.
+
+    Returns:
+        progress.set_progress: A context manager; at its end what was said before holds again.
+
+    Raises:
+        ConfigError: It is no such number.
+    """
+    from . import progress
+
+    return progress.set_progress(share)
+
+
 def _register():
-    from .compat import torchvision_ops
+    from .compat import quiet, torchvision_ops
 
     torchvision_ops.install()
+    quiet.install()
     from . import config_paths, evaluation, hooks, losses, models  # noqa: F401
 
     config_paths.register()

@@ -2,12 +2,13 @@
 
 import contextlib
 import copy
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mmengine.config import Config
 
 from .config_file import read_config, type_name
 from .errors import ConfigError
+from .new_style import with_names
 from .registry import suggest
 
 _KD = dict(type='btkd_det.KDLoss', temperature=1.0)
@@ -136,7 +137,9 @@ def distill(cfg, teacher, preset='btkd'):
         raise ConfigError(
             f'preset: {preset!r} has no site in {host}; valid for it: {", ".join(able)}'
         )
-    make_distilled(cfg, distilled, dict(teacher), copy.deepcopy(PRESETS[preset][distilled]))
+    # A path is text in a config that is written.
+    teacher = {k: str(v) if isinstance(v, PurePath) else v for k, v in teacher.items()}
+    make_distilled(cfg, distilled, teacher, copy.deepcopy(PRESETS[preset][distilled]))
     _fill_class_count(cfg)
     _map_classes(cfg)
     return cfg
@@ -162,6 +165,7 @@ def _plain_config(cfg):
         cfg = copy.deepcopy(cfg)
     else:
         raise ConfigError(f'cfg: got {type(cfg).__name__}; valid: a Config, a dict, or a file')
+    cfg = with_names(cfg)
     if not isinstance(cfg.get('model'), dict) or not cfg.model.get('type'):
         raise ConfigError('cfg.model: missing, or without a type; valid: a whole config of a model')
     return cfg
@@ -206,26 +210,35 @@ def without_distillation(cfg):
     return cfg
 
 
-def teacher_from_options(config, checkpoint):
+def teacher_from_options(config, checkpoint, options=None):
     """``--teacher-config`` and ``--teacher-checkpoint`` as the config's ``teacher``.
 
     Args:
         config (str | None): The teacher's config.
         checkpoint (str | None): Its weights.
+        options (dict, optional): What ``--cfg-options`` says below ``model.teacher``; it wins.
 
     Returns:
-        dict: ``dict(config=..., checkpoint=...)``.
+        dict: ``dict(config=..., checkpoint=...)``, and what the options add.
 
     Raises:
-        ConfigError: One of the two is missing.
+        ConfigError: One of the two is missing, or an option finds no place.
     """
+    options = dict(options or {})
+    config = options.pop('config', config)
+    checkpoint = options.pop('checkpoint', checkpoint)
     for option, value in (('--teacher-config', config), ('--teacher-checkpoint', checkpoint)):
         if not value:
             raise ConfigError(
                 f'{option}: missing; adding distillation needs both --teacher-config and '
                 "--teacher-checkpoint (a path, or 'pretrained')"
             )
-    return dict(config=config, checkpoint=checkpoint)
+    teacher = dict(config=config, checkpoint=checkpoint)
+    if not options:
+        return teacher
+    from .preflight.options import with_options
+
+    return with_options(teacher, options, 'model.teacher')
 
 
 def distilled_type(model, field='model.type'):
@@ -266,25 +279,50 @@ def _fill_class_count(cfg):
     for losses in cfg.model.distill.values():
         for loss in losses if isinstance(losses, list) else [losses]:
             if loss.get('type') == 'btkd_det.IKDLoss' and loss.get('num_classes') is None:
-                loss['num_classes'] = _class_count(cfg)
+                count = count_classes(cfg)
+                if count is None:
+                    raise ConfigError(
+                        "preset: 'ikd' needs the number of classes, and neither the config of the "
+                        "model's head or backbone nor the data set tells it; valid: num_classes "
+                        'there, or metainfo=dict(classes=...) in train_dataloader.dataset'
+                    )
+                loss['num_classes'] = count + ('roi_head' in cfg.model)
 
 
-def _class_count(cfg):
-    from .preflight import count_classes
+def count_classes(cfg):
+    """How many classes a model tells apart, as its config or its data say.
 
+    Args:
+        cfg (Config): The whole config.
+
+    Returns:
+        int | None: Without background; ``None`` where nothing tells.
+    """
     model = cfg.model
+    head = model.get('head') or model.get('bbox_head') or {}
     if 'roi_head' in model:
         head = model.roi_head.get('bbox_head') or {}
-        head = head[0] if isinstance(head, (list, tuple)) else head
-        stated = head.get('num_classes')
-        count = None if stated is None else stated + 1
-    else:
-        # Heads such as ClsHead state none: then the data tell.
-        count = count_classes(cfg)
-    if count is None:
-        raise ConfigError(
-            "preset: 'ikd' needs the number of classes, and neither the config of the model's head "
-            'states num_classes nor do the data name their classes; valid: state metainfo.classes '
-            'of the data'
-        )
-    return count
+    head = head[0] if isinstance(head, (list, tuple)) and head else head
+    # MMPretrain's VGG and LeNet classify in the backbone, below a head that only has a loss.
+    for part in (head, model.get('backbone') or {}):
+        count = part.get('num_classes') if isinstance(part, dict) else None
+        if isinstance(count, int) and count > 0:
+            return count
+    from .preflight import classes_of_data
+
+    classes = classes_of_data(cfg)
+    return None if classes is None else len(classes)
+
+
+def added_text(cfg):
+    """What :func:`distill` added to a config, as lines that can stand in a config.
+
+    Args:
+        cfg (Config): The distilled config.
+
+    Returns:
+        str: To follow the plain config's ``_base_``.
+    """
+    names = ('type', 'host', 'teacher', 'distill')
+    added = {name: cfg.model[name] for name in names if name in cfg.model}
+    return Config(dict(custom_imports=cfg.custom_imports, model=added)).pretty_text

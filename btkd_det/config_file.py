@@ -5,6 +5,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from .errors import ConfigError
+from .new_style import with_names
 
 
 def read_config(path, field):
@@ -15,7 +16,7 @@ def read_config(path, field):
         field (str): Where ``path`` comes from, for the error message.
 
     Returns:
-        Config: The config.
+        Config: The config, with names for types also where it is in MMEngine's new style.
 
     Raises:
         ConfigError: There is no such config, or it does not load.
@@ -32,7 +33,7 @@ def read_config(path, field):
         if packaged:
             # As the one base of an empty config: the way in which MMEngine looks packages up.
             return Config.fromstring(f'_base_ = {path!r}\n', file_format='.py')
-        return Config.fromfile(path)
+        return with_names(Config.fromfile(path))
     except (Exception, SystemExit) as error:  # a config is code: anything can go wrong in it
         text = ' '.join(str(error).split())
         what = f'it calls exit({text})' if isinstance(error, SystemExit) else text

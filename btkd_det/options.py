@@ -1,6 +1,7 @@
 """Command line options that several commands share."""
 
 import os
+import sys
 
 
 def add_config_options(parser):
@@ -11,13 +12,27 @@ def add_config_options(parser):
     """
     from mmengine.config import DictAction
 
+    class Options(DictAction):
+        """As MMEngine's; text that is no ``KEY=VALUE`` ends the command with one line."""
+
+        def __call__(self, parser, namespace, values, option_string=None):
+            for text in values:
+                try:
+                    super().__call__(parser, namespace, [text], option_string)
+                except (ValueError, AssertionError) as error:
+                    sys.exit(f'error: --cfg-options: {text!r}: {_reason(text, error)}')
+
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         metavar='KEY=VALUE',
         help='change values of the config; data_root=FOLDER moves every path of the data set',
     )
+
+
+def _reason(text, error):
+    return str(error).split('\n')[0] if '=' in text else 'has no "="; valid: KEY=VALUE'
 
 
 def add_teacher_options(parser):

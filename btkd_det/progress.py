@@ -1,7 +1,70 @@
 """How far is the training? Read from MMEngine's message hub, or told by the caller."""
 
+from numbers import Real
+
 import torch
 from mmengine.logging import MessageHub
+
+from .errors import ConfigError
+
+
+class set_progress:
+    """Tell the losses how far a training is that no MMEngine runner drives.
+
+    It holds from the call on, or with ``with`` until the end of the context. What a loss is
+    called with, ``progress=e / E``, wins over it. Between it and a runner the last to speak wins:
+    a runner that goes on to another iteration knows better than what a notebook said before it,
+    and what a runner left behind that has finished is not asked once a loop of one's own speaks.
+
+    Args:
+        share (float | None): The share e / E of the training that is done, from 0 to 1; ``None``
+            takes back what was said.
+
+    Raises:
+        ConfigError: It is no such number.
+    """
+
+    _current = None
+
+    def __init__(self, share):
+        number = isinstance(share, Real) and not isinstance(share, bool)
+        if share is not None and not (number and 0 <= share <= 1):
+            raise ConfigError(
+                f'set_progress: got {share!r}; valid: the share of the training that is done, a '
+                'number from 0 to 1, or None'
+            )
+        self._before = set_progress._current
+        told = None if share is None else (float(share), _last_of_runner())
+        set_progress._current = told
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        set_progress._current = self._before
+
+
+@torch.compiler.disable
+def known_progress():
+    """The share e / E of the training that is done, where anyone tells it.
+
+    Returns:
+        float | None: What :func:`set_progress` was told, unless a runner has gone on since; else
+        the runner's; None without either.
+    """
+    told, last = set_progress._current, _last_of_runner()
+    if told is not None and told[1] == last:
+        return told[0]
+    _, iteration, max_iters = last
+    if iteration is None or not max_iters:
+        return None
+    return min(max(iteration / max_iters, 0.0), 1.0)
+
+
+def _last_of_runner():
+    """The newest runner, its iteration, and how many it has; None for each that is not known."""
+    hub = MessageHub.get_current_instance()
+    return (hub.instance_name, *runner_info('iter', 'max_iters'))
 
 
 def training_progress():
@@ -9,22 +72,23 @@ def training_progress():
 
     MMEngine's train loops write ``iter`` and ``max_iters`` into the current message hub before
     each iteration. Both count batches, so the ratio also holds where an optimizer wrapper
-    accumulates gradients over several of them.
+    accumulates gradients over several of them. Elsewhere :func:`set_progress` tells it.
 
     Returns:
         float: From 0 in the first iteration to just under 1 in the last.
 
     Raises:
-        RuntimeError: No runner is training and so nothing is known.
+        RuntimeError: Nobody tells.
     """
-    iteration, max_iters = runner_info('iter', 'max_iters')
-    if iteration is None or not max_iters:
+    progress = known_progress()
+    if progress is None:
         raise RuntimeError(
             'progress: not given, and no MMEngine runner is training that could tell it '
-            '(the current message hub has no "iter" and "max_iters"). Call the loss with '
-            'progress=e / E, a number from 0 to 1, or use a loss with schedule="none"'
+            '(the current message hub has no "iter" and "max_iters"). In a training loop of your '
+            'own call btkd_det.set_progress(e / E), a number from 0 to 1, before each step; or '
+            'call the loss with progress=e / E, or use a loss with schedule="none"'
         )
-    return min(max(iteration / max_iters, 0.0), 1.0)
+    return progress
 
 
 def current_iteration():

@@ -804,14 +804,24 @@ def run_tool(*args):
 
 
 def test_the_tool_writes_nothing_that_is_incomplete_unless_asked(tmp_path):
-    path = written(tmp_path, PKD_BY_LEVEL.replace("'PKDLoss'", "'MGDLoss'"))
+    text = CWD_OF_MODULES.format(student=TINY, teacher=TINY)
+    path = written(tmp_path, text.replace("type='L2Loss'", "type='MGDLoss'"))
     out = tmp_path / 'out.py'
     refused = run_tool(path, '--out', out)
     assert refused.returncode == 1
-    assert 'not translated: model.distiller.distill_losses.loss_0: MGDLoss: ' in refused.stderr
+    assert 'not translated: model.distiller.distill_losses.loss_l2: MGDLoss: ' in refused.stderr
     assert not out.exists()
     assert run_tool(path, '--out', out, '--partial').returncode == 0
-    assert '# Not translated: model.distiller.distill_losses.loss_0' in out.read_text()
+    assert '# Not translated: model.distiller.distill_losses.loss_l2' in out.read_text()
+
+
+def test_the_tool_writes_no_config_without_a_loss(tmp_path):
+    path = written(tmp_path, PKD_BY_LEVEL.replace("'PKDLoss'", "'MGDLoss'"))
+    out = tmp_path / 'out.py'
+    refused = run_tool(path, '--out', out, '--partial')
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith('error: none of its losses is left')
+    assert not out.exists()
 
 
 def test_the_tool_writes_config_and_student(tmp_path):

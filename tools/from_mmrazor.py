@@ -57,6 +57,11 @@ def main():
             print(f'note: {line}')
         if converted.missing and not args.partial:
             sys.exit('nothing was written; --partial writes the config without these')
+        if not converted.cfg.model.distill:
+            sys.exit(
+                'error: none of its losses is left, so there would be nothing to distill; nothing '
+                'was written. Valid: a config with a loss that btkd_det has'
+            )
         # Before anything is written: a checkpoint that cannot be read leaves nothing half done.
         student = read_student(args.checkpoint) if args.checkpoint else None
         write(args, converted, student)

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import btkd_det.config
-from btkd_det import preflight
+from btkd_det import cpu_processes, preflight
 from btkd_det.analysis.table import accuracy_table, detection_table
 from btkd_det.checkpoint import load_weights, weights_only
 from btkd_det.config_file import type_name
@@ -55,9 +55,10 @@ def make_config(args):
     for key in ('test_dataloader', 'test_evaluator'):
         if not cfg.get(key):
             raise ConfigError(f'CONFIG.{key}: missing; without it there is nothing to test on')
-    cfg.launcher = args.launcher
+    if args.launcher != 'none' or not cfg.get('launcher'):
+        cfg.launcher = args.launcher
     cfg.test_evaluator = prepare_evaluators(
-        cfg, args.classwise, preflight.count_classes(cfg), args.predictions
+        cfg, args.classwise, btkd_det.config.count_classes(cfg), args.predictions
     )
     if teacher is not None:
         cfg.test_evaluator = [
@@ -65,6 +66,14 @@ def make_config(args):
             dict(type='btkd_det.TeacherAgreement', teacher=teacher),
         ]
     return cfg
+
+
+def topk(evaluator, classes):
+    """The k of top-k accuracy, as the config says it, without those that cannot be counted."""
+    asked = evaluator.get('topk') or (1, 5)
+    asked = [asked] if isinstance(asked, int) else asked
+    # MMPretrain fails where there are fewer classes than k, after the whole test.
+    return tuple(k for k in asked if classes is None or k <= classes) or (1,)
 
 
 def find_teacher(cfg, args):
@@ -111,8 +120,10 @@ def main():
     try:
         cfg = make_config(args)
         check(cfg, args.checkpoint)
+        cpu_processes.join(cfg)
         with tempfile.TemporaryDirectory() as folder:
             metrics, rank = evaluate(cfg, args.checkpoint, args.work_dir or folder)
+        cpu_processes.leave()
     except ConfigError as error:
         sys.exit(f'error: {error}')
     if rank:

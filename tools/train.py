@@ -7,13 +7,14 @@ python tools/train.py CONFIG --teacher-config T --teacher-checkpoint C [--distil
 import argparse
 import contextlib
 import os
+import shlex
 import sys
 from pathlib import Path
 
 from mmengine.device import get_device
 
 import btkd_det.config
-from btkd_det import preflight
+from btkd_det import cpu_processes, preflight
 from btkd_det.checkpoint import weights_only
 from btkd_det.config_file import type_name
 from btkd_det.errors import BUILD_ERRORS, ConfigError
@@ -25,6 +26,8 @@ from btkd_det.options import (
     add_teacher_options,
     set_local_rank,
 )
+from btkd_det.preflight.options import merge_options, split_options
+from btkd_det.preflight.work_dir import check_work_dir
 
 
 def parse_args():
@@ -55,14 +58,25 @@ def parse_args():
 
 def make_config(args):
     """The config to train, from the command line; raises ConfigError."""
-    cfg = preflight.load_config(args.config, args.cfg_options)
-    cfg.launcher = args.launcher
+    adding = bool(args.teacher_config or args.teacher_checkpoint or args.distill)
+    # What the preset writes would win over options that are there before it.
+    options, of_teacher, of_sites = (
+        split_options(args.cfg_options) if adding else (args.cfg_options, {}, {})
+    )
+    cfg = preflight.load_config(args.config, options)
+    if args.launcher != 'none' or not cfg.get('launcher'):
+        cfg.launcher = args.launcher
     if args.work_dir or not cfg.get('work_dir'):
-        cfg.work_dir = args.work_dir or str(Path('work_dirs', Path(args.config).stem))
-    if args.teacher_config or args.teacher_checkpoint or args.distill:
-        teacher = btkd_det.config.teacher_from_options(args.teacher_config, args.teacher_checkpoint)
+        # A folder of its own for each preset: none overwrites the plain run's.
+        suffix = f'_{args.distill or "btkd"}' if adding else ''
+        cfg.work_dir = args.work_dir or str(Path('work_dirs', Path(args.config).stem + suffix))
+    if adding:
+        teacher = btkd_det.config.teacher_from_options(
+            args.teacher_config, args.teacher_checkpoint, of_teacher
+        )
         cfg = btkd_det.config.distill(cfg, teacher, args.distill or 'btkd')
-        print(f'model = {cfg.model.teacher=}\n{cfg.model.distill=}')
+        merge_options(cfg, of_sites, f'the preset {args.distill or "btkd"!r}')
+        print(btkd_det.config.added_text(cfg))
     if args.amp:
         if get_device() == 'cpu':
             raise ConfigError(
@@ -105,16 +119,19 @@ def main():
         with unforeseen_explained():
             cfg = make_config(args)
             shape = check(cfg)
+            cpu_processes.join(cfg)
         with input_shape(shape):
             runner = train(cfg)
     except ConfigError as error:
         sys.exit(f'error: {error}')
     if runner.rank == 0:
         config = Path(runner.work_dir, f'{Path(cfg.filename or args.config).stem}.py')
+        latest = str(_latest(runner.work_dir))
         print(
             f'\nDone. Logs and checkpoints: {runner.work_dir}\n'
-            f'Evaluate: python tools/test.py {config} {_latest(runner.work_dir)}'
+            f'Evaluate: {shlex.join(["python", "tools/test.py", str(config), latest])}'
         )
+    cpu_processes.leave()
 
 
 def check(cfg):
@@ -140,6 +157,7 @@ def check(cfg):
         model = preflight.check_model(cfg)
     preflight.check_weights(cfg, model)
     preflight.check_training(cfg, model, found)
+    check_work_dir(cfg)
     preflight.skip_bad_images(cfg)
     return shape
 

@@ -11,6 +11,7 @@ from .. import preflight
 from ..checkpoint import load_weights
 from ..config import without_distillation
 from ..errors import ConfigError
+from ..models.data_classes import classes_of_meta
 from ..models.rois import box_heads, check_logits, recorded
 from .loaders import one_pass
 
@@ -103,13 +104,13 @@ def data(cfg, loader='train_dataloader', seed=0, max_iters=None):
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
         found = Runner.build_dataloader(one_pass(cfg[loader]), seed=seed)
     total = len(found) if hasattr(found.dataset, '__len__') else None
-    names = (getattr(found.dataset, 'metainfo', None) or {}).get('classes')
+    names = classes_of_meta(getattr(found.dataset, 'metainfo', None))
     # Any other sampler without an end is cut off after one pass, too.
     count = min(filter(None, (total, max_iters)), default=None)
     return Data(
         itertools.islice(found, count),
         count or 0,
-        None if names is None else tuple(names),
+        names,
         found.dataset,
     )
 

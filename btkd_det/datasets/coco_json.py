@@ -1,5 +1,6 @@
 """Reading COCO's JSON files, also those whose small faults can be mended without a loss."""
 
+import functools
 import json
 import mmap
 import os
@@ -65,7 +66,15 @@ def category_names(path: str | Path) -> list | None:
         list[str] | None: The names in the order of the file; ``None`` where there is no list
         of categories.
     """
-    if Path(path).stat().st_size == 0:
+    stat = Path(path).stat()
+    names = _read_names(str(path), stat.st_size, stat.st_mtime_ns)
+    return None if names is None else list(names)
+
+
+@functools.lru_cache(maxsize=64)
+def _read_names(path, size, modified):
+    """As :func:`category_names`; size and time tell files of a path apart."""
+    if size == 0:
         return None
     with open(path, 'rb') as file:
         if file.read(2) in UTF_16:

@@ -4,6 +4,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from ..models.data_classes import classes_of_run, shown
 from ..registry import HOOKS
 
 
@@ -25,6 +26,15 @@ class TeacherEvaluationHook(Hook):
         if teacher is None or loop is None:
             reason = 'there is none' if teacher is None else 'there is no validation data'
             runner.logger.warning('the teacher is not evaluated: %s', reason)
+            return
+        classes = classes_of_run()
+        mapped = teacher.class_map is not None
+        if classes and teacher.classes and not mapped and teacher.classes != classes:
+            runner.logger.warning(
+                'the teacher is not evaluated: it learned the classes %s, and the data have %s',
+                shown(teacher.classes),
+                shown(classes),
+            )
             return
         for batch in loop.dataloader:
             outputs = teacher.model.val_step(batch)

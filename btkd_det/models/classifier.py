@@ -8,6 +8,7 @@ from mmpretrain.models.heads import MultiLabelClsHead
 from ..errors import ConfigError
 from ..registry import MODELS, check_keys
 from .cached_teacher import CachedTeacher
+from .data_classes import FEATURES_ALONE
 from .detector import outputs_of
 from .distilled import Distilled, undisturbed_rng
 from .probe import probed
@@ -206,8 +207,8 @@ class DistilledImageClassifier(Distilled, ImageClassifier):
         if said != count:
             raise ConfigError(
                 f'teacher: tells {said} classes apart, but the student {count}; valid is a '
-                "teacher of the student's classes, or a teacher.class_map that finds the "
-                "student's among the teacher's"
+                "teacher of the student's classes, a teacher.class_map that finds the student's "
+                f"among the teacher's, {FEATURES_ALONE}"
             )
         for loss in self.distill['logits']:
             if getattr(loss, 'num_classes', count) != count:

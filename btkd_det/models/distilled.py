@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ..errors import ConfigError
-from .data_classes import check_classes, classes_of_run, shown
+from .data_classes import check_distilled, classes_of_run, shown
 from .inheritance import inherit
 from .sites import Sites
 from .teacher import build_teacher
@@ -34,7 +34,7 @@ class Distilled:
     """
 
     sites = {}
-    _data_classes_checked = False
+    _loss_seen = False
 
     def __init__(self, *args, teacher=None, distill=None, **kwargs):
         super().__init__(*args, **kwargs)
@@ -85,11 +85,16 @@ class Distilled:
     def forward(self, *args, **kwargs):
         """As the host's; the first loss of a training asks whose classes the teacher knows.
 
+        It is also where a line of the log says that nothing is distilled, if that is so: a model
+        that is built may be one to evaluate.
+
         Raises:
             ConfigError: The teacher's classes are not those of the runner's training data.
         """
-        if kwargs.get('mode') == 'loss' and not self._data_classes_checked:
+        if kwargs.get('mode') == 'loss' and not self._loss_seen:
             self._check_data_classes()
+            self.distill.warn_if_nothing_is_distilled(self.sites)
+            self._loss_seen = True
         return super().forward(*args, **kwargs)
 
     def check_class_means(self, classes):
@@ -116,9 +121,7 @@ class Distilled:
         # Not when the model is built: only the runner knows the data.
         classes = classes_of_run() if self.distill else None
         if classes:
-            check_classes(self.teacher, classes)
-            self.check_class_means(classes)
-        self._data_classes_checked = True
+            check_distilled(self, classes)
 
     def _apply(self, fn, *args, **kwargs):
         super()._apply(fn, *args, **kwargs)

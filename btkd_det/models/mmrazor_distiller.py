@@ -162,6 +162,8 @@ class BTKDDistiller(ConfigurableDistiller):
                 'show its distillers the annotations that a gate needs; valid: None, or '
                 'btkd_det.DistilledTwoStageDetector in place of MMRazor'
             )
+        if not self.distill_losses:
+            self.distill.warn_if_nothing_is_distilled({**SITES, 'fpn': None})
         with _in_distiller():
             check_roi_heads(self.distill, self._student, self._teacher)
             fit_features(self.distill, self._student, model, self._probe)

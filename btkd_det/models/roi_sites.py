@@ -15,6 +15,7 @@ from mmdet.structures.bbox import bbox_overlaps
 from ..bias import curriculum, is_right
 from ..errors import ConfigError
 from ..progress import training_progress
+from .data_classes import FEATURES_ALONE, compares_classes
 from .rois import ask, box_heads, check_logits, look_at
 
 #: What can stand at the RoIs, with the registered base of its losses.
@@ -168,7 +169,8 @@ def check_roi_heads(sites, student, teacher, judged=False):
         return
     site = at_rois[0] if at_rois else 'fpn'
     _check_roi_heads(student, teacher, site, at_rois)
-    _check_same_classes(student, teacher)
+    if judged or compares_classes(sites):
+        _check_same_classes(student, teacher)
     heads = [('student', head) for head in box_heads(student.roi_head)]
     taught = [('teacher', head) for head in box_heads(teacher.model.roi_head)]
     if 'roi_logits' in sites:
@@ -222,5 +224,6 @@ def _check_same_classes(student, teacher):
     elif ours != its:
         raise ConfigError(
             f'teacher.config: the teacher tells {its} classes apart and the student {ours} '
-            '(roi_head.bbox_head.num_classes); both have to be equal'
+            f"(roi_head.bbox_head.num_classes); valid is a teacher of the student's classes, a "
+            f'teacher.class_map that finds them among its own, {FEATURES_ALONE}'
         )

@@ -50,8 +50,9 @@ class RoIs:
         """
         if head.reg_class_agnostic:
             return deltas
-        index = self.labels.clamp(max=head.num_classes - 1)
         deltas = deltas.view(len(deltas), -1, 4)
+        # Not the head's own number of classes: a class_map leaves the student's.
+        index = self.labels.clamp(max=deltas.shape[1] - 1)
         return deltas.gather(1, index[:, None, None].expand(-1, 1, 4)).squeeze(1)
 
     def true_boxes(self):

@@ -10,6 +10,7 @@ from mmengine.dist import get_world_size
 
 from ..errors import ConfigError
 from ..registry import MODELS
+from .data_classes import FEATURES_ALONE
 from .detector import DistilledDetectorMixin
 from .distilled import undisturbed_rng
 from .probe import probed
@@ -103,7 +104,7 @@ class DistilledSingleStageDetector(DistilledDetectorMixin, SingleStageDetector):
                 f'teacher.config: {type(self.teacher.model).__name__} has no dense head; valid '
                 'for this site is a single-stage detector, or use the site fpn alone'
             )
-        _check_heads(self.bbox_head, its, self.teacher.class_map, 'dense_boxes' in self.distill)
+        _check_heads(self.bbox_head, its, self.teacher.class_map, self.distill)
         _check_levels(self, self.teacher.model)
         several = len(self.distill.at('dense_logits')) > 1
         for i, loss in enumerate(self.distill.at('dense_logits')):
@@ -249,10 +250,18 @@ def _check_told(seen, bbox_head):
         raise ConfigError(_not_recorded(bbox_head))
 
 
-def _check_heads(student, teacher, class_map, with_boxes):
+def _check_heads(student, teacher, class_map, sites):
     """Raise a ConfigError unless two dense heads say the same kind of thing."""
-    names = ['num_classes', 'use_sigmoid_cls', 'num_base_priors']
-    for name in names[class_map is not None :]:
+    if class_map is None and 'dense_logits' in sites:
+        ours, its = student.num_classes, teacher.num_classes
+        if ours != its:
+            raise ConfigError(
+                f"teacher.config: the teacher's bbox_head.num_classes is {its} and the student's "
+                f"{ours}; valid is a teacher of the student's classes, a teacher.class_map that "
+                f'finds them among its own, {FEATURES_ALONE}'
+            )
+    of_logits = ['use_sigmoid_cls'] if 'dense_logits' in sites else []
+    for name in [*of_logits, 'num_base_priors']:
         mine, other = getattr(student, name, None), getattr(teacher, name, None)
         if mine != other:
             raise ConfigError(
@@ -267,7 +276,8 @@ def _check_heads(student, teacher, class_map, with_boxes):
             f'classes of the student an index below {teacher.num_classes}'
         )
     bins = getattr(student, 'reg_max', None), getattr(teacher, 'reg_max', None)
-    if with_boxes and (bins[0] is None or bins[0] != bins[1] or not hasattr(student, 'integral')):
+    fits = bins[0] is not None and bins[0] == bins[1] and hasattr(student, 'integral')
+    if 'dense_boxes' in sites and not fits:
         raise ConfigError(
             "distill.dense_boxes: needs distributions over box sides, GFL's, with equal "
             f'bbox_head.reg_max; got {bins[0]} in the student, {bins[1]} in the teacher'

@@ -1,12 +1,14 @@
 """Where knowledge is taken, and which losses stand there."""
 
+import logging
 import re
 
+from mmengine.logging import print_log
 from torch import nn
 
 from ..errors import ConfigError
-from ..progress import forget_logged, runner_info
-from ..registry import MODELS, build, suggest
+from ..progress import forget_logged, known_progress
+from ..registry import MODELS, build, registered, suggest
 
 OPTIONS = ('losses', 'stop_at', 'stages')
 
@@ -58,11 +60,11 @@ class Site(nn.ModuleList):
 
     @property
     def silent(self):
-        """Whether training has passed ``stop_at``; False where no runner tells how far it is."""
+        """Whether training has passed ``stop_at``; False where nobody tells how far it is."""
         if self.stop_at == 1:
             return False
-        iteration, total = runner_info('iter', 'max_iters')
-        return bool(total) and iteration is not None and iteration / total >= self.stop_at
+        progress = known_progress()
+        return progress is not None and progress >= self.stop_at
 
 
 class Sites(nn.ModuleDict):
@@ -93,7 +95,34 @@ class Sites(nn.ModuleDict):
                 )
             base = MODELS.get(f'btkd_det.{valid[site]}')
             options = OPTIONS if site.startswith('roi_') else OPTIONS[:-1]
-            self[site] = Site(losses, f'distill.{site}', base, options)
+            try:
+                self[site] = Site(losses, f'distill.{site}', base, options)
+            except ConfigError as error:
+                if 'is not a registered' in str(error):
+                    _check_place(losses, site, valid)
+                raise
+
+    def warn_if_nothing_is_distilled(self, valid):
+        """Say in one line of the log where nothing is learned from a teacher.
+
+        Args:
+            valid (Iterable[str]): The sites that the model has.
+        """
+        losses = [loss for site in self.values() for loss in site]
+        empty = [name for name, site in self.items() if not len(site)]
+        if not losses:
+            stands = f'nothing stands at {", ".join(empty)}' if empty else 'it is empty'
+            line = (
+                f'distill: {stands}, so nothing is distilled and the student trains as the plain '
+                f'model; valid sites: {", ".join(valid)}'
+            )
+        elif all(getattr(loss, 'loss_weight', 1) == 0 for loss in losses):
+            line = 'distill: every loss_weight is 0, so nothing is distilled'
+        elif empty:
+            line = f'distill: nothing stands at {", ".join(empty)}; valid: a loss, or no such site'
+        else:
+            return
+        print_log(line, 'current', logging.WARNING)
 
     def at(self, name):
         """The losses of a site, none where it is not there.
@@ -162,6 +191,25 @@ class Sites(nn.ModuleDict):
             for entry, value in getattr(loss, 'log_vars', {}).items():
                 entries[f'{prefix}{entry}{number if number > 1 else ""}'] = value
         return entries
+
+
+def _check_place(losses, site, valid):
+    """Say where a loss can stand that stands at a site of another kind."""
+    losses = losses.get('losses', losses) if isinstance(losses, dict) else losses
+    for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+        name = loss.get('type') if isinstance(loss, dict) else None
+        cls = MODELS.module_dict.get(name.rpartition('.')[2]) if isinstance(name, str) else None
+        if not isinstance(cls, type):
+            continue
+        places = [
+            other for other in valid if issubclass(cls, MODELS.get(f'btkd_det.{valid[other]}'))
+        ]
+        if places and site not in places:
+            raise ConfigError(
+                f'distill.{site}.type: {name!r} cannot stand at {site}; valid for it here: '
+                f'{", ".join(places)}; valid types there: '
+                f'{", ".join(registered(MODELS.get(f"btkd_det.{valid[site]}")))}'
+            )
 
 
 def snake_case(name):

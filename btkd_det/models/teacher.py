@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections.abc import Sequence
 from numbers import Integral
+from pathlib import PurePath
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -18,6 +19,7 @@ from torch import nn
 from ..checkpoint import class_names, load_weights, weights_only
 from ..config_file import read_config
 from ..errors import BUILD_ERRORS, ConfigError
+from ..new_style import node_with_names
 from ..provenance import checkpoint_file, config_digest, file_digest
 from ..registry import check_keys, suggest
 from .rois import box_heads
@@ -242,10 +244,14 @@ def _parse_class_map(class_map):
 
 def _chosen(classes, class_map):
     if max(class_map) >= len(classes):
-        raise ConfigError(
-            f'teacher.class_map: got {class_map}, but teacher.checkpoint names {len(classes)} '
-            f'classes; valid: indices below {len(classes)}'
+        # The model's head is held against the map where it is used; a file's names may be wrong.
+        print_log(
+            f'teacher.class_map: {class_map}, but teacher.checkpoint names only {len(classes)} '
+            'classes; taken as it is stated',
+            'current',
+            logging.WARNING,
         )
+        return None
     return tuple(classes[index] for index in class_map)
 
 
@@ -343,7 +349,7 @@ def digest_of_config(config):
 
 def _read_config(config):
     """The ``model`` part of what the user gave, and the registry scope it is meant for."""
-    if isinstance(config, str):
+    if isinstance(config, (str, PurePath)):
         config = read_config(config, 'teacher.config')
     if not isinstance(config, (dict, Config)):
         raise ConfigError(f'teacher.config: expected a path or a dict, got {config!r}')
@@ -353,7 +359,7 @@ def _read_config(config):
         raise ConfigError(
             f"teacher.config: no 'model' with a 'type' in it; its keys are {', '.join(config)}"
         )
-    model = copy.deepcopy(ConfigDict(model))
+    model = ConfigDict(copy.deepcopy(node_with_names(model)))
     if 'data_preprocessor' in config and 'model' in config:
         model.setdefault('data_preprocessor', config['data_preprocessor'])
     return model, scope
@@ -363,7 +369,8 @@ def _build(model, scope):
     _drop_initialization(model)
     # A distilled student can be the next student's teacher; its own teacher stays at home.
     if str(model['type']).startswith('btkd_det.'):
-        model.update(teacher=None, distill={})
+        # None: an empty dict would be merged into what is there.
+        model.update(teacher=None, distill=None)
     if scope is None and DefaultScope.get_current_instance() is None:
         scope = 'mmdet'
     try:

@@ -1,5 +1,6 @@
 """Everything that can be wrong before training starts, found before anything is written."""
 
+import copy
 import functools
 from pathlib import Path
 
@@ -12,17 +13,27 @@ from ..config_file import read_config, type_name
 from ..datasets.coco_json import UnreadableError, category_names, read_json
 from ..datasets.image_files import check_image_files
 from ..errors import BUILD_ERRORS, ConfigError
-from ..models.data_classes import check_classes, shown
+from ..models.data_classes import check_classes, compares_classes, shown
+from ..models.data_classes import check_distilled as check_distilled_classes
 from ..models.teacher import build_teacher, pretrained_address
-from ..registry import suggest
 from ..teacher_cache import check_header, describe_data, is_augmented, kept_classes, read_cache
 from .building import reason, unforeseen
+from .classes import (
+    check_label_order,
+    dataset_class,
+    is_coco,
+    label_classes,
+    numbers_by_file,
+    stated_classes,
+)
 from .datasets import check_datasets
 from .evaluators import VOC, check_evaluator, check_voc
 from .images import on_bad_image
 from .loaders import check_loader
+from .options import check_distilled, check_first_keys, merge_options
 from .registries import check_types, explain_type
 from .samples import check_samples
+from .shape import check_shape
 from .training import check_surroundings, check_training, skip_bad_images
 from .weights import check_named_classes
 from .weights import check_weights as check_weights
@@ -96,24 +107,16 @@ def load_config(path, options=None):
         Config: The config.
 
     Raises:
-        ConfigError: There is no such config, or an option's first key means nothing.
+        ConfigError: There is no such config, or an option finds no place in it.
     """
     cfg = read_config(path, 'CONFIG')
     options = dict(options or {})
-    for key, value in options.items():
-        first = key.split('.')[0]
-        if first not in cfg and first not in RUNNER_KEYS:
-            valid = sorted({*cfg, *RUNNER_KEYS})
-            raise ConfigError(
-                f'--cfg-options {key}={value}: the config has no {first!r}'
-                f'{suggest(first, valid)}; valid first keys: {", ".join(valid)}'
-            )
+    check_first_keys(cfg, options, RUNNER_KEYS)
+    check_distilled(cfg, options)
     if 'data_root' in options and 'data_root' in cfg:
         _move_data_root(cfg, str(cfg.data_root), str(options.pop('data_root')))
-    try:
-        cfg.merge_from_dict(options)
-    except (KeyError, TypeError, IndexError, AssertionError) as error:
-        raise ConfigError(f'--cfg-options: cannot be merged into {path}: {error}') from error
+    merge_options(cfg, options, path)
+    check_shape(cfg)
     return cfg
 
 
@@ -125,30 +128,33 @@ def check_data(cfg, loaders=DATALOADERS):
         loaders (Iterable[str]): The data loaders to look at.
 
     Raises:
-        ConfigError: A missing root, annotation file or image folder, an annotation file that is
-            no COCO JSON, or a class that it does not list; files of an archive that are not
-            where :func:`btkd_det.datasets.check_image_files` looks for them; workers for images
-            that are in memory; damaged annotations or images; options of a data loader that
-            PyTorch refuses, or that leave no batch.
+        ConfigError: A missing root, annotation file or image folder, an annotation file of a
+            COCO data set that is no COCO JSON, or a class that it does not list; files of an
+            archive that are not where :func:`btkd_det.datasets.check_image_files` looks for
+            them; workers for images that are in memory; damaged annotations or images; options of
+            a data loader that PyTorch refuses, or that leave no batch; labels that mean different
+            classes in two of the files, or others than the teacher's.
 
     Returns:
         dict[str, Contents]: What each loader holds, as far as it is known.
     """
     scope, found = cfg.get('default_scope') or 'mmdet', {}
+    classes_of = functools.partial(label_classes, scope=scope)
     for loader in loaders:
-        if cfg.get(loader):
-            _check_workers(cfg[loader], loader)
-            parts = list(_datasets(cfg[loader].get('dataset'), f'{loader}.dataset'))
-            for dataset, field in parts:
-                _check_dataset(dataset, field)
-                if type_name(dataset) in VOC:
-                    check_voc(dataset, field, _classes(dataset))
-            check_evaluator(cfg, loader.removesuffix('_dataloader'))
-            classes_of = functools.partial(_classes, scope=scope)
-            contents = check_datasets(parts, loader, scope, on_bad_image(cfg), classes_of)
-            length = contents.length if _is_joined(cfg[loader].get('dataset')) else None
-            contents.batches = check_loader(cfg[loader], loader, scope, length)
-            found[loader] = contents
+        if not cfg.get(loader):
+            continue
+        _check_workers(cfg[loader], loader)
+        parts = list(_datasets(cfg[loader].get('dataset'), f'{loader}.dataset'))
+        for dataset, field in parts:
+            _check_dataset(dataset, field, scope)
+            if type_name(dataset) in VOC:
+                check_voc(dataset, field, classes_of(dataset))
+        check_evaluator(cfg, loader.removesuffix('_dataloader'))
+        contents = check_datasets(parts, loader, scope, on_bad_image(cfg), classes_of)
+        length = contents.length if _is_joined(cfg[loader].get('dataset')) else None
+        contents.batches = check_loader(cfg[loader], loader, scope, length)
+        found[loader] = contents
+    check_label_order(cfg, _all_datasets(cfg, loaders), scope)
     return found
 
 
@@ -212,11 +218,20 @@ def map_classes(cfg):
         cfg (Config): The whole config, its data checked; changed in place.
 
     Raises:
-        ConfigError: The teacher's checkpoint cannot be read.
+        ConfigError: The teacher's checkpoint cannot be read, or names and labels of the data are
+            ordered differently.
     """
-    teacher, classes = cfg.model.get('teacher'), _classes_of_data(cfg)
-    if teacher and classes:
+    teacher, classes = cfg.model.get('teacher'), classes_of_data(cfg)
+    if teacher and classes and _needs_classes(cfg.model):
+        check_label_order(cfg, _all_datasets(cfg), cfg.get('default_scope') or 'mmdet')
         _map_classes(teacher, classes, 'model.teacher')
+
+
+def _needs_classes(model):
+    """Whether something is made of what the teacher says of single classes."""
+    teacher = model.get('teacher')
+    asked = any(teacher.get(key) for key in ('init_student', 'evaluate_teacher'))
+    return asked or compares_classes(model.get('distill'))
 
 
 def _map_classes(teacher, classes, field):
@@ -268,12 +283,10 @@ def check_model(cfg):
     model = build_model(cfg)
     if weights and hasattr(model, 'teacher'):
         load_weights(model.teacher, weights, 'model.teacher_ckpt')
-    classes = _classes_of_data(cfg)
+    classes = classes_of_data(cfg)
     if classes is not None:
         _check_class_count(model, classes)
-        check_classes(getattr(model, 'teacher', None), classes)
-        if hasattr(model, 'check_class_means'):
-            model.check_class_means(classes)
+        check_distilled_classes(model, classes)
     return model
 
 
@@ -314,7 +327,7 @@ def check_agreement(cfg):
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
         if not type_name(evaluator).endswith('TeacherAgreement'):
             continue
-        classes = _classes_of_data(cfg)
+        classes = classes_of_data(cfg)
         if classes is not None:
             _map_classes(evaluator['teacher'], classes, 'teacher')
         with MMENGINE_MODELS.switch_scope_and_registry(cfg.get('default_scope')):
@@ -350,7 +363,8 @@ def build_model(cfg):
     Raises:
         ConfigError: What MMEngine's builders complain of, with the field ``model`` before it.
     """
-    model_cfg = ConfigDict(cfg.model.to_dict() if hasattr(cfg.model, 'to_dict') else cfg.model)
+    # A copy, for building takes keys out; not its to_dict(), which makes text of classes.
+    model_cfg = ConfigDict(copy.deepcopy(cfg.model))
     if cfg.get('data_preprocessor') is not None:
         model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:
@@ -389,7 +403,17 @@ def _datasets(dataset, field):
         yield dataset, field
 
 
-def _check_dataset(dataset, field):
+def _all_datasets(cfg, loaders=DATALOADERS):
+    """The innermost data sets of some loaders, each with its place in the config."""
+    return [
+        found
+        for loader in loaders
+        if cfg.get(loader)
+        for found in _datasets(cfg[loader].get('dataset'), f'{loader}.dataset')
+    ]
+
+
+def _check_dataset(dataset, field, scope):
     root = dataset.get('data_root') or ''
     if '://' in str(root) or check_image_files(dataset, field):
         return
@@ -406,8 +430,8 @@ def _check_dataset(dataset, field):
                 f'{field}.ann_file: no file {path}; valid is an annotation file below the '
                 f'data root {root or Path.cwd()}'
             )
-        if path.suffix == '.json':
-            _check_categories(dataset, path, f'{field}.ann_file')
+        if path.suffix == '.json' and is_coco(dataset_class(dataset, scope)):
+            _check_categories(dataset, path, f'{field}.ann_file', scope)
     for place, folder in _image_folders(dataset).items():
         if not Path(root, folder).is_dir():
             raise ConfigError(
@@ -416,7 +440,7 @@ def _check_dataset(dataset, field):
             )
 
 
-def _check_categories(dataset, path, field):
+def _check_categories(dataset, path, field, scope):
     try:
         names = category_names(path)
         if names is None:
@@ -428,15 +452,15 @@ def _check_categories(dataset, path, field):
             f'{field}: {path} has no list "categories", each with a name; valid is an annotation '
             "file in COCO's JSON format"
         )
-    classes = _classes(dataset)
+    classes = stated_classes(dataset, scope) or []
     names = list(map(str, names))
-    missing = [name for name in classes or () if name not in names]
+    missing = [name for name in classes if name not in names]
     if missing:
         raise ConfigError(
-            f'{field}: {path} does not list the classes {", ".join(missing)} of '
-            f'metainfo.classes; valid are its categories: {", ".join(names)}'
+            f'{field}: {path} does not list the classes {shown(missing)} of '
+            f'metainfo.classes; valid are its categories: {shown(names)}'
         )
-    if classes and [name for name in names if name in classes] != list(classes):
+    if numbers_by_file(dataset_class(dataset, scope)) and label_classes(dataset, scope) != classes:
         print_log(
             f'{field}: {path} lists the classes in another order than metainfo.classes; the data '
             'set numbers its labels by the file',
@@ -453,61 +477,15 @@ def _image_folders(dataset):
     return {f'data_prefix.{k}': v for k, v in given.items() if isinstance(v, str) and v}
 
 
-def _classes(dataset, scope='mmdet'):
-    """The class names that a data set's config states, or its class's own, or its folders'."""
-    metainfo = dataset.get('metainfo') or {}
-    names = metainfo.get('classes') if isinstance(metainfo, dict) else None
-    if names is None and isinstance(dataset.get('classes'), (list, tuple)):
-        names = dataset['classes']
-    if names is None:
-        from mmengine.registry import DATASETS
-
-        scope = dataset.get('_scope_', scope)
-        cls = dataset.get('type', '')
-        if isinstance(cls, str):
-            cls = DATASETS.get(cls if '.' in cls else f'{scope}.{cls}')
-        names = getattr(cls, 'METAINFO', {}).get('classes') or _folder_names(dataset)
-    return [names] if isinstance(names, str) else names
-
-
-def _folder_names(dataset):
-    """Sub-folders, by which MMPretrain's ``CustomDataset`` names its classes."""
-    described = dataset.get('ann_file') or dataset.get('classes')
-    if described or not type_name(dataset).endswith('CustomDataset'):
-        return None
-    root = dataset.get('data_root') or ''
-    folder = Path(root, *list(_image_folders(dataset).values())[:1])
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) or None
-
-
-def _classes_of_data(cfg):
+def classes_of_data(cfg):
+    """Class names of a config's data in the order of the labels, or None where nothing tells."""
     scope = cfg.get('default_scope') or 'mmdet'
     for loader in DATALOADERS:
         if cfg.get(loader):
             for dataset, _ in _datasets(cfg[loader].get('dataset'), loader):
-                names = _classes(dataset, scope)
+                names = label_classes(dataset, scope)
                 return names and kept_classes(names, _in_memory(cfg[loader].get('dataset')))
     return None
-
-
-def count_classes(cfg):
-    """How many classes a classifier tells apart.
-
-    Args:
-        cfg (Config): The whole config.
-
-    Returns:
-        int | None: As its head states, or else as many as its data have; ``None`` where neither
-        tells, as of a detector.
-    """
-    if not type_name(cfg.model).endswith('Classifier'):
-        return None
-    head = cfg.model.get('head') or {}
-    stated = head.get('num_classes') or cfg.model.get('num_classes')
-    if isinstance(stated, int):
-        return stated
-    classes = _classes_of_data(cfg)
-    return None if classes is None else len(classes)
 
 
 def _in_memory(dataset):

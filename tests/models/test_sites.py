@@ -403,7 +403,7 @@ def test_a_site_is_silent_from_its_share_of_training_on(share, silent, progress)
     [
         (dict(fpn=dict(losses=PKD, stages='last')), ['distill.fpn', "'stages'", 'stop_at']),
         (dict(fpn=dict(type='btkd_det.KDLoss')), ['distill.fpn.type', 'PKDLoss']),
-        (dict(roi_logits=dict(type='btkd_det.PKDLoss')), ['distill.roi_logits.type', 'KDLoss']),
+        (dict(roi_logits=dict(type='btkd_det.PKDLoss')), ['valid for it here: roi_features, fpn;']),
         (dict(fpn=dict(type='btkd_det.PKDLoss', levels=(7,))), ['distill.fpn', 'level 7']),
         (
             dict(fpn=dict(type='btkd_det.PKDLoss', adapter=None)),

@@ -1,0 +1,68 @@
+"""Whether the parts of a config that are read before anything is built are what they have to be."""
+
+from mmengine.config import Config
+
+from ..config_file import type_name
+from ..errors import ConfigError
+from ..registry import MODELS, check_keys, suggest
+
+_DICT = 'a dict with a type'
+_EXAMPLES = {
+    'model.teacher': "dict(config='CONFIG', checkpoint='FILE')",
+    'model.distill': 'dict(SITE=dict(type=LOSS, ...))',
+    'train_cfg': 'a dict, such as dict(max_epochs=12)',
+    'custom_imports': "dict(imports=['btkd_det'])",
+}
+
+
+def check_shape(cfg):
+    """Refuse a value of another type than the place expects, and misspelled keys of the model.
+
+    Args:
+        cfg (Config): The whole config.
+
+    Raises:
+        ConfigError: The first such value or key.
+    """
+    for field in (
+        *('model', 'train_cfg', 'custom_imports', 'optim_wrapper', 'default_hooks'),
+        *('train_dataloader', 'val_dataloader', 'test_dataloader'),
+    ):
+        _check_dict(cfg.get(field), field)
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        _check_dict((cfg.get(loader) or {}).get('dataset'), f'{loader}.dataset')
+    hooks = cfg.get('custom_hooks')
+    if hooks is not None and not isinstance(hooks, (list, tuple)):
+        raise ConfigError(f'custom_hooks: got {hooks!r}; valid: a list of dicts with a type')
+    for i, hook in enumerate(hooks or []):
+        if isinstance(hook, (str, int, float, list, tuple)) or hook is None:
+            raise ConfigError(f'custom_hooks[{i}]: got {hook!r}; valid: {_DICT}')
+    model = cfg.get('model') or {}
+    _check_dict(model.get('teacher'), 'model.teacher')
+    _check_dict(model.get('distill'), 'model.distill')
+    _check_model(model)
+
+
+def _check_dict(value, field):
+    # What is built already, such as a teacher or a data set, may stand there in a program.
+    plain = isinstance(value, (str, int, float, list, tuple, set))
+    if plain and not isinstance(value, Config):
+        raise ConfigError(f'{field}: got {value!r}; valid: {_EXAMPLES.get(field, _DICT)}')
+
+
+def _check_model(model):
+    kind = model.get('type')
+    if not isinstance(kind, str):
+        return
+    own = {name for name in MODELS.module_dict if name.startswith('Distilled')}
+    own.add('DistilledImageClassifier')
+    name = type_name(model)
+    if '.' not in kind and (name in own or suggest(name, own) and name.startswith('Distil')):
+        near = name if name in own else suggest(name, own).split("'")[1]
+        raise ConfigError(
+            f"model.type: {kind!r} has no scope; valid: 'btkd_det.{near}' (with custom_imports="
+            "dict(imports=['btkd_det']))"
+        )
+    if kind.startswith('btkd_det.') and name in own and name != 'DistilledDetector':
+        keys = {key: value for key, value in model.items() if key not in ('type', '_scope_')}
+        check_keys(MODELS.get(kind), keys, 'model')
