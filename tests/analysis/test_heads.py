@@ -3,8 +3,8 @@
 import pytest
 from mmengine.config import Config
 
-from btkd_det import preflight
 from btkd_det.analysis.class_means import gather
+from btkd_det.config import count_classes
 from btkd_det.errors import ConfigError
 from tests.classifiers import build_classifier, image_batch, tiny_resnet
 
@@ -46,4 +46,4 @@ def test_a_head_of_several_labels_is_refused():
 )
 def test_the_number_of_classes_is_the_heads_or_the_datas(model, data, count):
     cfg = Config(dict(default_scope='mmpretrain', model=model, train_dataloader=dict(dataset=data)))
-    assert preflight.count_classes(cfg) == count
+    assert count_classes(cfg) == count
