@@ -60,11 +60,12 @@ def registered_names():
         if isinstance(registry, Registry):
             below = list(_children(registry))
             taken = {name for child in below for name in child.module_dict}
+            # A package may have registered a class of MMEngine's under its own scope, too.
+            for name, found in registry.module_dict.items():
+                names.setdefault(found, f'{registry.scope}.{name}' if name in taken else name)
             for child in below:
                 for name, found in child.module_dict.items():
                     names.setdefault(found, f'{child.scope}.{name}')
-            for name, found in registry.module_dict.items():
-                names.setdefault(found, f'{registry.scope}.{name}' if name in taken else name)
     return names
 
 

@@ -159,6 +159,7 @@ def test_evaluation_and_the_report_read_it(folder, monkeypatch):
     from btkd_det.analysis import rows
 
     monkeypatch.setattr(preflight, 'check_data', lambda *args: None)
+    monkeypatch.setattr(preflight, 'check_samples', lambda *args: None)
     monkeypatch.setattr(rows.preflight, '_check_class_count', lambda *args: None)
     path = str(folder / 'teacher' / 'teacher.py')
     cfg, model = rows.load(path, str(folder / 'teacher.pth'))

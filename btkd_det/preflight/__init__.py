@@ -453,7 +453,6 @@ def _check_categories(dataset, path, field, scope):
             "file in COCO's JSON format"
         )
     classes = stated_classes(dataset, scope) or []
-    names = list(map(str, names))
     missing = [name for name in classes if name not in names]
     if missing:
         raise ConfigError(

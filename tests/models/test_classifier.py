@@ -412,7 +412,7 @@ def multi_label():
     [
         (dict(mixed='both'), ['mixed', "'both'", "'larger', 'drop'"]),
         (dict(distill=dict(fpn=KD)), ["'fpn'", 'logits, features']),
-        (dict(distill=dict(features=KD)), ['distill.features', 'FeatureLoss', 'PKDLoss']),
+        (dict(distill=dict(features=KD)), ['distill.features', 'here: logits', 'PKDLoss']),
         (
             dict(distill=dict(features=dict(type='PKDLoss', gate='foreground'))),
             ['distill.features.gate', "'foreground'", 'None'],

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 import btkd_det
 from btkd_det import preflight
@@ -18,7 +19,12 @@ KD = dict(roi_logits=dict(type='btkd_det.KDLoss'))
 
 def write_coco(path, names):
     categories = [dict(id=7 - i, name=name) for i, name in enumerate(names)]
-    path.write_text(json.dumps(dict(images=[], annotations=[], categories=categories)))
+    images = [dict(id=1, file_name='1.png', width=40, height=40)]
+    common = dict(image_id=1, bbox=[4, 4, 20, 20], area=400, iscrowd=0)
+    annotations = [dict(common, id=i, category_id=7 - i) for i in range(len(names))]
+    content = dict(images=images, annotations=annotations, categories=categories)
+    path.write_text(json.dumps(content))
+    Image.new('RGB', (40, 40), 'gray').save(path.parent / '1.png')
 
 
 def coco(root, ann_file, classes, **keys):
@@ -27,14 +33,16 @@ def coco(root, ann_file, classes, **keys):
         data_root=str(root),
         ann_file=ann_file,
         metainfo=dict(classes=classes),
+        data_prefix=dict(img=''),
         **keys,
     )
 
 
 def config(train, val=None, **model):
-    loaders = dict(train_dataloader=dict(dataset=train))
+    loader = dict(batch_size=1, sampler=dict(type='DefaultSampler', shuffle=False))
+    loaders = dict(train_dataloader=dict(loader, dataset=train))
     if val is not None:
-        loaders['val_dataloader'] = dict(dataset=val)
+        loaders['val_dataloader'] = dict(loader, dataset=val)
     return Config(dict(model=dict(type='FasterRCNN', **model), default_scope='mmdet', **loaders))
 
 
@@ -55,7 +63,7 @@ def test_labels_are_numbered_as_the_host_numbers_them(files, file, classes):
         return
     from mmdet.registry import DATASETS
 
-    built = DATASETS.build(dict(dataset, data_prefix=dict(img=''), lazy_init=True))
+    built = DATASETS.build(dict(dataset, lazy_init=True))
     built.load_data_list()
     names = {category['id']: category['name'] for category in _categories(files / file)}
     assert [names[i] for i in built.cat_ids] == classes
@@ -89,7 +97,8 @@ def test_a_teacher_is_not_compared_where_names_and_labels_disagree(files):
         preflight.check_data(mended)
 
 
-def test_it_is_not_mapped_either_before_training(files, teacher_config):
+def test_it_is_not_mapped_either_before_training(files):
+    teacher_config = tiny_faster_rcnn(num_classes=2)
     checkpoint = files / 'teacher.pth'
     meta = dict(dataset_meta=dict(classes=('a', 'b')))
     torch.save(dict(meta=meta, state_dict=build_detector(teacher_config).state_dict()), checkpoint)

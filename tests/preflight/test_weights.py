@@ -145,7 +145,8 @@ def taught(path, names, outputs, **teacher):
     torch.save(dict(meta=meta, state_dict={'w': torch.ones(1)}), path)
     head = dict(roi_head=dict(bbox_head=dict(num_classes=outputs)), rpn_head=dict(num_classes=1))
     dataset = dict(type='CocoDataset', ann_file='a.json', metainfo=dict(classes=('hen', 'dog')))
-    model = dict(teacher=dict(config=dict(model=head), checkpoint=path, **teacher))
+    kd = dict(roi_logits=dict(type='btkd_det.KDLoss'))
+    model = dict(teacher=dict(config=dict(model=head), checkpoint=path, **teacher), distill=kd)
     return Config(dict(model=model, train_dataloader=dict(dataset=dataset)))
 
 
