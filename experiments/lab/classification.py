@@ -13,8 +13,9 @@ from mmengine.registry import DefaultScope
 
 from btkd_det.evaluation.teacher_agreement import agreement
 from btkd_det.models.backbones.cifar_classifier import UNIFORM_LINEAR, image_classifier_config
+from btkd_det.provenance import describe_teacher
 from btkd_det.registry import METRICS
-from btkd_det.teacher_cache import file_digest, write_cache
+from btkd_det.teacher_cache import write_cache
 
 from .images import build_dataset, build_loader, logits_of_images
 from .training import NO_TEST, last_metrics, one_cycle, save_weights, train, without_times
@@ -91,7 +92,8 @@ class Classification:
             runner = train(cfg, log_dir, **self._loaders(cfg, settings['seed']), **NO_TEST)
             save_weights(runner.model, weights)
         model = self._load(cfg, weights)
-        return self._ask(model, run.cell, weights)
+        described = dict(cfg.model.to_dict(), data_preprocessor=cfg.data_preprocessor.to_dict())
+        return self._ask(model, run.cell, describe_teacher(described, weights))
 
     def train_student(self, run, trial, log_dir):
         """Train a student; the test images are not read in a run of the tuning.
@@ -217,8 +219,14 @@ class Classification:
         model.load_state_dict(torch.load(weights, weights_only=True)['state_dict'])
         return model.to(memory_format=torch.channels_last)
 
-    def _ask(self, model, cell, weights):
-        """Write down what a teacher says of a cell's images; gives the entries of its result."""
+    def _ask(self, model, cell, described):
+        """Write down what a teacher says of a cell's images; gives the entries of its result.
+
+        Args:
+            model (nn.Module): The teacher.
+            cell (str): Whose images.
+            described (dict): The teacher's part of the cache's header.
+        """
         student = self.study.student_of(cell)
         images = build_dataset(self._images('train', student))
         said = [logits_of_images(model, images, view) for view in range(images.views or 0)]
@@ -228,16 +236,14 @@ class Classification:
             for part in self._parts()[1:]
         }
         folder = self._cell_folder(cell)
-        header = dict(images.description, dataset='StudySplit', pixels='[]')
-        digest = file_digest(weights)
-        header.update(checkpoint=str(weights), checkpoint_sha256=digest)
+        header = dict(images.description, dataset='StudySplit', pixels='[]', **described)
         cache = folder / f'{CACHE}.part'
         write_cache(cache, logits, header)
         (folder / CHOICES).write_text(json.dumps(choices['test'].tolist()))
         cache.replace(folder / CACHE)
         said, clean = logits.argmax(2), torch.from_numpy(images.dataset.clean_labels)
         return dict(
-            checkpoint_sha256=digest,
+            checkpoint_sha256=described['checkpoint_sha256'],
             test=dict(top1=self._right(choices['test'], 'test', student)),
             **(
                 dict(validation=dict(top1=self._right(choices['val'], 'val', student)))

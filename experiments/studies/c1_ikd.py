@@ -2,7 +2,7 @@
 
 _base_ = './c1.py'
 
-name = 'c1-ikd'
+name = 'c1_ikd'
 title = 'C1-IKD: the term of IKD beside its hosts, CIFAR-100, 20 classes'
 
 cells = dict(

@@ -35,11 +35,18 @@ def test_a_head_of_several_labels_is_refused():
         gather(build_classifier(several), [image_batch()])
 
 
+def stating_none():
+    model = lenet()
+    model['backbone'].pop('num_classes')
+    return model
+
+
 @pytest.mark.parametrize(
     ('model', 'data', 'count'),
     [
-        (lenet(), dict(type='MNIST', data_root='x'), 10),
-        (lenet(), dict(type='CustomDataset', data_root='x', classes=['a', 'b']), 2),
+        (lenet(), dict(type='MNIST', data_root='x'), 7),
+        (stating_none(), dict(type='MNIST', data_root='x'), 10),
+        (stating_none(), dict(type='CustomDataset', data_root='x', classes=['a', 'b']), 2),
         (tiny_resnet(), dict(type='MNIST', data_root='x'), 7),
         (dict(type='FasterRCNN'), dict(type='CocoDataset', data_root='x'), None),
     ],

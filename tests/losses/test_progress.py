@@ -12,7 +12,9 @@ from .every import batch
 
 
 def test_without_a_runner_the_error_says_what_is_missing():
-    with pytest.raises(RuntimeError, match=r'progress: not given.*Call the loss with progress='):
+    with pytest.raises(
+        RuntimeError, match=r'progress: not given.*set_progress.*call the loss with progress='
+    ):
         BTKDLoss()(*batch(4, 3))
     MessageHub.get_instance('built, not training').update_info('max_iters', 10)
     with pytest.raises(RuntimeError, match='progress: not given'):

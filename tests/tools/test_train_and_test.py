@@ -228,7 +228,7 @@ def test_adding_distillation_to_a_plain_config(workshop):
         '--teacher-checkpoint',
         workshop / 'teacher' / 'epoch_2.pth',
         '--distill',
-        'btkd',
+        'btkd-paper',
     )
     assert code == 0, text
     assert 'btkd_det.BTKDLoss' in text
