@@ -5,8 +5,11 @@ import json
 import mmap
 import os
 import re
+import sys
 from pathlib import Path
 
+#: Levels of nesting that a JSON text may have.
+DEEPEST = 900
 UTF_16 = (b'\xff\xfe', b'\xfe\xff')
 LFS = b'version https://git-lfs'
 # Absolute paths of the files that are mended whenever MMDetection reads them in this process.
@@ -15,6 +18,32 @@ _MENDED = set()
 
 class UnreadableError(ValueError):
     """A file is no JSON; the message says why and what would help, without the file's name."""
+
+
+def parse_json(text: str | bytes):
+    """As ``json.loads``, which ends the process at deep nesting where a package raised the limit.
+
+    PyTorch's compiler and MMRazor raise Python's recursion limit beyond what the stack holds.
+
+    Args:
+        text (str | bytes): JSON.
+
+    Returns:
+        object: Its content.
+
+    Raises:
+        RecursionError: It is nested too deeply.
+        ValueError: It is no JSON.
+    """
+    before = sys.getrecursionlimit()
+    frame, depth = sys._getframe(), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    sys.setrecursionlimit(min(before, depth + DEEPEST))
+    try:
+        return json.loads(text)
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def read_json(path: str | Path):
@@ -35,7 +64,7 @@ def read_json(path: str | Path):
     if content.startswith(LFS):
         raise UnreadableError('a pointer of Git LFS in place of the file; git lfs pull fetches it')
     try:
-        return json.loads(content)
+        return parse_json(content)
     except UnicodeDecodeError as error:
         raise UnreadableError(
             f'not in UTF-8: byte 0x{error.object[error.start]:02x} at {error.start}; valid: '
@@ -111,7 +140,7 @@ def end_of_value(text: bytes, start: int) -> int | None:
 
 def _names(text):
     try:
-        entries = json.loads(text)
+        entries = parse_json(text)
     except (ValueError, RecursionError):
         return None
     if not all(isinstance(entry, dict) and 'name' in entry for entry in entries):

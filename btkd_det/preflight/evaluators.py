@@ -1,12 +1,12 @@
 """The evaluators' annotations are those of the data that they are given, and VOC's folders."""
 
-import json
 from pathlib import Path
 from xml.etree import ElementTree
 
 from mmengine.logging import print_log
 
 from ..config_file import type_name
+from ..datasets.coco_json import read_json
 from ..errors import ConfigError
 from ..models.data_classes import shown
 
@@ -87,7 +87,7 @@ def _check_same_images(path, datasets, field):
 def _listed(path):
     """File name by image id and id by category name; ``None`` of a file that is no COCO."""
     try:
-        content = json.loads(path.read_text(encoding='utf-8-sig'))
+        content = read_json(path)
         images = {entry['id']: entry.get('file_name') for entry in content['images']}
         return images, {entry['name']: entry['id'] for entry in content['categories']}
     except (ValueError, KeyError, TypeError, AttributeError):

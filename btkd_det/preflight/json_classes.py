@@ -2,12 +2,11 @@
 
 import contextlib
 import functools
-import json
 import mmap
 import re
 from pathlib import Path
 
-from ..datasets.coco_json import end_of_value
+from ..datasets.coco_json import end_of_value, parse_json
 
 
 def openmmlab_classes(path):
@@ -48,5 +47,5 @@ def _read_values(path, key, opens, size, modified):
         for match in re.finditer(rf'"{key}"\s*:\s*(?=\{opens})'.encode(), text):
             end = end_of_value(text, match.end())
             with contextlib.suppress(ValueError, RecursionError):
-                found.append(json.loads(text[match.end() : end or 0]))
+                found.append(parse_json(text[match.end() : end or 0]))
     return found

@@ -46,6 +46,13 @@ arms = dict(
 )
 arms['btkd-paper'] = dict(title='BTKD as published', distill=dict(roi_logits=btkd))
 arms['btkd'] = dict(title='BTKD, robust', distill=dict(roi_logits=robust))
+arms['btkd-objects'] = dict(
+    title='robust, objects alone rectified',
+    distill=dict(roi_logits=dict(robust, foreground_only=True)),
+)
+arms['btkd-not-rectified'] = dict(
+    title='robust, not rectified', distill=dict(roi_logits=dict(robust, rectify='none'))
+)
 arms['pkd'] = dict(title='PKD', distill=dict(fpn=pkd))
 arms['pkd-kd'] = dict(title='PKD + KD', distill=dict(fpn=pkd, roi_logits=kd))
 arms['pkd-btkd'] = dict(title='PKD + BTKD, robust', distill=dict(fpn=pkd, roi_logits=robust))

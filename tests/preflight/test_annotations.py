@@ -1,6 +1,8 @@
 """The pass over an annotation file: what it refuses, mends and counts, and how fast it is."""
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -163,3 +165,20 @@ def test_category_names_stand_before_or_behind_all_else(tmp_path):
     assert category_names(path) == ['square', 'bar']
     path = write(tmp_path / 'b.json', dict(reversed(content.items())), 'utf-16')
     assert category_names(path) == ['square', 'bar']
+
+
+def test_deep_nesting_is_refused_where_a_package_raised_the_recursion_limit(tmp_path):
+    path = tmp_path / 'deep.json'
+    path.write_text('[' * 200_000)
+    script = (
+        'import sys; sys.setrecursionlimit(10**6)\n'
+        'from btkd_det.datasets.coco_json import UnreadableError, read_json\n'
+        f'try: read_json({str(path)!r})\n'
+        'except UnreadableError as error: print(error)\n'
+        'assert sys.getrecursionlimit() == 10**6'
+    )
+    found = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert (found.returncode, found.stdout.splitlines()[-1:]) == (
+        0,
+        ['not valid JSON: nested too deeply'],
+    )
