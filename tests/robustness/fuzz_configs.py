@@ -25,7 +25,7 @@ CONFIGS = (
     'shapes/kd_faster-rcnn_r18w8-r18w32_fpn_5e_shapes.py',
     'shapes/btkd_faster-rcnn_r18w8-r18w32_fpn_5e_shapes.py',
     'bccd/faster-rcnn_r18w8_fpn_20e_bccd.py',
-    'bccd/btkd-fg_faster-rcnn_r18w8-r34w32_fpn_20e_bccd.py',
+    'bccd/btkd-paper-fg_faster-rcnn_r18w8-r34w32_fpn_20e_bccd.py',
     'coco/faster-rcnn_r18_fpn_1x_coco.py',
 )
 CLASSES = ('square', 'bar')

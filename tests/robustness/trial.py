@@ -1,6 +1,7 @@
 """One training with one input, in a process of its own that is forked after all imports."""
 
 import importlib
+import logging
 import os
 import runpy
 import shutil
@@ -13,7 +14,10 @@ from pathlib import Path
 
 import mmengine.runner
 import torch
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 
 ROOT = Path(__file__).parents[2]
 # Printed after the first step of the optimizer.
@@ -104,6 +108,15 @@ def attempt(args, folder: Path, env=None, timeout: float = 120) -> Outcome:
     return outcome
 
 
+def _forget_earlier_runs():
+    """What a new process would not have of the tests that ran before in this one."""
+    # Their loggers write to streams that are gone.
+    for manager in (MMLogger, MessageHub, Visualizer, DefaultScope):
+        manager._instance_dict.clear()
+    logging.root.handlers.clear()
+    sys.setrecursionlimit(1000)
+
+
 def _train(args, folder, log, env):
     """The child: never returns."""
     code = 1
@@ -118,6 +131,7 @@ def _train(args, folder, log, env):
         os.chdir(folder)
         os.environ.update(env)
         sys.argv = ['train.py', *args]
+        _forget_earlier_runs()
         runpy.run_path(str(ROOT / 'tools' / 'train.py'), run_name='__main__')
         code = 0
     except SystemExit as stop:
