@@ -30,6 +30,7 @@ CROP = [dict(type='RandomCrop', crop_size=32, padding=4), dict(type='RandomFlip'
 OF_TEACHER = dict(
     checkpoint='t.pth', checkpoint_sha256='0', teacher_config='0', dtype=None, class_map=None
 )
+LOADER = dict(batch_size=4, sampler=dict(type='DefaultSampler', shuffle=False))
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def cfg(tmp_path):
     return Config(
         dict(
             default_scope='mmpretrain',
-            train_dataloader=dict(batch_size=4, dataset=dict(dataset, pipeline=LOAD + CROP + PACK)),
-            val_dataloader=dict(batch_size=4, dataset=dict(dataset, pipeline=LOAD + PACK)),
+            train_dataloader=dict(LOADER, dataset=dict(dataset, pipeline=LOAD + CROP + PACK)),
+            val_dataloader=dict(LOADER, dataset=dict(dataset, pipeline=LOAD + PACK)),
             model=dict(distill=dict(logits=dict(type='btkd_det.KDLoss'))),
         )
     )
