@@ -27,17 +27,17 @@ _CLS_IKD = dict(type='btkd_det.IKDLoss', num_classes=None, temperature=1.0, loss
 # What the studies of classifiers chose (docs/results.md); of detectors there are none yet: a wrong
 # label is weighed against the teacher, the teacher's doubts are scaled to what it gets wrong, and a
 # teacher that is not ahead fades.
-_ROBUST = dict(
+ROBUST = dict(
     rectify=dict(type='posterior', label_noise='estimated'),
     schedule='none',
     trust='relative',
     calibrate=True,
 )
 _ROBUST_TWO_STAGE = dict(
-    _ROBUST, rectify=dict(type='posterior', label_noise='estimated', missed='estimated')
+    ROBUST, rectify=dict(type='posterior', label_noise='estimated', missed='estimated')
 )
 # The probabilities of sigmoid heads are small by training, and no study has scaled them.
-_ROBUST_SINGLE_STAGE = dict(_ROBUST, calibrate=False)
+_ROBUST_SINGLE_STAGE = dict(ROBUST, calibrate=False)
 
 
 def _btkd(host, **options):
@@ -56,7 +56,7 @@ PRESETS = {
     'btkd': {
         TWO_STAGE: dict(roi_logits=_btkd(_KD, **_ROBUST_TWO_STAGE)),
         SINGLE_STAGE: dict(dense_logits=_btkd(_BINARY, **_ROBUST_SINGLE_STAGE)),
-        CLASSIFIER: dict(logits=_btkd(_CLS_KD, **_ROBUST)),
+        CLASSIFIER: dict(logits=_btkd(_CLS_KD, **ROBUST)),
     },
     'btkd-paper': {
         TWO_STAGE: dict(roi_logits=_btkd(_KD)),
@@ -65,7 +65,7 @@ PRESETS = {
     },
     'btkd-dkd': {
         TWO_STAGE: dict(roi_logits=_btkd(_RCNN_DKD, **_ROBUST_TWO_STAGE)),
-        CLASSIFIER: dict(logits=_btkd(_CLS_DKD, **_ROBUST)),
+        CLASSIFIER: dict(logits=_btkd(_CLS_DKD, **ROBUST)),
     },
     'btkd-pkd': {
         TWO_STAGE: dict(roi_logits=_btkd(_KD, **_ROBUST_TWO_STAGE), fpn=_PKD),

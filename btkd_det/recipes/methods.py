@@ -3,6 +3,7 @@
 import copy
 from typing import NamedTuple
 
+from ..config import ROBUST
 from ..errors import ConfigError
 from ..registry import suggest
 
@@ -66,16 +67,7 @@ METHODS = {
     'nkd': Method([_NKD], False, 'NKD', _NKD_SOURCE),
     'wttm': Method([_WTTM], False, 'WTTM', _WTTM_SOURCE),
     'btkd': Method(
-        [
-            _btkd(
-                _KD,
-                rectify=dict(type='posterior', label_noise='estimated'),
-                schedule='none',
-                trust='relative',
-                give_back=True,
-                calibrate=True,
-            )
-        ],
+        [_btkd(_KD, **ROBUST, give_back=True)],
         True,
         'BTKD, robust (KD)',
         f'{_BTKD_SOURCE}{_KD_SOURCE}, made robust (ours): posterior, calibration, relative trust',

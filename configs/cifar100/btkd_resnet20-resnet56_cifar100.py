@@ -59,8 +59,8 @@ model = dict(
             rectify=dict(type='posterior', label_noise='estimated'),
             schedule='none',
             trust='relative',
-            give_back=True,
             calibrate=True,
+            give_back=True,
         ),
     ),
 )
