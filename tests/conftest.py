@@ -74,10 +74,12 @@ def detection_batch(sizes=((96, 128), (80, 64)), num_classes=3, seed=0):
 
 @contextlib.contextmanager
 def same_globals():
-    """Within this context default scope and visualizers may be made: MMEngine's are global."""
-    before = DefaultScope._instance_dict.copy(), Visualizer._instance_dict.copy()
+    """Within this context scopes, visualizers and hubs may be made: MMEngine's are global."""
+    kinds = (DefaultScope, Visualizer, MessageHub)
+    before = [kind._instance_dict.copy() for kind in kinds]
     yield
-    DefaultScope._instance_dict, Visualizer._instance_dict = before
+    for kind, instances in zip(kinds, before, strict=True):
+        kind._instance_dict = instances
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -105,8 +107,7 @@ def progress():
         hub.update_info('max_epochs', 10)
 
     set_progress(0.5)
-    yield set_progress
-    MessageHub._instance_dict.pop('test-progress')
+    return set_progress
 
 
 @pytest.fixture
