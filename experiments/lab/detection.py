@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import fcntl
 import os
 from pathlib import Path
 
@@ -87,11 +88,17 @@ class Detection:
             dict: Entries of its result.
         """
         arm = self.study.arm(run.arm, trial)
-        cfg = self.config(self.study.student_of(run.cell), run.seed)
+        settings = self.study.student_of(run.cell)
+        cfg = self.config(settings, run.seed)
         if arm.get('distill'):
             self._add_teacher(cfg, arm, run.cell)
+        result = {}
+        if settings.get('start'):
+            weights = self._start(settings['start'])
+            cfg.load_from = str(weights)
+            result['start_sha256'] = file_digest(weights)
         runner = train(cfg, log_dir, **(NO_TEST if run.trial is not None else {}))
-        result = dict(validation=_short(last_metrics(runner)))
+        result['validation'] = _short(last_metrics(runner))
         if run.trial is None:
             result['test'] = _short(without_times(runner.test()))
         return result
@@ -124,6 +131,20 @@ class Detection:
         cfg.test_evaluator = self._metric(cfg.test_evaluator)
         cfg.randomness = dict(seed=seed)
         return cfg
+
+    def _start(self, settings):
+        """The weights that students go on from, trained once by the first that needs them."""
+        folder = self.work_dir / 'starts' / digest(dict(data=self.study.data, start=settings))
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = folder / 'weights.pth'
+        with open(folder / 'lock', 'w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not weights.is_file():
+                runner = train(self.config(settings, settings.get('seed', 0)), folder, **NO_TEST)
+                write_json(folder / 'weights.json', _short(last_metrics(runner)))
+                meta = dict(dataset_meta=runner.train_dataloader.dataset.metainfo)
+                save_weights(runner.model, weights, meta)
+        return weights
 
     def _add_teacher(self, cfg, arm, cell):
         teacher = self.config(self.study.teacher_of(cell), 0)

@@ -7,6 +7,7 @@ import pytest
 
 from btkd_det.analysis.shapes import ShapesSpec, make_shapes
 from btkd_det.errors import ConfigError
+from btkd_det.teacher_cache import file_digest
 from experiments.lab.detection import Detection
 from experiments.lab.study import Run
 
@@ -89,6 +90,24 @@ def test_annotations_are_spoiled_for_the_one_who_learns_from_them(finished, data
     assert student.train_dataloader.dataset.ann_file == 'annotations/instances_train.json'
     assert student.train_dataloader.dataset.data_root.startswith(str(data_root))
     assert student.randomness.seed == 3
+
+
+def test_students_go_on_from_one_start(data_root, tmp_path):
+    start = dict(config=STUDENT, seed=5, changes={'train_cfg.max_epochs': 1})
+    small = small_study(student=dict(config=STUDENT, start=start))
+    small.student['changes'] = {'train_cfg.max_epochs': 1}
+    trainer = Detection(small, data_root, tmp_path / 'work' / small.name)
+    lab = laboratory(tmp_path, small, trainer, only=['good/alone/*'])
+    assert lab.run()
+    (weights,) = lab.work_dir.glob('starts/*/weights.pth')
+    found = lab.results.read(Run('good', 'alone'))
+    assert found['start_sha256'] == file_digest(weights)
+    log = (lab.work_dir / 'good/alone/seed0/run.log').read_text()
+    assert f'Load checkpoint from {weights}' in log
+    # The next one finds it.
+    assert trainer._start(start) == weights
+    other = study(**{**vars(small), 'student': dict(config=STUDENT)})
+    assert other.run_hash(Run('good', 'alone')) != small.run_hash(Run('good', 'alone'))
 
 
 @pytest.mark.parametrize(

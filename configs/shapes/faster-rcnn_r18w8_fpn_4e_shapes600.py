@@ -1,9 +1,9 @@
-"""The study's student alone: 8 epochs of the first 600 images."""
+"""The study's student alone: 4 epochs of the first 600 images."""
 
 _base_ = './faster-rcnn_r18w8_fpn_5e_shapes.py'
 
 train_dataloader = dict(dataset=dict(indices=600))
-max_epochs = 8
+max_epochs = 4
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
