@@ -33,9 +33,9 @@ ROBUST = dict(
     trust='relative',
     calibrate=True,
 )
-_ROBUST_TWO_STAGE = dict(
-    ROBUST, rectify=dict(type='posterior', label_noise='estimated', missed='estimated')
-)
+# At RoIs a class is put right where teacher and label name two objects; what the teacher calls
+# background, or the assigner does, mostly overlaps an object in part.
+_ROBUST_TWO_STAGE = dict(ROBUST, judge='object')
 # The probabilities of sigmoid heads are small by training, and no study has scaled them.
 _ROBUST_SINGLE_STAGE = dict(ROBUST, calibrate=False)
 

@@ -143,13 +143,12 @@ def test_presets_of_a_classifier_have_the_papers_settings(preset, sites):
 
 
 @pytest.mark.parametrize('preset', ['btkd', 'btkd-paper'])
-def test_the_robust_preset_of_a_two_stage_detector_also_weighs_missed_objects(preset):
+def test_the_robust_preset_of_a_two_stage_detector_puts_classes_of_objects_right(preset):
     plain = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
     cfg = btkd_det.distill(plain, dict(config=plain, checkpoint=None), preset)
     loss = dict(type='btkd_det.BTKDLoss', loss=dict(type='btkd_det.KDLoss', temperature=1.0))
     if preset == 'btkd':
-        rule = dict(type='posterior', label_noise='estimated', missed='estimated')
-        loss.update(ROBUST, rectify=rule)
+        loss.update(ROBUST, judge='object')
     assert cfg.model.distill == dict(roi_logits=loss)
 
 

@@ -9,6 +9,7 @@ def is_right(
     iou_threshold=0.5,
     foreground=None,
     foreground_only=False,
+    background=None,
 ):
     """Whether the teacher's first choice is the label.
 
@@ -26,22 +27,35 @@ def is_right(
         foreground (Tensor, optional): Which rows show an object, (N,) bool. None means all.
         foreground_only (bool): Do not judge rows without an object: they count as right, so
             that nothing rectifies them. Defaults to False.
+        background (int, optional): Class index of the background. Given, a row is wrong only where
+            label and choice are two objects: whether a box that overlaps an object in part
+            shows it is a question of the box, which the assigner's threshold answers one way
+            (ours). Defaults to None.
 
     Returns:
         Tensor: (N,) bool.
     """
     predicted = teacher_logits.argmax(dim=1)
-    return judge_predicted(predicted, labels, box_ious, iou_threshold, foreground, foreground_only)
+    return judge_predicted(
+        predicted, labels, box_ious, iou_threshold, foreground, foreground_only, background
+    )
 
 
 def judge_predicted(
-    predicted, labels, box_ious=None, iou_threshold=0.5, foreground=None, foreground_only=False
+    predicted,
+    labels,
+    box_ious=None,
+    iou_threshold=0.5,
+    foreground=None,
+    foreground_only=False,
+    background=None,
 ):
     """:func:`is_right` for a caller that already has the teacher's choice.
 
     Args:
         predicted (Tensor): Class index that the teacher chose, (N,).
-        labels, box_ious, iou_threshold, foreground, foreground_only: As in :func:`is_right`.
+        labels, box_ious, iou_threshold, foreground, foreground_only, background: As in
+            :func:`is_right`.
 
     Returns:
         Tensor: (N,) bool.
@@ -52,4 +66,6 @@ def judge_predicted(
         right = right & (box_right if foreground is None else box_right | ~foreground)
     if foreground_only and foreground is not None:
         right = right | ~foreground
+    if background is not None:
+        right = right | (predicted == background) | (labels == background)
     return right

@@ -16,7 +16,7 @@ from .logit_loss import LogitLoss, as_float, check_fraction, count_rows
 from .ranks import num_ranks, sum_over_ranks
 from .trust import FORMS, MeasuredTrust
 
-JUDGES = ('class', 'class_and_box')
+JUDGES = ('class', 'class_and_box', 'object')
 TRUSTS = (None, *FORMS)
 #: A rate of the rule that is measured as training goes.
 ESTIMATED = 'estimated'
@@ -59,7 +59,10 @@ class BTKDLoss(LogitLoss):
         eta (float, optional): Of ``'label_revision'``; its default if None.
         judge (str): ``'class'``, as published, or ``'class_and_box'``, in two-stage detectors: a
             foreground row is wrong also where the teacher's box overlaps the ground truth
-            by less than ``iou_threshold``. Defaults to ``'class'``.
+            by less than ``iou_threshold``; or, in two-stage detectors too, ``'object'`` (ours): a
+            row is wrong only where label and teacher name two different objects. Where either says
+            background, mostly the RoI overlaps an object in part, and the teacher's doubt is what
+            there is to learn. Defaults to ``'class'``.
         iou_threshold (float): See ``judge``. Defaults to 0.5.
         foreground_only (bool): Rows without an object count as right. Defaults to False.
         trust_gain (float): k of :class:`~btkd_det.losses.trust.MeasuredTrust`. Defaults
@@ -190,7 +193,8 @@ class BTKDLoss(LogitLoss):
         class_right = right = predicted == labels
         options = self._rule_options(student_logits, teacher_logits, predicted, labels, counted)
         if self.judge != 'class' or self.foreground_only:
-            right = self._judge(predicted, labels, box_ious, foreground)
+            background = teacher_logits.shape[1] - 1 if self.judge == 'object' else None
+            right = self._judge(predicted, labels, box_ious, foreground, background)
             predicted = torch.where(right, labels, predicted)
         target = self._target(teacher_logits, labels, predicted, options)
         shared = {'counted': counted} if self.host.takes_counted else {}
@@ -234,9 +238,9 @@ class BTKDLoss(LogitLoss):
         """``loss_weight`` times the host's; see :meth:`LogitLoss.scale`."""
         return self.loss_weight * self.host.scale(progress)
 
-    def _judge(self, predicted, labels, box_ious, foreground):
+    def _judge(self, predicted, labels, box_ious, foreground, background):
         """Whether the teacher is right, where more than its class counts, (N,) bool."""
-        if self.judge == 'class':
+        if self.judge != 'class_and_box':
             box_ious = None
         elif box_ious is None:
             raise ValueError(
@@ -244,7 +248,13 @@ class BTKDLoss(LogitLoss):
                 'with the ground truth: a site of a two-stage detector passes them'
             )
         return judge_predicted(
-            predicted, labels, box_ious, self.iou_threshold, foreground, self.foreground_only
+            predicted,
+            labels,
+            box_ious,
+            self.iou_threshold,
+            foreground,
+            self.foreground_only,
+            background,
         )
 
     def _rule_options(self, student_logits, teacher_logits, predicted, labels, counted):
@@ -259,6 +269,9 @@ class BTKDLoss(LogitLoss):
         objects = everything
         if 'missed' in options:
             objects = everything & (labels != background)
+        if self.judge == 'object':
+            # A teacher that says background doubts the box, not the annotator's class.
+            objects = everything & (labels != background) & (predicted != background)
         if 'label_noise' in self.noise:
             options['label_noise'] = self.noise['label_noise'](*seen, objects)
         if 'missed' in self.noise:

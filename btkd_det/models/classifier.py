@@ -135,10 +135,11 @@ class DistilledImageClassifier(Distilled, ImageClassifier):
                         f'distill.{site}.gate: {loss.gate!r} of {name} needs the boxes of a '
                         'detector; valid in a classifier: None'
                     )
-                if 'box_ious' in getattr(loss, 'extra_inputs', ()):
+                judge = getattr(loss, 'judge', 'class')
+                if judge != 'class':
                     raise ConfigError(
-                        f"distill.{site}.judge: 'class_and_box' of {name} needs the boxes of a "
-                        "detector; valid in a classifier: 'class'"
+                        f'distill.{site}.judge: {judge!r} of {name} needs the boxes of a detector; '
+                        "valid in a classifier: 'class'"
                     )
 
     def _check_cache(self):

@@ -313,6 +313,12 @@ def _check_logit_loss(loss, field, num_classes):
             f"{field}.judge: 'class_and_box' of {type(loss).__name__} needs the boxes of RoIs, and "
             "a dense head has anchors; valid in a single-stage detector: 'class'"
         )
+    if getattr(loss, 'judge', None) == 'object':
+        raise ConfigError(
+            f"{field}.judge: 'object' of {type(loss).__name__} needs a column for the background, "
+            "and a dense head has none; valid in a single-stage detector: 'class', with "
+            'foreground_only=True to leave the background alone'
+        )
     by_class = isinstance(loss, MODELS.get('btkd_det.IKDLoss'))
     if by_class and loss.num_classes != num_classes + 1:
         raise ConfigError(

@@ -10,7 +10,8 @@ model = dict(
         roi_logits=dict(
             type='btkd_det.BTKDLoss',
             loss=dict(type='btkd_det.KDLoss', temperature=1.0),
-            rectify=dict(type='posterior', label_noise='estimated', missed='estimated'),
+            rectify=dict(type='posterior', label_noise='estimated'),
+            judge='object',
             schedule='none',
             trust='relative',
             calibrate=True,

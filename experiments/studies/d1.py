@@ -43,10 +43,11 @@ cells['both-dropped-30'] = dict(
 kd = dict(type='btkd_det.KDLoss', temperature=1.0)
 pkd = dict(type='btkd_det.PKDLoss', loss_weight=6.0)
 review = dict(type='btkd_det.ReviewKDLoss', loss_weight=1.0, mid_channels=64)
-btkd = dict(type='btkd_det.BTKDLoss', loss=kd)
+paper = dict(type='btkd_det.BTKDLoss', loss=kd)
 robust = dict(
-    btkd,
-    rectify=dict(type='posterior', label_noise='estimated', missed='estimated'),
+    paper,
+    rectify=dict(type='posterior', label_noise='estimated'),
+    judge='object',
     schedule='none',
     trust='relative',
     calibrate=True,
@@ -55,20 +56,35 @@ arms = dict(
     alone=dict(title='student alone'),
     kd=dict(title='KD', distill=dict(roi_logits=kd)),
 )
-arms['btkd-paper'] = dict(title='BTKD as published', distill=dict(roi_logits=btkd))
+arms['btkd-paper'] = dict(title='BTKD as published', distill=dict(roi_logits=paper))
 arms['btkd'] = dict(title='BTKD, robust', distill=dict(roi_logits=robust))
-arms['btkd-objects'] = dict(
-    title='robust, objects alone rectified',
-    distill=dict(roi_logits=dict(robust, foreground_only=True)),
-)
+
+# The student alone has nothing to choose.
+temperatures = (1.0, 2.0)
+arms['kd']['trials'] = [{'distill.roi_logits.temperature': t} for t in temperatures]
+for arm in ('btkd-paper', 'btkd'):
+    arms[arm]['trials'] = [{'distill.roi_logits.loss.temperature': t} for t in temperatures]
+tuning = dict(trials=len(temperatures), seeds=[100], cells=['good', 'class-flips-30'])
+
+# Parts, and features. They have no trials of their own.
 arms['btkd-not-rectified'] = dict(
     title='robust, not rectified', distill=dict(roi_logits=dict(robust, rectify='none'))
+)
+arms['btkd-all-rectified'] = dict(
+    title='robust, background rectified too',
+    distill=dict(
+        roi_logits=dict(
+            robust,
+            judge='class',
+            rectify=dict(type='posterior', label_noise='estimated', missed='estimated'),
+        )
+    ),
 )
 arms['pkd'] = dict(title='PKD', distill=dict(fpn=pkd))
 arms['pkd-kd'] = dict(title='PKD + KD', distill=dict(fpn=pkd, roi_logits=kd))
 arms['pkd-btkd'] = dict(title='PKD + BTKD, robust', distill=dict(fpn=pkd, roi_logits=robust))
 arms['reviewkd'] = dict(title='ReviewKD', distill=dict(fpn=review))
-del kd, pkd, review, btkd, robust
+del kd, pkd, review, paper, robust, temperatures, arm
 
 references = dict(alone='alone', kd='kd')
 seeds = list(range(5))

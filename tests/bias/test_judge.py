@@ -32,3 +32,12 @@ def test_judging_the_foreground_leaves_the_rest_alone():
     foreground = torch.tensor([True, True, False, False])
     right = is_right(LOGITS, LABELS, foreground=foreground, foreground_only=True)
     assert right.tolist() == [True, False, True, True]
+
+
+def test_where_either_says_background_no_class_is_wrong():
+    # Confused, missed, found in the background, both background, right.
+    logits = torch.eye(4)[[1, 3, 0, 3, 2]]
+    labels = torch.tensor([0, 1, 3, 3, 2])
+    assert is_right(logits, labels).tolist() == [False, False, False, True, True]
+    judged = is_right(logits, labels, background=3)
+    assert judged.tolist() == [False, True, True, True, True]

@@ -85,6 +85,25 @@ def test_the_rule_gets_the_estimates():
     torch.testing.assert_close(loss.eval()(student, teacher, labels), expected)
 
 
+def test_between_objects_alone_where_objects_alone_are_judged():
+    loss = robust(label_noise='estimated')
+    judging = BTKDLoss(
+        rectify=dict(type='posterior', label_noise='estimated'), schedule='none', judge='object'
+    )
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = 3 * torch.randn(2, 40, 5, generator=generator)
+    labels = torch.randint(0, 5, (40,), generator=generator)
+    choice = teacher.argmax(dim=1)
+    for counting, rows in ((loss, labels >= 0), (judging, (labels != 4) & (choice != 4))):
+        counting(student, teacher, labels)
+        assert counting.noise['label_noise'].sums[0].sum() == rows.sum() > 0
+    # A row that either calls background is the teacher's as it is.
+    confused = (labels != 4) & (choice != 4) & (labels != choice)
+    per_row = [part.eval().per_row(student, teacher, labels) for part in (judging, judging.host)]
+    assert torch.equal(per_row[0] != per_row[1], confused)
+    assert judging.log_vars['right'] == 1 - confused.float().mean()
+
+
 def test_the_estimates_are_in_the_checkpoint():
     names = robust(label_noise='estimated').state_dict()
     assert list(names) == ['noise.label_noise.sums']
