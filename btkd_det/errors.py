@@ -9,6 +9,13 @@ class ConfigError(ValueError):
     """
 
 
+class SavingError(RuntimeError):
+    """What a training found cannot be written, as with a full disk.
+
+    The message names what is kept and how to go on.
+    """
+
+
 #: What MMEngine's builders raise on a config that cannot work, a package that is missing included.
 BUILD_ERRORS = (
     KeyError,

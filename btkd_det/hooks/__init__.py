@@ -1,8 +1,15 @@
 """Hooks for MMEngine's runner."""
 
+from .atomic_checkpoint import AtomicCheckpointHook
 from .exact_resume import ExactResumeHook
 from .plain_config import PlainConfigHook
 from .right_rate import RightRateHook
 from .teacher_evaluation import TeacherEvaluationHook
 
-__all__ = ['ExactResumeHook', 'PlainConfigHook', 'RightRateHook', 'TeacherEvaluationHook']
+__all__ = [
+    'AtomicCheckpointHook',
+    'ExactResumeHook',
+    'PlainConfigHook',
+    'RightRateHook',
+    'TeacherEvaluationHook',
+]

@@ -1,16 +1,15 @@
 """A resumed run continues as if it had not been stopped."""
 
 import random
-from functools import partial
 
 import numpy as np
 import torch
-from mmengine.dataset import worker_init_fn
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.hooks import Hook
 
 from ..checkpoint import allow_mmengine_types
 from ..registry import HOOKS
+from .batch_stream import counts_iterations, restart_stream, seed_workers
 
 KEY = 'btkd_det_rng'
 
@@ -31,10 +30,11 @@ class ExactResumeHook(Hook):
     draws without this hook. A ``worker_init_fn`` of the config's own stays as it is and is
     called in every epoch.
 
-    With ``IterBasedTrainLoop`` the weights and the order of the images are resumed, but not every
-    random number: the workers of a resumed run draw from the beginning again, and without
-    workers PyTorch's own generator is ahead by what starting the data loader draws. Where several
-    processes train together, no generators are saved there at all.
+    With ``IterBasedTrainLoop`` it is the same run from a checkpoint on that
+    :class:`~btkd_det.hooks.AtomicCheckpointHook` saved, with ``InfiniteSampler`` and batches of a
+    fixed size: after each checkpoint the workers start anew, from the run's seed and the
+    iteration's number. Elsewhere the order of the images is resumed, but not every random number.
+    A checkpoint inside an epoch of ``EpochBasedTrainLoop`` begins that epoch again, and says so.
 
     It lets PyTorch 2.6 and later read what MMEngine itself writes into a checkpoint, which they
     refuse by default. And it takes the stored config text out of a checkpoint that is resumed
@@ -47,6 +47,7 @@ class ExactResumeHook(Hook):
 
     def __init__(self):
         self._resumed = None
+        self._is_resumed = False
         self._before_validation = None
         self._gathered = None
 
@@ -56,14 +57,26 @@ class ExactResumeHook(Hook):
 
     def after_train_epoch(self, runner):
         """Collect the states of all ranks; only the main one is asked when the file is written."""
-        if runner.world_size > 1:
-            self._gathered = runner.iter, all_gather_object(_run_states(runner))
+        self._gather(runner, runner.iter)
+
+    def before_step_checkpoint(self, runner, iterations):
+        """The same, from :class:`~btkd_det.hooks.AtomicCheckpointHook`, on every rank."""
+        self._gather(runner, iterations)
+
+    def after_step_checkpoint(self, runner, iterations):
+        """Let the rest of the training begin where a run that is resumed here begins."""
+        if counts_iterations(runner):
+            restart_stream(runner, iterations)
 
     def before_save_checkpoint(self, runner, checkpoint):
-        """Put the generators' states of every rank into the checkpoint."""
+        """Put the generators' states of every rank into the checkpoint.
+
+        The best one is saved within validation, and the last one again with it: what validation
+        draws is not the training's.
+        """
         if runner.world_size == 1:
-            checkpoint[KEY] = [_run_states(runner)]
-        elif self._gathered is not None and self._gathered[0] == runner.iter:
+            checkpoint[KEY] = [self._run_states(runner)]
+        elif self._gathered and self._gathered[0] == checkpoint['meta'].get('iter'):
             checkpoint[KEY] = self._gathered[1]
 
     def after_load_checkpoint(self, runner, checkpoint):
@@ -73,17 +86,24 @@ class ExactResumeHook(Hook):
         states = checkpoint.pop(KEY, None)
         if runner._resume and states is not None and len(states) == runner.world_size:
             self._resumed = states[get_rank()]
+        self._is_resumed = bool(runner._resume)
 
     def before_train_epoch(self, runner):
         """Set the generators, once, at the last moment before the first batch is drawn.
 
         The workers of every epoch start anew.
         """
-        if self._resumed is not None:
-            _restore(self._resumed)
-            _set_sampler_seed(runner.train_dataloader, self._resumed.get('sampler_seed'))
-            self._resumed = None
-        _renew_workers(runner)
+        states, self._resumed = self._resumed, None
+        if states is not None:
+            _set_sampler_seed(runner.train_dataloader, states.get('sampler_seed'))
+        if not counts_iterations(runner):
+            self._warn_inside_epoch(runner)
+            seed_workers(runner, runner.epoch)
+        elif self._is_resumed:
+            restart_stream(runner, runner.iter, resumed=True)
+        self._is_resumed = False
+        if states is not None:
+            _restore(states)
 
     def before_val(self, runner):
         """Note the generators before validation."""
@@ -92,27 +112,25 @@ class ExactResumeHook(Hook):
     def after_val(self, runner):
         """Set them back after it."""
         _restore(self._before_validation)
+        self._before_validation = None
 
+    def _gather(self, runner, iterations):
+        if runner.world_size > 1:
+            self._gathered = iterations, all_gather_object(self._run_states(runner))
 
-def _renew_workers(runner):
-    """Have the workers of this epoch begin with what a resumed run knows."""
-    loader, seed = runner.train_dataloader, runner.seed
-    if getattr(loader, 'persistent_workers', False):
-        # Where PyTorch keeps them; as MMDetection's YOLOXModeSwitchHook does.
-        loader._iterator = None
-        # No two workers of a run share a seed. MMEngine counts workers within ranks, and
-        # diff_rank_seed adds the rank once more.
-        seed += runner.epoch * (loader.num_workers + 1) * runner.world_size
-    start = getattr(loader, 'worker_init_fn', None)
-    if isinstance(start, partial) and start.func is worker_init_fn:
-        # Also where nothing persists: without a seed in the config, that of a resumed run becomes
-        # known only after MMEngine has built the loader.
-        loader.worker_init_fn = partial(start, seed=seed)
+    def _run_states(self, runner):
+        """What a checkpoint keeps of this process."""
+        states = self._before_validation or _states()
+        return {**states, 'sampler_seed': _sampler_seed(runner.train_dataloader)}
 
-
-def _run_states(runner):
-    """What a checkpoint keeps of this process."""
-    return {**_states(), 'sampler_seed': _sampler_seed(runner.train_dataloader)}
+    def _warn_inside_epoch(self, runner):
+        steps = runner.iter - runner.epoch * len(runner.train_dataloader)
+        if self._is_resumed and steps > 0:
+            runner.logger.warning(
+                f'The checkpoint was saved {steps} iterations into epoch {runner.epoch + 1}: that '
+                'epoch begins again, so the training has as many iterations more. Checkpoints '
+                'between epochs (by_epoch=True) are resumed exactly.'
+            )
 
 
 def _sampler_seed(loader):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import worker_init_fn
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import FUNCTIONS
@@ -42,8 +43,13 @@ class Model(BaseModel):
         nn.init.zeros_(self.layer.bias)
 
     def forward(self, inputs, mode='loss'):
+        if mode == 'predict':
+            return [dict()]
         noise = torch.rand(()) + random.random() + np.random.rand()
         return dict(loss=(self.layer(torch.stack(inputs)) - noise).pow(2).mean())
+
+
+PLAIN = dict(type='DefaultSampler', shuffle=False)
 
 
 class Stop(Exception):
@@ -55,14 +61,18 @@ class Recorder(Hook):
 
     priority = 'LOWEST'
 
-    def __init__(self, batches, stop=None):
-        self.batches, self.stop = batches, stop
+    def __init__(self, batches, stop=None, stop_after_val=False):
+        self.batches, self.stop, self.stop_after_val = batches, stop, stop_after_val
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         self.batches.append(torch.stack(data_batch['inputs']))
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.max_epochs == 1 and runner.iter + 1 == self.stop:
+            raise Stop
+
+    def after_val(self, runner):
+        if self.stop_after_val:
             raise Stop
 
     def after_train_epoch(self, runner):
@@ -76,7 +86,9 @@ def seed_by_seven(worker_id):
     worker_init_fn(worker_id, num_workers=2, rank=0, seed=7)
 
 
-def train(work_dir, loader, seed=3, stop=None, resume=False, hook=True, **keys):
+def train(
+    work_dir, loader, seed=3, stop=None, resume=False, hook=True, stop_after_val=False, **keys
+):
     """The batches of a run of three epochs, and the weights at its end."""
     batches = []
     loader = dict(dict(batch_size=4, sampler=dict(type='DefaultSampler', shuffle=True)), **loader)
@@ -89,7 +101,8 @@ def train(work_dir, loader, seed=3, stop=None, resume=False, hook=True, **keys):
         work_dir=str(work_dir),
         train_dataloader=dict(loader, dataset=Drawing()),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.001, momentum=0.9)),
-        custom_hooks=[Recorder(batches, stop)] + [dict(type='btkd_det.ExactResumeHook')] * hook,
+        custom_hooks=[Recorder(batches, stop, stop_after_val)]
+        + [dict(type='btkd_det.ExactResumeHook')] * hook,
         randomness=dict(seed=seed),
         resume=resume,
         experiment_name=f'{work_dir.parent.name}-{work_dir.name}-{resume}',
@@ -108,6 +121,13 @@ def train(work_dir, loader, seed=3, stop=None, resume=False, hook=True, **keys):
 def stopped(work_dir, *args, stop, **keys):
     """The same run in two processes' worth: stopped, and resumed."""
     first, _ = train(work_dir, *args, stop=stop, **keys)
+    rest, weight = train(work_dir, *args, resume=True, **keys)
+    return torch.cat([first, rest]), weight
+
+
+def stopped_after_validation(work_dir, *args, **keys):
+    """The same, stopped where the validation of the first epoch is over."""
+    first, _ = train(work_dir, *args, stop_after_val=True, **keys)
     rest, weight = train(work_dir, *args, resume=True, **keys)
     return torch.cat([first, rest]), weight
 
@@ -152,15 +172,92 @@ def test_a_worker_init_fn_of_the_config_is_kept(tmp_path):
     assert torch.equal(batches[0, :, 1:], batches[4, :, 1:])
 
 
-@pytest.mark.parametrize('loader', [NEW, KEPT], ids=['none', 'persistent'])
-def test_counted_in_iterations_the_order_of_the_images_is_resumed(tmp_path, loader):
+BY_ITERATION = dict(
+    train_cfg=dict(by_epoch=False, max_iters=8),
+    default_hooks=dict(
+        checkpoint=dict(type='btkd_det.AtomicCheckpointHook', interval=2, by_epoch=False)
+    ),
+)
+
+
+@pytest.mark.parametrize('stop', [3, 5, 6])
+@pytest.mark.parametrize('loader', [NEW, FRESH, KEPT], ids=['none', 'new', 'persistent'])
+def test_counted_in_iterations_it_is_the_same_run_too(tmp_path, loader, stop):
     loader = dict(loader, sampler=dict(type='InfiniteSampler', shuffle=True))
-    by_iteration = dict(
-        train_cfg=dict(by_epoch=False, max_iters=8),
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=2, by_epoch=False)),
-    )
-    batches, _ = train(tmp_path / 'whole', loader, **by_iteration)
-    # Stopped in the fifth iteration, before its checkpoint: it is done again.
-    again, _ = stopped(tmp_path / 'parts', loader, stop=5, **by_iteration)
+    batches, weight = train(tmp_path / 'whole', loader, **BY_ITERATION)
+    again, same = stopped(tmp_path / 'parts', loader, stop=stop, **BY_ITERATION)
+    # What came after the last checkpoint is done again.
+    kept = stop // 2 * 2
+    assert torch.equal(batches[:stop], again[:stop])
+    assert torch.equal(batches[kept:], again[stop:])
+    assert torch.equal(weight, same)
+    assert batches[..., 1:].unique().numel() == batches[..., 1:].numel()
+
+
+def test_counted_in_iterations_without_a_seed(tmp_path, monkeypatch):
+    seeds = iter([11, 12, 13])
+    monkeypatch.setattr('mmengine.runner.utils.sync_random_seed', lambda: next(seeds))
+    loader = dict(FRESH, sampler=dict(type='InfiniteSampler', shuffle=True))
+    batches, weight = train(tmp_path / 'whole', loader, seed=11, **BY_ITERATION)
+    again, same = stopped(tmp_path / 'parts', loader, seed=None, stop=5, **BY_ITERATION)
+    assert torch.equal(batches[4:], again[5:])
+    assert torch.equal(weight, same)
+
+
+@pytest.mark.parametrize('loader', [NEW, KEPT], ids=['none', 'persistent'])
+def test_with_another_hook_the_order_of_the_images_is_resumed(tmp_path, loader):
+    loader = dict(loader, sampler=dict(type='InfiniteSampler', shuffle=True))
+    hooks = dict(checkpoint=dict(type='CheckpointHook', interval=2, by_epoch=False))
+    keys = {**BY_ITERATION, 'default_hooks': hooks}
+    batches, _ = train(tmp_path / 'whole', loader, **keys)
+    again, _ = stopped(tmp_path / 'parts', loader, stop=5, **keys)
     assert torch.equal(batches[4:, :, 0], again[5:, :, 0])
     assert torch.equal(batches[:5], again[:5])
+
+
+class BestOfAll(BaseMetric):
+    """Better each time; draws, as an evaluation with sampling does."""
+
+    def process(self, data_batch, data_samples):
+        self.results.append(torch.rand(()).item() + random.random() + np.random.rand())
+
+    def compute_metrics(self, results):
+        BestOfAll.calls += 1
+        return dict(score=BestOfAll.calls)
+
+
+@pytest.mark.parametrize('loader', [NEW, KEPT], ids=['none', 'persistent'])
+def test_a_checkpoint_of_within_validation_has_the_states_of_before_it(tmp_path, loader):
+    def run(train_function, folder, **keys):
+        BestOfAll.calls = 0
+        return train_function(
+            tmp_path / folder,
+            loader,
+            val_dataloader=dict(NEW, batch_size=4, dataset=Drawing(), sampler=PLAIN),
+            val_evaluator=Evaluator(BestOfAll()),
+            val_cfg=dict(),
+            default_hooks=dict(
+                checkpoint=dict(
+                    type='btkd_det.AtomicCheckpointHook',
+                    interval=1,
+                    save_best='score',
+                    rule='greater',
+                )
+            ),
+            **keys,
+        )
+
+    batches, weight = run(train, 'whole')
+    again, same = run(stopped_after_validation, 'parts')
+    assert torch.equal(batches, again)
+    assert torch.equal(weight, same)
+
+
+def test_a_checkpoint_inside_an_epoch_says_that_the_epoch_begins_again(tmp_path, capfd):
+    hooks = dict(checkpoint=dict(type='CheckpointHook', interval=3, by_epoch=False))
+    train(tmp_path, NEW, stop=2, default_hooks=hooks)
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_6.pth'))
+    capfd.readouterr()
+    batches, _ = train(tmp_path, NEW, resume=True, default_hooks=hooks)
+    assert 'saved 2 iterations into epoch 2: that epoch begins again' in ''.join(capfd.readouterr())
+    assert len(batches) == 8

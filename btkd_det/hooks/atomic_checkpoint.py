@@ -1,0 +1,192 @@
+"""Checkpoints that a kill or a full disk cannot take away."""
+
+import contextlib
+from pathlib import Path
+
+from mmengine.dist import barrier, is_main_process
+from mmengine.fileio import FileClient, LocalBackend, get_file_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from ..checkpoint.writing import atomic_path, write_text
+from ..errors import ConfigError, SavingError
+from ..registry import HOOKS
+
+MARKER = 'last_checkpoint'
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """MMEngine's ``CheckpointHook``, at every moment of which a whole checkpoint lies on the disk.
+
+    A checkpoint and the marker ``last_checkpoint`` are written beside their places, flushed to
+    the disk and moved there, and an outdated checkpoint is removed after the new one is whole;
+    the best one likewise. MMEngine removes first, then writes in place: a run that is killed while
+    it saves has lost what it had with ``max_keep_ckpts=1``. ``tools/train.py`` puts this hook in
+    the place of MMEngine's. Where checkpoints go to another storage than a local folder, the
+    storage decides what a half-written file is.
+
+    Args:
+        on_error (str): What happens where a checkpoint cannot be written, as with a full disk:
+            ``'stop'`` ends the training with one line, ``'continue'`` warns and trains on; the
+            last whole checkpoint is kept in both cases. Defaults to ``'stop'``.
+        **kwargs: As MMEngine's hook has them.
+
+    Raises:
+        ConfigError: ``on_error`` is something else.
+    """
+
+    def __init__(self, *args, on_error='stop', **kwargs):
+        if on_error not in ('stop', 'continue'):
+            raise ConfigError(
+                f"default_hooks.checkpoint.on_error: {on_error!r}; valid: 'stop', 'continue'"
+            )
+        super().__init__(*args, **kwargs)
+        self.on_error = on_error
+
+    def _save_checkpoint_with_step(self, runner, step, meta):
+        kept = list(self.keep_ckpt_ids) if self.max_keep_ckpts > 0 else []
+        outdated = []
+        if self.max_keep_ckpts > 0 and step not in kept:
+            outdated = kept[: max(len(kept) + 1 - self.max_keep_ckpts, 0)]
+            self._keep(runner, [*kept[len(outdated) :], step])
+        before, name = self.last_ckpt, self.filename_tmpl.format(step)
+        self._note(runner, self.file_backend.join_path(self.out_dir, name))
+        runner.call_hook('before_step_checkpoint', iterations=meta['iter'])
+        with self._errors_handled(runner, name) as failed:
+            _AtomicRunner(runner).save_checkpoint(
+                self.out_dir,
+                name,
+                file_client_args=self.file_client_args,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args,
+            )
+            if is_main_process():
+                write_text(Path(runner.work_dir, MARKER), str(self.last_ckpt))
+        if failed:
+            self._note(runner, before)
+            if self.max_keep_ckpts > 0:
+                self._keep(runner, kept)
+        elif is_main_process():
+            for old in outdated:
+                path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old))
+                _remove(self.file_backend, path)
+        runner.call_hook('after_step_checkpoint', iterations=meta['iter'])
+
+    def _save_best_checkpoint(self, runner, metrics):
+        """As MMEngine's, which removes the best one so far before it writes the better one."""
+        backend, later = self.file_backend, _RemovesLater(self.file_backend)
+        saver = _AtomicRunner(runner)
+        self.file_backend = later
+        try:
+            with self._errors_handled(runner, 'the best one') as failed:
+                super()._save_best_checkpoint(saver, metrics)
+        finally:
+            self.file_backend = backend
+        if not failed:
+            for path in later.outdated:
+                if Path(path) not in saver.written:
+                    _remove(backend, path)
+
+    def _keep(self, runner, steps):
+        self.keep_ckpt_ids.clear()
+        self.keep_ckpt_ids.extend(steps)
+        runner.message_hub.update_info('keep_ckpt_ids', list(steps))
+
+    def _note(self, runner, path):
+        self.last_ckpt = path
+        runner.message_hub.update_info('last_ckpt', path)
+
+    @contextlib.contextmanager
+    def _errors_handled(self, runner, name):
+        """Turn an error of the disk into one line, or a warning; yields a list of such errors."""
+        failed = []
+        try:
+            yield failed
+        except OSError as error:
+            failed.append(error)
+            marker = Path(runner.work_dir, MARKER)
+            last = Path(marker.read_text()).name if marker.is_file() else None
+            kept = f'{last} is whole and is kept' if last else 'there is none yet'
+            reason = f'checkpoint {name} cannot be written to {self.out_dir}: {error.strerror}'
+            if self.on_error == 'stop':
+                raise SavingError(
+                    f'{reason}; of the earlier ones {kept}. Make room, then go on with --resume; '
+                    "default_hooks.checkpoint.on_error='continue' trains on without saving"
+                ) from error
+            runner.logger.warning(f'{reason}; of the earlier ones {kept}. The training goes on.')
+
+
+class _AtomicRunner:
+    """A runner whose checkpoints are written beside their places and moved there."""
+
+    def __init__(self, runner):
+        self._runner = runner
+        self.written = []
+
+    def __getattr__(self, name):
+        return getattr(self._runner, name)
+
+    def save_checkpoint(self, out_dir, filename, *args, **kwargs):
+        """As the runner's."""
+        if not isinstance(_backend(out_dir, kwargs), LocalBackend):
+            return self._runner.save_checkpoint(out_dir, filename, *args, **kwargs)
+        path = Path(str(out_dir).removeprefix('file://'), filename)
+        self.written.append(path)
+        # Where the model is spread over the ranks, all of them write; the main one names the file.
+        spread = not isinstance(self._runner, Runner)
+        if not is_main_process():
+            if spread:
+                self._runner.save_checkpoint(out_dir, _part(path).name, *args, **kwargs)
+                barrier()
+            return None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path, _part(path)) as part:
+            try:
+                self._runner.save_checkpoint(out_dir, part.name, *args, **kwargs)
+            finally:
+                if spread:
+                    barrier()
+        return None
+
+
+class _RemovesLater:
+    """A file backend that notes what to remove, and removes nothing."""
+
+    def __init__(self, backend):
+        self._backend = backend
+        self.outdated = []
+
+    def __getattr__(self, name):
+        return getattr(self._backend, name)
+
+    def remove(self, path):
+        """Note a file."""
+        self.outdated.append(path)
+
+    def rmtree(self, path):
+        """Note a folder."""
+        self.outdated.append(path)
+
+
+def _part(path):
+    """The same name on all ranks."""
+    return path.with_name(f'.{path.name}.part')
+
+
+def _backend(out_dir, options):
+    if options.get('file_client_args'):
+        return FileClient.infer_client(options['file_client_args'], out_dir)
+    return get_file_backend(out_dir, backend_args=options.get('backend_args'))
+
+
+def _remove(backend, path):
+    """Remove a checkpoint; DeepSpeed's are folders."""
+    if backend.isfile(path):
+        backend.remove(path)
+    elif backend.isdir(path):
+        backend.rmtree(path)
