@@ -77,7 +77,7 @@ def check_hooks(cfg, model) -> None:
         with _visualizer():
             built = build_part(node, root.HOOKS, field, scope)
         if isinstance(built, EMAHook):
-            _try_average(built, model, field)
+            _try_average(built, model, field, scope)
         if isinstance(built, CheckpointHook):
             check_keys_of_saving(built, field)
             _check_save_best(built, cfg, field)
@@ -97,9 +97,10 @@ def _check_kinds(cfg):
             raise ConfigError(f'{field}: {hook!r}; valid: dict(type=..., ...)')
 
 
-def _try_average(hook, model, field):
+def _try_average(hook, model, field, scope):
     try:
-        root.MODELS.build(hook.ema_cfg, default_args=dict(model=model))
+        with root.MODELS.switch_scope_and_registry(scope) as registry:
+            registry.build(hook.ema_cfg, default_args=dict(model=model))
     except ERRORS as error:
         raise cannot_build(field, error) from error
 

@@ -10,6 +10,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DefaultScope
 
 from ..config_file import type_name
 from ..errors import ConfigError
@@ -49,7 +50,9 @@ def check_step(cfg, model, found: dict) -> None:
             cached = (cfg.model.get('teacher') or {}).get('cache')
             if large or (training and cached):
                 continue
-            with _progress():
+            # A model may build a part of itself when it is called.
+            scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine')
+            with _progress(), scope:
                 result = _try(field, model._run_forward, data, mode=mode)
             if not training:
                 _check_evaluators(cfg, sample, result, metainfo)
