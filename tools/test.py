@@ -99,8 +99,8 @@ def find_teacher(cfg, args):
 def check(cfg, checkpoint):
     """Data, model and checkpoint, before anything runs; raises ConfigError."""
     preflight.check_types(cfg)
-    preflight.check_data(cfg, ('test_dataloader',))
-    preflight.check_samples(cfg, ('test_dataloader',))
+    found = preflight.check_data(cfg, ('test_dataloader',))
+    preflight.check_samples(cfg, ('test_dataloader',), found)
     load_weights(preflight.check_model(cfg), checkpoint, 'CKPT')
     preflight.check_agreement(cfg)
 

@@ -16,6 +16,7 @@ from ..config_file import type_name
 from ..errors import ConfigError
 from .building import build_part, reason
 from .registries import typed_nodes
+from .samples import collated
 
 # Above this number of parameters a step takes too long to be tried on a CPU.
 LARGE = 60_000_000
@@ -46,7 +47,7 @@ def check_step(cfg, model, found: dict) -> None:
             training = mode == 'loss'
             field = f'{loader}.dataset.pipeline'
             model.train(training)
-            data = _try(field, model.data_preprocessor, _collate(cfg[loader], sample), training)
+            data = _try(field, model.data_preprocessor, collated(cfg[loader], sample), training)
             cached = (cfg.model.get('teacher') or {}).get('cache')
             if large or (training and cached):
                 continue
@@ -69,15 +70,6 @@ def _progress():
         yield
     finally:
         MessageHub._instance_dict = before
-
-
-def _collate(loader, sample):
-    if loader.get('collate_fn') is None:
-        return pseudo_collate([sample])
-    node = dict(loader['collate_fn'])
-    kind = node.pop('type')
-    collate = root.FUNCTIONS.get(kind) if isinstance(kind, str) else kind
-    return collate([sample], **node)
 
 
 def _try(field, function, *args, **kwargs):
