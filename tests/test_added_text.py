@@ -95,22 +95,3 @@ def test_a_classifier_without_a_number_of_classes_is_walked_through():
     [(_, [rows])] = list(walk(model, [batch]))
     assert rows.logits.shape == (4, 10)
     assert rows.labels.tolist() == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize(
-    ('asked', 'classes', 'expected'),
-    [
-        (None, 10, (1, 5)),
-        (None, 4, (1,)),
-        (None, None, (1, 5)),
-        ((1, 3), 10, (1, 3)),
-        ((1, 3), 2, (1,)),
-        (5, 10, (5,)),
-        ((7,), 5, (1,)),
-    ],
-)
-def test_accuracy_is_counted_as_asked(asked, classes, expected):
-    import runpy
-
-    topk = runpy.run_path(str(ROOT / 'tools/test.py'), run_name='commands')['topk']
-    assert topk({} if asked is None else dict(topk=asked), classes) == expected

@@ -95,6 +95,24 @@ def test_other_files_of_the_same_images_are_taken(cfg, tmp_path):
     check_data(cfg, ('val_dataloader',))
 
 
+def test_of_a_part_of_the_data_no_image_may_be_missing(cfg, tmp_path):
+    cfg.val_dataloader.dataset.indices = 2
+    check_data(cfg, ('val_dataloader',))
+    for ids in ((1, 2), (1, 2, 3, 4)):
+        cfg.val_evaluator.ann_file = write(tmp_path / 'other.json', ids=ids)
+        check_data(cfg, ('val_dataloader',))
+    cfg.val_evaluator.ann_file = write(tmp_path / 'lacking.json', ids=(2, 3))
+    with pytest.raises(ConfigError, match=r'does not list 1 images \(id 1\)'):
+        check_data(cfg, ('val_dataloader',))
+
+
+def test_a_damaged_file_is_named(cfg, tmp_path):
+    cfg.val_evaluator.ann_file = str(tmp_path / 'damaged.json')
+    (tmp_path / 'damaged.json').write_text('{"images": [')
+    with pytest.raises(ConfigError, match=r'val_evaluator.ann_file: .*damaged.json: '):
+        check_data(cfg, ('val_dataloader',))
+
+
 BOX = '<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox>'
 OBJECT = f'<object><name>{{}}</name>{BOX}</object>'
 XML = f'<annotation>{OBJECT}{OBJECT}</annotation>'

@@ -84,9 +84,9 @@ def set_views(cfg, views):
 def prepare(args):
     """Config, distilled model and header, checked before anything runs; raises ConfigError."""
     cfg = make_config(args)
-    preflight.check_data(cfg, ('train_dataloader',))
+    found = preflight.check_data(cfg, ('train_dataloader',))
     preflight.map_classes(cfg)
-    with input_shape(preflight.check_samples(cfg, ('train_dataloader',))):
+    with input_shape(preflight.check_samples(cfg, ('train_dataloader',), found)):
         model = preflight.check_model(cfg)
     header = teacher_cache.describe_data(cfg)
     taught = getattr(model.head, 'num_classes', header['num_classes'])

@@ -68,14 +68,6 @@ def make_config(args):
     return cfg
 
 
-def topk(evaluator, classes):
-    """The k of top-k accuracy, as the config says it, without those that cannot be counted."""
-    asked = evaluator.get('topk') or (1, 5)
-    asked = [asked] if isinstance(asked, int) else asked
-    # MMPretrain fails where there are fewer classes than k, after the whole test.
-    return tuple(k for k in asked if classes is None or k <= classes) or (1,)
-
-
 def find_teacher(cfg, args):
     """The teacher to compare a classifier with, a dict, or None; raises ConfigError."""
     asked = args.teacher_config or args.teacher_checkpoint
@@ -99,8 +91,8 @@ def find_teacher(cfg, args):
 def check(cfg, checkpoint):
     """Data, model and checkpoint, before anything runs; raises ConfigError."""
     preflight.check_types(cfg)
-    preflight.check_data(cfg, ('test_dataloader',))
-    preflight.check_samples(cfg, ('test_dataloader',))
+    found = preflight.check_data(cfg, ('test_dataloader',))
+    preflight.check_samples(cfg, ('test_dataloader',), found)
     load_weights(preflight.check_model(cfg), checkpoint, 'CKPT')
     preflight.check_agreement(cfg)
 

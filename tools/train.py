@@ -152,7 +152,7 @@ def check(cfg):
     preflight.check_collecting(cfg)
     preflight.map_classes(cfg)
     preflight.check_cache(cfg)
-    shape = preflight.check_samples(cfg)
+    shape = preflight.check_samples(cfg, found=found)
     with input_shape(shape):
         model = preflight.check_model(cfg)
     preflight.check_weights(cfg, model)

@@ -56,8 +56,8 @@ def load(config, checkpoint, options=None, loader='train_dataloader', place='cpu
     cfg = without_distillation(preflight.load_config(config, options))
     if not cfg.get(loader):
         raise ConfigError(f'CONFIG.{loader}: missing; without it there is nothing to look at')
-    preflight.check_data(cfg, (loader,))
-    preflight.check_samples(cfg, (loader,))
+    found = preflight.check_data(cfg, (loader,))
+    preflight.check_samples(cfg, (loader,), found)
     model = preflight.check_model(cfg)
     load_weights(model, checkpoint, 'CKPT')
     return cfg, model.to(place).eval()

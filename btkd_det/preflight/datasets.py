@@ -15,10 +15,11 @@ from mmengine.logging import print_log
 from ..config_file import type_name
 from ..datasets.skip_bad_images import is_bad_image
 from ..errors import ConfigError
+from ..models.distilled import undisturbed_rng
 from .annotations import check_coco_file, is_plain_coco
 from .building import build_part, reason
 from .images import check_images
-from .voc import check_voc, is_plain_voc
+from .voc import check_voc, is_plain_voc, voc_folders
 
 
 @dataclass
@@ -32,6 +33,8 @@ class Contents:
             and the meta information of the data set.
         details (list[str]): Which of them have no image or no box, and why.
         batches (int | None): Batches of an epoch, where the number is known.
+        whole (bool): Whether the one sample is what the loader's data set itself gives: nothing
+            is wrapped around it.
     """
 
     length: int | None = 0
@@ -39,13 +42,14 @@ class Contents:
     samples: list = field(default_factory=list)
     details: list = field(default_factory=list)
     batches: int | None = None
+    whole: bool = False
 
 
 def check_datasets(datasets, loader: str, scope: str, action: str, classes_of) -> Contents:
     """Look into every data set of a loader whose format is known.
 
     Args:
-        datasets (Iterable[tuple[dict, str]]): The innermost data sets, each with its field.
+        datasets (list[tuple[dict, str]]): The innermost data sets, each with its field.
         loader (str): The loader's key.
         scope (str): The default scope.
         action (str): See :func:`btkd_det.preflight.images.on_bad_image`.
@@ -74,7 +78,12 @@ def check_datasets(datasets, loader: str, scope: str, action: str, classes_of) -
             check_images(paths, dataset, place, action)
             _look(total, len(paths), len(paths), _try_voc(dataset, place, scope, action))
         else:
+            if voc:
+                voc_folders(dataset, place)
             total.length = total.boxes = None
+    total.whole = len(total.samples) == 1 and [place for _, place in datasets] == [
+        f'{loader}.dataset'
+    ]
     _nothing_left(total, loader)
     return total
 
@@ -183,7 +192,8 @@ def _take(node, place, scope, action):
     for index in range(len(built)):
         image = built.get_data_info(index)
         try:
-            sample = built.prepare_data(index)
+            with undisturbed_rng():
+                sample = built.prepare_data(index)
         except Exception as error:  # transforms are anybody's code
             if action == 'skip' and not node.get('test_mode') and is_bad_image(error):
                 continue

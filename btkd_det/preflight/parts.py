@@ -8,13 +8,12 @@ from pathlib import Path
 from mmengine import registry as root
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
-from mmengine.runner import Priority, Runner, get_priority
+from mmengine.runner import BaseLoop, Priority, Runner, get_priority
 from mmengine.visualization import Visualizer
 
 from ..config_file import type_name
 from ..errors import ConfigError
 from ..registry import suggest
-from .annotations import check_coco_file
 from .building import ERRORS, build_part, cannot_build, explain_keys
 from .registries import find_type, signature_names, typed_nodes
 
@@ -77,7 +76,7 @@ def check_hooks(cfg, model) -> None:
         with _visualizer():
             built = build_part(node, root.HOOKS, field, scope)
         if isinstance(built, EMAHook):
-            _try_average(built, model, field)
+            _try_average(built, model, field, scope)
         if isinstance(built, CheckpointHook):
             check_keys_of_saving(built, field)
             _check_save_best(built, cfg, field)
@@ -97,9 +96,10 @@ def _check_kinds(cfg):
             raise ConfigError(f'{field}: {hook!r}; valid: dict(type=..., ...)')
 
 
-def _try_average(hook, model, field):
+def _try_average(hook, model, field, scope):
     try:
-        root.MODELS.build(hook.ema_cfg, default_args=dict(model=model))
+        with root.MODELS.switch_scope_and_registry(scope) as registry:
+            registry.build(hook.ema_cfg, default_args=dict(model=model))
     except ERRORS as error:
         raise cannot_build(field, error) from error
 
@@ -170,12 +170,16 @@ def check_loops(cfg) -> None:
         cfg (Config): The whole config.
 
     Raises:
-        ConfigError: A key is unknown, or a length or interval is no number above 0.
+        ConfigError: A key is unknown, a length or interval is no number above 0, or a loop is
+            something else than a dict.
     """
     scope = cfg.get('default_scope') or 'mmengine'
     for field, name in LOOPS.items():
         node = cfg.get(field)
         if not isinstance(node, dict):
+            # The loop of a test is built when there is one to run.
+            if field != 'test_cfg' and not (node is None or isinstance(node, BaseLoop)):
+                raise ConfigError(f"{field}: {node!r}; valid: a dict, such as dict(type='{name}')")
             continue
         args = dict(node)
         if 'type' not in args and field == 'train_cfg':
@@ -221,7 +225,7 @@ def check_visualizer(cfg) -> None:
 
 
 def check_evaluators(cfg, phases: tuple = ('val',)) -> None:
-    """Build every evaluator without its file, and hold its file against the data loader's.
+    """Build every evaluator without its file; :mod:`.evaluators` looks into the file.
 
     Args:
         cfg (Config): The whole config, its data checked.
@@ -229,7 +233,7 @@ def check_evaluators(cfg, phases: tuple = ('val',)) -> None:
             only warned of.
 
     Raises:
-        ConfigError: An evaluator does not build, its file is not there, or is of other images.
+        ConfigError: An evaluator does not build, or its file is not there.
     """
     scope = cfg.get('default_scope') or 'mmengine'
     for node, registry, field in typed_nodes(cfg):
@@ -237,14 +241,14 @@ def check_evaluators(cfg, phases: tuple = ('val',)) -> None:
             continue
         phase = field.partition('_')[0]
         try:
-            _check_evaluator(node, field, scope, cfg.get(f'{phase}_dataloader'))
+            _check_evaluator(node, field, scope)
         except ConfigError as error:
             if phase in phases:
                 raise
             print_log(f'{error} (of no effect here)', 'current', level=30)
 
 
-def _check_evaluator(node, field, scope, loader):
+def _check_evaluator(node, field, scope):
     kind = find_type(node, root.METRICS, field, scope)
     parameters = {}
     for ancestor in reversed(getattr(kind, '__mro__', ())):
@@ -261,31 +265,3 @@ def _check_evaluator(node, field, scope, loader):
     optional = 'ann_file' in parameters and parameters['ann_file'].default is None
     if path is None or optional:
         build_part(without, root.METRICS, field, scope)
-    if local and path.endswith('.json') and type_name(node) in ('CocoMetric', 'CocoAP'):
-        _check_images(path, f'{field}.ann_file', node, loader)
-
-
-def _check_images(path, field, node, loader):
-    """The evaluator's images have to be the data set's: COCO's API finds results by image id."""
-    found = check_coco_file(path, field)
-    metrics = node.get('metric', 'bbox')
-    dataset = (loader or {}).get('dataset') or {}
-    if 'ann_file' not in dataset or not str(dataset['ann_file']).endswith('.json'):
-        return
-    own = Path(dataset.get('data_root') or '', dataset['ann_file'])
-    if not own.is_file() or own.resolve() == Path(path).resolve():
-        return
-    images = check_coco_file(own, field.partition('_')[0] + '_dataloader.dataset.ann_file').images
-    other = [i for i in images if i not in found.images]
-    if other:
-        raise ConfigError(
-            f'{field}: {path} has no image {other[0]!r}, which {own} of the data loader has '
-            f'({len(other)} of {len(images)} are missing); valid: the file of the data set'
-        )
-    if len(found.images) > len(images):
-        print_log(
-            f'{field}: {path} has {len(found.images)} images, {own} of the data loader '
-            f'{len(images)}: the others count as missed in {metrics}',
-            'current',
-            level=30,
-        )

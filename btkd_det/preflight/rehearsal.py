@@ -10,11 +10,13 @@ from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DefaultScope
 
 from ..config_file import type_name
 from ..errors import ConfigError
 from .building import build_part, reason
 from .registries import typed_nodes
+from .samples import collated
 
 # Above this number of parameters a step takes too long to be tried on a CPU.
 LARGE = 60_000_000
@@ -45,11 +47,13 @@ def check_step(cfg, model, found: dict) -> None:
             training = mode == 'loss'
             field = f'{loader}.dataset.pipeline'
             model.train(training)
-            data = _try(field, model.data_preprocessor, _collate(cfg[loader], sample), training)
+            data = _try(field, model.data_preprocessor, collated(cfg[loader], sample), training)
             cached = (cfg.model.get('teacher') or {}).get('cache')
             if large or (training and cached):
                 continue
-            with _progress():
+            # A model may build a part of itself when it is called.
+            scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine')
+            with _progress(), scope:
                 result = _try(field, model._run_forward, data, mode=mode)
             if not training:
                 _check_evaluators(cfg, sample, result, metainfo)
@@ -66,15 +70,6 @@ def _progress():
         yield
     finally:
         MessageHub._instance_dict = before
-
-
-def _collate(loader, sample):
-    if loader.get('collate_fn') is None:
-        return pseudo_collate([sample])
-    node = dict(loader['collate_fn'])
-    kind = node.pop('type')
-    collate = root.FUNCTIONS.get(kind) if isinstance(kind, str) else kind
-    return collate([sample], **node)
 
 
 def _try(field, function, *args, **kwargs):

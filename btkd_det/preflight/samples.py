@@ -19,12 +19,14 @@ from ..models.distilled import undisturbed_rng
 LOADERS = ('train_dataloader', 'val_dataloader')
 
 
-def check_samples(cfg, loaders=LOADERS):
+def check_samples(cfg, loaders=LOADERS, found=None):
     """Build the data sets and take one sample of each through pipeline and preprocessor.
 
     Args:
         cfg (Config): The whole config, its data's files checked.
         loaders (Sequence[str]): The data loaders to look at; the first tells the shape.
+        found (dict[str, Contents], optional): What :func:`btkd_det.preflight.check_data` gave: a
+            data set that gave a sample there is not built again.
 
     Returns:
         tuple[int, int, int] | None: (C, H, W) of what the model will be given; ``None`` where it
@@ -42,17 +44,18 @@ def check_samples(cfg, loaders=LOADERS):
     for loader in loaders:
         if cfg.get(loader) and isinstance(cfg[loader].get('dataset'), dict):
             with undisturbed_rng():
-                batch = first_batch(cfg, loader)
+                batch = first_batch(cfg, loader, (found or {}).get(loader))
                 shapes[loader] = _input_shape(cfg, batch, loader)
     return shapes.get(loaders[0])
 
 
-def first_batch(cfg, loader):
+def first_batch(cfg, loader, contents=None):
     """A batch of the first sample of a data loader's set.
 
     Args:
         cfg (Config): The whole config.
         loader (str): Which.
+        contents (Contents, optional): What is known of its data.
 
     Returns:
         dict | list: As MMEngine's data loaders give it.
@@ -60,6 +63,8 @@ def first_batch(cfg, loader):
     Raises:
         ConfigError: The data set does not build or gives no sample.
     """
+    if contents is not None and contents.whole:
+        return collated(cfg[loader], contents.samples[0][0])
     field = f'{loader}.dataset'
     with MMENGINE_DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
         described = copy.deepcopy(cfg[loader].dataset)
@@ -85,10 +90,20 @@ def first_batch(cfg, loader):
             raise ConfigError(
                 f'{field}: its first image gives no sample: {_line(error)}'
             ) from error
-        collate = dict(cfg[loader].get('collate_fn') or dict(type='pseudo_collate'))
-        kind = collate.pop('type')
-        collate.pop('_scope_', None)
-        return (FUNCTIONS.get(kind) if isinstance(kind, str) else kind)([sample], **collate)
+        return collated(cfg[loader], sample)
+
+
+def collated(loader, sample):
+    """A batch of one sample, as a data loader makes it.
+
+    Args:
+        loader (dict): The data loader's config.
+        sample (object): What its data set gives.
+    """
+    collate = dict(loader.get('collate_fn') or dict(type='pseudo_collate'))
+    kind = collate.pop('type')
+    collate.pop('_scope_', None)
+    return (FUNCTIONS.get(kind) if isinstance(kind, str) else kind)([sample], **collate)
 
 
 def _input_shape(cfg, batch, loader):

@@ -5,7 +5,10 @@ import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from mmengine.logging import print_log
+
 from ..errors import ConfigError
+from ..models.data_classes import shown
 from .annotations import class_of
 
 
@@ -27,6 +30,33 @@ def is_plain_voc(dataset: dict, scope: str = 'mmdet') -> bool:
     )
 
 
+def voc_folders(dataset: dict, field: str) -> tuple[Path, Path]:
+    """The folders of the XML files and of the images.
+
+    Args:
+        dataset (dict): Config of an ``XMLDataset``.
+        field (str): Where it stands in the config.
+
+    Returns:
+        tuple[Path, Path]: Both.
+
+    Raises:
+        ConfigError: One is not there.
+    """
+    prefix = dataset.get('data_prefix') or {}
+    below = (prefix.get('sub_data_root') or '') if isinstance(prefix, dict) else ''
+    root = Path(dataset.get('data_root') or '', below)
+    found = []
+    for key, default in (('ann_subdir', 'Annotations'), ('img_subdir', 'JPEGImages')):
+        found.append(root / (dataset.get(key) or default))
+        if not found[-1].is_dir():
+            raise ConfigError(
+                f'{field}.{key}: no folder {found[-1]}; valid is a folder below '
+                f'data_prefix.sub_data_root ({root}), by default {default}'
+            )
+    return tuple(found)
+
+
 def check_voc(dataset: dict, classes, field: str) -> list[str]:
     """Read every XML file once, and find the image of each.
 
@@ -39,34 +69,50 @@ def check_voc(dataset: dict, classes, field: str) -> list[str]:
         list[str]: The images that the data set uses.
 
     Raises:
-        ConfigError: A file is missing or is not as MMDetection reads it, or none of the objects
-            has a name of ``classes``.
+        ConfigError: A folder or a file is missing or is not as MMDetection reads it, or none of
+            the objects has a name of ``classes``.
     """
-    root = dataset.get('data_root') or ''
-    names = Path(root, dataset['ann_file']).read_text(errors='replace').splitlines()
-    where = f'{field}.ann_file: {Path(root, dataset["ann_file"])}'
+    listed = Path(dataset.get('data_root') or '', dataset['ann_file'])
+    names = listed.read_text(errors='replace').splitlines()
     if not any(names):
-        raise ConfigError(f'{where}: an empty list; valid: a name without extension in each line')
-    prefix = dataset.get('data_prefix') or {}
-    folder = Path(root, prefix.get('sub_data_root') or '')
-    annotations = folder / dataset.get('ann_subdir', 'Annotations')
-    images = folder / dataset.get('img_subdir', 'JPEGImages')
+        raise ConfigError(
+            f'{field}.ann_file: {listed}: an empty list; valid: a name without extension in each '
+            'line'
+        )
+    annotations, images = voc_folders(dataset, field)
     found, used = collections.Counter(), []
     kept = dataset.get('filter_cfg') or {}
     for name in names:
-        path = annotations / f'{name}.xml'
-        count = _check_xml(path, field, len(names))
+        count = _check_xml(annotations / f'{name}.xml', field, len(names))
         found.update(count)
         known = any(label in classes for label in count)
         if known or dataset.get('test_mode') or not kept.get('filter_empty_gt'):
             used.append(os.fspath(images / f'{name}.jpg'))
-    if not any(label in classes for label in found):
-        has = f'has the names {", ".join(map(str, list(found)[:10]))}' if found else 'has no object'
-        raise ConfigError(
-            f'{where}: {annotations} {has}, none of metainfo.classes: '
-            f'{", ".join(map(str, list(classes)[:10]))}; valid: the names that the XML files use'
-        )
+    _check_names(found, classes, field, annotations, listed)
     return used
+
+
+def _check_names(found, classes, field, folder, listed):
+    """Refuse files without an object of the classes, and warn of objects of others."""
+    if not found:
+        raise ConfigError(
+            f'{field}.ann_file: {listed}: {folder} has no object of metainfo.classes, '
+            f'{shown(list(classes))}; valid: XML files with an <object> for each box'
+        )
+    unknown = [name for name in found if name not in classes]
+    if len(unknown) == len(found):
+        raise ConfigError(
+            f'{field}.metainfo.classes: {shown(list(classes))}, but the objects in {folder} are '
+            f'called {shown(unknown)}, so none would be left; valid are the names in the XML files'
+        )
+    if unknown:
+        number = sum(found[name] for name in unknown)
+        print_log(
+            f'{field}: {number} of {found.total()} objects in {folder} are of classes that '
+            f'metainfo.classes does not name ({shown(unknown)}); the data set leaves them out',
+            'current',
+            level=30,
+        )
 
 
 def _check_xml(path, field, total):

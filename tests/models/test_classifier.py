@@ -433,7 +433,7 @@ def multi_label():
         (dict(teacher=dict(config=tiny_resnet(12), chekpoint='x')), ["'chekpoint'", 'checkpoint']),
         (
             dict(teacher=dict(config=tiny_resnet(num_classes=5))),
-            ['teacher', '5 classes', 'the student 7', 'class_map'],
+            ['teacher', '5 classes', 'the student 7', 'class_map', '--distill feature'],
         ),
         (
             dict(teacher=dict(config=tiny_resnet(), class_map=[0, 1, 2, 3, 4, 5, 7])),

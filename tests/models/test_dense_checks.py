@@ -107,6 +107,14 @@ def test_a_class_map_of_other_classes(class_map, tmp_path):
         build(tiny('RetinaNet'), dict(dense_logits=BINARY), tmp_path, teacher, class_map=class_map)
 
 
+def test_a_teacher_of_more_classes_without_a_map(tmp_path):
+    teacher = tiny('RetinaNet')
+    teacher.bbox_head.num_classes = 4
+    message = r'bbox_head.num_classes is 4 and the student.s 3; valid .*--distill feature'
+    with pytest.raises(ConfigError, match=message):
+        build(tiny('RetinaNet'), dict(dense_logits=BINARY), tmp_path, teacher)
+
+
 def test_what_only_rois_have(tmp_path):
     boxes = dict(dense_logits=[BINARY, dict(BTKD, judge='class_and_box')])
     message = r"distill\.dense_logits\[1\]\.judge: 'class_and_box'.*valid .*: 'class'"

@@ -225,7 +225,7 @@ def test_class_counts_of_teacher_and_student_have_to_agree(student_config, tmp_p
     teacher = tiny_faster_rcnn(num_classes=5)
     path = tmp_path / 'five.pth'
     torch.save(build_detector(teacher).state_dict(), path)
-    with pytest.raises(ConfigError, match=r'teacher.*5 classes.*student 3'):
+    with pytest.raises(ConfigError, match=r'teacher.*5 classes.*student 3.*--distill feature'):
         build_detector(distilled(student_config, teacher, str(path), dict(roi_logits=KD)))
 
 

@@ -69,6 +69,10 @@ def test_labels_are_numbered_as_the_host_numbers_them(files, file, classes):
     assert [names[i] for i in built.cat_ids] == classes
 
 
+def test_the_datas_classes_are_those_of_the_labels(files):
+    assert preflight.classes_of_data(config(coco(files, 'ba.json', ('a', 'b')))) == ['b', 'a']
+
+
 def _categories(path):
     return json.loads(path.read_text())['categories']
 

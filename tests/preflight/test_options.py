@@ -116,3 +116,16 @@ def test_text_that_is_no_option_is_one_line(files, monkeypatch, tool, text):
         make_config(files, monkeypatch, *place, '--cfg-options', text, tool=tool)
     assert stopped.value.code.startswith(f'error: --cfg-options: {text!r}')
     assert '\n' not in stopped.value.code
+
+
+@pytest.mark.parametrize(
+    ('args', 'folder'),
+    [
+        (['student.py'], 'work_dirs/student'),
+        (['student.py', *FLAGS, 'kd'], 'work_dirs/student_kd'),
+        (['student.py', *FLAGS[:-1]], 'work_dirs/student_btkd'),
+        (['student.py', *FLAGS, 'kd', '--work-dir', 'mine'], 'mine'),
+    ],
+)
+def test_each_preset_has_a_folder_of_its_own(files, monkeypatch, args, folder):
+    assert make_config(files, monkeypatch, *args).work_dir == folder

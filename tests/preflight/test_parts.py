@@ -121,6 +121,14 @@ def test_hooks_that_would_fail_later(hook, words):
         check_hooks(cfg, nn.Linear(2, 2))
 
 
+@pytest.mark.parametrize('value', [10**9, '', [], [dict(type='ValLoop')], True])
+@pytest.mark.parametrize('field', ['train_cfg', 'val_cfg'])
+def test_a_loop_is_a_dict(field, value):
+    with refuses(f'{field}: ', r'valid: a dict, such as dict\(type='):
+        check_loops(Config({field: value}))
+    check_loops(Config({field: None}))
+
+
 @pytest.mark.parametrize('there', ['train_dataloader', 'optim_wrapper'])
 def test_a_phase_is_there_as_a_whole(there):
     with refuses('missing; MMEngine needs train_dataloader, train_cfg, optim_wrapper together'):

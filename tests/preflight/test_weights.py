@@ -166,3 +166,11 @@ def test_as_many_names_as_outputs_are_a_map(path):
     cfg = taught(path, ('dog', 'cat', 'hen'), 3)
     map_classes(cfg)
     assert cfg.model.teacher.class_map == [2, 0]
+
+
+def test_features_alone_need_no_map(path):
+    # Where classes are compared, three names for two outputs are refused.
+    cfg = taught(path, ('dog', 'cat', 'hen'), 2)
+    cfg.model.distill = dict(fpn=dict(type='btkd_det.PKDLoss'))
+    map_classes(cfg)
+    assert 'class_map' not in cfg.model.teacher

@@ -1,8 +1,12 @@
 """A folder that holds another model's run is not written over; a rerun of the same one is."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
+from btkd_det import preflight
 from btkd_det.errors import ConfigError
 from btkd_det.preflight.work_dir import check_work_dir, read_dump
 
@@ -93,3 +97,12 @@ def test_a_dump_is_read_as_it_was(tmp_path):
         else node
     )
     assert read_dump(tmp_path / 'dump.py') == lists(cfg.to_dict())
+
+
+def test_training_asks_for_it(plain_run, monkeypatch):
+    for name in preflight.__all__:
+        monkeypatch.setattr(preflight, name, lambda *args, **kwargs: None)
+    train = runpy.run_path(str(Path(__file__).parents[2] / 'tools/train.py'), run_name='commands')
+    train['check'](config(work_dir=str(plain_run)))
+    with pytest.raises(ConfigError, match='^--work-dir: .* holds the run of student.py'):
+        train['check'](config(dict(roi_logits=KD), work_dir=str(plain_run)))

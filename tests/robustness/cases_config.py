@@ -270,6 +270,8 @@ OPTIONS = {
     'evaluator: missing': ('val_evaluator = None', 'val_evaluator'),
     'val_cfg: missing': ('val_cfg = None', 'val_cfg'),
     'train_cfg: missing': ('train_cfg = None', 'train_cfg'),
+    'val_cfg: a number': ('val_cfg = 10**9', 'val_cfg', 'a dict'),
+    'val_cfg: a list': ("val_cfg = [dict(type='ValLoop')]", 'val_cfg', 'a dict'),
     'train_cfg: epochs text': ("train_cfg['max_epochs'] = 'many'", 'train_cfg'),
     'train_cfg: epochs 0': ("train_cfg['max_epochs'] = 0", 'train_cfg'),
     'train_cfg: epochs and iterations': (

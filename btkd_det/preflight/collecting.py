@@ -1,0 +1,38 @@
+"""Losses that collect before they speak have to end collecting."""
+
+from ..config_file import type_name
+from ..errors import ConfigError
+
+
+def check_collecting(cfg):
+    """Check that every ``IKDLoss`` ends collecting before training ends.
+
+    Args:
+        cfg (Config): The whole config.
+
+    Raises:
+        ConfigError: One would collect to the end and never speak.
+    """
+    for site, losses in (cfg.model.get('distill') or {}).items():
+        losses = losses.get('losses', losses) if isinstance(losses, dict) else losses
+        for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+            if type_name(loss) == 'IKDLoss' and loss.get('class_means') is None:
+                _check_collecting(loss, cfg.get('train_cfg') or {}, f'model.distill.{site}')
+
+
+def _check_collecting(loss, train_cfg, field):
+    name = 'collect_epochs' if loss.get('collect_iters') is None else 'collect_iters'
+    needed = loss.get(name, 1)
+    max_epochs, max_iters = train_cfg.get('max_epochs'), train_cfg.get('max_iters')
+    if name == 'collect_iters':
+        limit, said = max_iters, f'train_cfg.max_iters is {max_iters}'
+    elif max_iters is None:
+        limit, said = max_epochs, f'train_cfg.max_epochs is {max_epochs}'
+    else:
+        limit, said = 1, 'a training of max_iters is one epoch to MMEngine'
+    if isinstance(needed, int) and isinstance(limit, int) and needed and needed >= limit:
+        raise ConfigError(
+            f'{field}.{name}: {needed} of IKDLoss, but {said}: it would collect to the end and '
+            'never speak; valid: fewer, or collect_iters, or class_means, a file of '
+            'tools/class_means.py'
+        )
