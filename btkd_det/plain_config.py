@@ -37,6 +37,10 @@ def plain_config(cfg):
         cfg.model.pop(key, None)
     if cfg.get('custom_hooks'):
         cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not _is_ours(hook)]
+    saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if _is_ours(saving) and type_name(saving) == 'AtomicCheckpointHook':
+        saving.pop('on_error', None)
+        saving['type'] = 'CheckpointHook'
     for key in ('val_evaluator', 'test_evaluator'):
         if isinstance(cfg.get(key), list):
             cfg[key] = [part for part in cfg[key] if type_name(part) != 'TeacherAgreement']

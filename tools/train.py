@@ -16,8 +16,9 @@ from mmengine.device import get_device
 import btkd_det.config
 from btkd_det import cpu_processes, preflight
 from btkd_det.checkpoint import weights_only
+from btkd_det.checkpoint.resuming import newest_whole
 from btkd_det.config_file import type_name
-from btkd_det.errors import BUILD_ERRORS, ConfigError
+from btkd_det.errors import BUILD_ERRORS, ConfigError, SavingError
 from btkd_det.log_options import average_log
 from btkd_det.models.probe import input_shape
 from btkd_det.options import (
@@ -89,7 +90,14 @@ def make_config(args):
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if cfg.get('resume') and not cfg.get('load_from'):
+        cfg.load_from, notes = newest_whole(cfg)
+        cfg.resume = cfg.load_from is not None
+        if os.environ.get('RANK', '0') == '0':
+            print('\n'.join(notes))
+    save_atomically(cfg)
     add_hook(cfg, 'btkd_det.ExactResumeHook')
+    add_hook(cfg, 'btkd_det.MissedValidationHook')
     if cfg.model.get('distill'):
         add_hook(cfg, 'btkd_det.RightRateHook')
         average_log(cfg)
@@ -107,6 +115,19 @@ def add_hook(cfg, name):
         cfg.custom_hooks = [*hooks, dict(type=name)]
 
 
+def save_atomically(cfg):
+    """Have MMEngine's checkpoint hook write whole files; one of another class stays."""
+    hooks = cfg.get('default_hooks') or {}
+    if not isinstance(hooks, dict):
+        return
+    saving = hooks.get('checkpoint', dict(type='CheckpointHook'))
+    if isinstance(saving, dict) and type_name(saving) == 'CheckpointHook':
+        cfg.default_hooks = {
+            **hooks,
+            'checkpoint': {**saving, 'type': 'btkd_det.AtomicCheckpointHook'},
+        }
+
+
 def has_begun(runner):
     """Whether a step of training is over."""
     return not isinstance(runner._train_loop, dict) and runner.iter > 0
@@ -122,7 +143,7 @@ def main():
             cpu_processes.join(cfg)
         with input_shape(shape):
             runner = train(cfg)
-    except ConfigError as error:
+    except (ConfigError, SavingError) as error:
         sys.exit(f'error: {error}')
     if runner.rank == 0:
         config = Path(runner.work_dir, f'{Path(cfg.filename or args.config).stem}.py')

@@ -2,6 +2,7 @@
 
 from .atomic_checkpoint import AtomicCheckpointHook
 from .exact_resume import ExactResumeHook
+from .missed_validation import MissedValidationHook
 from .plain_config import PlainConfigHook
 from .right_rate import RightRateHook
 from .teacher_evaluation import TeacherEvaluationHook
@@ -9,6 +10,7 @@ from .teacher_evaluation import TeacherEvaluationHook
 __all__ = [
     'AtomicCheckpointHook',
     'ExactResumeHook',
+    'MissedValidationHook',
     'PlainConfigHook',
     'RightRateHook',
     'TeacherEvaluationHook',

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.runner import find_latest_checkpoint
 
 from ..checkpoint import find_misfits, read_checkpoint, read_content, state_of
 from ..config_file import read_config, type_name
@@ -34,8 +33,6 @@ def check_weights(cfg, model):
         if source:
             _check_start(model, source)
         return
-    if not source and Path(cfg.work_dir, 'last_checkpoint').is_file():
-        source = find_latest_checkpoint(cfg.work_dir)
     if source:
         _check_resume(cfg, model, source)
 
