@@ -1,7 +1,8 @@
 """The ratios that the README quotes, each against a peer measured in the same run.
 
-python tools/benchmark.py steps  [--device cuda] [--rounds N] [--out FILE]
-python tools/benchmark.py import [--out FILE]
+python tools/benchmark.py steps [--device cuda] [--rounds N] [--out FILE]
+python tools/benchmark.py losses [--device cuda] [--rounds N] [--compile] [--out FILE]
+python tools/benchmark.py import [--rounds N] [--out FILE]
 python tools/benchmark.py loading [--device cuda] [--rounds N] [--out FILE]
 """
 
