@@ -17,7 +17,7 @@ from .errors import ConfigError
 SCOPE = 'btkd_det'
 
 
-class ModelRegistry(Registry):
+class OnDemandRegistry(Registry):
     """A registry that imports what other packages are needed for only when it is asked for.
 
     Args:
@@ -41,13 +41,16 @@ class ModelRegistry(Registry):
         return super().get(key)
 
 
-MODELS = ModelRegistry(
+MODELS = OnDemandRegistry(
     'model',
     parent=MMENGINE_MODELS,
     scope=SCOPE,
     locations=['btkd_det.losses', 'btkd_det.models'],
-    # MMPretrain and MMRazor cost seconds to import, and need not be there.
+    # MMPretrain and MMRazor cost seconds to import, and none of the hosts need be there.
     on_demand={
+        'DistilledDetector': 'btkd_det.models.any_detector',
+        'DistilledSingleStageDetector': 'btkd_det.models.single_stage',
+        'DistilledTwoStageDetector': 'btkd_det.models.two_stage',
         'DistilledImageClassifier': 'btkd_det.models.classifier',
         'BTKDDistiller': 'btkd_det.models.mmrazor_distiller',
         'ModelOfConfig': 'btkd_det.models.mmrazor_distiller',
@@ -63,7 +66,16 @@ OPTIM_WRAPPERS = Registry(
 TRANSFORMS = Registry(
     'transform', parent=MMENGINE_TRANSFORMS, scope=SCOPE, locations=['btkd_det.datasets']
 )
-METRICS = Registry('metric', parent=MMENGINE_METRICS, scope=SCOPE, locations=['btkd_det'])
+METRICS = OnDemandRegistry(
+    'metric',
+    parent=MMENGINE_METRICS,
+    scope=SCOPE,
+    locations=['btkd_det'],
+    on_demand={
+        'CocoAP': 'btkd_det.evaluation.coco_ap',
+        'VocAP': 'btkd_det.evaluation.voc_ap',
+    },
+)
 
 
 def build(cfg, field, base, **default_args):
