@@ -47,7 +47,8 @@ student = torch.tensor([[0.5, 1.0, -1.0], [0.0, 0.2, 0.1]], requires_grad=True)
 teacher, labels = torch.tensor([[0.0, 2.0, 1.0], [3.0, 1.0, 0.0]]), torch.tensor([0, 0])
 for name in registered(losses.LogitLoss):
     cfg = dict(type=name, **(dict(num_classes=3) if name == 'IKDLoss' else {}))
-    for loss in (build(cfg, 'x', losses.LogitLoss), MODELS.build(dict(cfg, type=f'btkd_det.{name}'))):
+    ours = dict(cfg, type=f'btkd_det.{name}')
+    for loss in (build(cfg, 'x', losses.LogitLoss), MODELS.build(ours)):
         value = loss(student, teacher, labels, progress=0.5)
         assert value.isfinite() and value.requires_grad, name
 half = losses.KDLoss(1.0)(student, torch.tensor([[2.0, 0.0, 1.0], [3.0, 1.0, 0.0]]), labels)

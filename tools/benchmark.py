@@ -11,9 +11,18 @@ import json
 import sys
 from pathlib import Path
 
-from btkd_det.analysis import import_benchmark, loading_benchmark, loss_benchmark, step_benchmark
-from btkd_det.analysis.benchmark_table import benchmark_table
-from btkd_det.checkpoint import weights_only
+ROOT = Path(__file__).resolve().parents[1]
+# The demo and the benchmarks are of the checkout, not of the package.
+sys.path.insert(0, str(ROOT))
+
+from btkd_det.checkpoint import weights_only  # noqa: E402
+from experiments.benchmarks import (  # noqa: E402
+    import_benchmark,
+    loading_benchmark,
+    loss_benchmark,
+    step_benchmark,
+)
+from experiments.benchmarks.benchmark_table import benchmark_table  # noqa: E402
 
 BENCHMARKS = {
     'steps': step_benchmark,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from btkd_det.analysis.shapes import ShapesSpec, make_shapes
 from btkd_det.errors import ConfigError
+from experiments.demo.shapes import ShapesSpec, make_shapes
 from experiments.lab.detection import Detection
 from experiments.lab.study import Run
 
