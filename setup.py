@@ -13,6 +13,10 @@ EXTRAS = ('onedl', 'openmmlab', 'classification', 'mmrazor', 'dev')
 MIM = Path('btkd_det/.mim')
 
 
+# Tools of a checkout: they need ``experiments/``, which is not in the wheel.
+OF_CHECKOUT = ('benchmark.py', 'demo.py', 'make_shapes.py')
+
+
 class BuildWithConfigs(build_py):
     """Puts the top-level ``configs/`` and ``tools/`` into the wheel, under ``btkd_det/.mim/``.
 
@@ -35,7 +39,7 @@ class BuildWithConfigs(build_py):
     def _carried(self):
         for folder in ('configs', 'tools'):
             for source in sorted((ROOT / folder).rglob('*')):
-                if source.suffix in ('.py', '.md', '.yml'):
+                if source.suffix in ('.py', '.md', '.yml') and source.name not in OF_CHECKOUT:
                     yield source, Path(self.build_lib) / MIM / source.relative_to(ROOT)
 
 

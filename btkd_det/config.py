@@ -205,9 +205,11 @@ def without_distillation(cfg):
         Config: A copy.
     """
     cfg = copy.deepcopy(cfg)
-    if 'distill' in cfg.model:
-        cfg.model.distill = None
-        cfg.model.teacher = None
+    # Other models may have a teacher, too: MMRazor's do.
+    if 'distill' in cfg.model or type_name(cfg.model).startswith('Distilled'):
+        for key in ('distill', 'teacher'):
+            if key in cfg.model:
+                cfg.model[key] = None
     return cfg
 
 

@@ -17,7 +17,7 @@ from .errors import ConfigError
 SCOPE = 'btkd_det'
 
 
-class ModelRegistry(Registry):
+class OnDemandRegistry(Registry):
     """A registry that imports what other packages are needed for only when it is asked for.
 
     Args:
@@ -41,13 +41,16 @@ class ModelRegistry(Registry):
         return super().get(key)
 
 
-MODELS = ModelRegistry(
+MODELS = OnDemandRegistry(
     'model',
     parent=MMENGINE_MODELS,
     scope=SCOPE,
     locations=['btkd_det.losses', 'btkd_det.models'],
-    # MMPretrain and MMRazor cost seconds to import, and need not be there.
+    # MMPretrain and MMRazor cost seconds to import, and none of the hosts need be there.
     on_demand={
+        'DistilledDetector': 'btkd_det.models.any_detector',
+        'DistilledSingleStageDetector': 'btkd_det.models.single_stage',
+        'DistilledTwoStageDetector': 'btkd_det.models.two_stage',
         'DistilledImageClassifier': 'btkd_det.models.classifier',
         'BTKDDistiller': 'btkd_det.models.mmrazor_distiller',
         'ModelOfConfig': 'btkd_det.models.mmrazor_distiller',
@@ -63,7 +66,16 @@ OPTIM_WRAPPERS = Registry(
 TRANSFORMS = Registry(
     'transform', parent=MMENGINE_TRANSFORMS, scope=SCOPE, locations=['btkd_det.datasets']
 )
-METRICS = Registry('metric', parent=MMENGINE_METRICS, scope=SCOPE, locations=['btkd_det'])
+METRICS = OnDemandRegistry(
+    'metric',
+    parent=MMENGINE_METRICS,
+    scope=SCOPE,
+    locations=['btkd_det'],
+    on_demand={
+        'CocoAP': 'btkd_det.evaluation.coco_ap',
+        'VocAP': 'btkd_det.evaluation.voc_ap',
+    },
+)
 
 
 def build(cfg, field, base, **default_args):
@@ -84,9 +96,10 @@ def build(cfg, field, base, **default_args):
 
     Raises:
         ConfigError: ``cfg`` is no dict with a ``type``, the type is unknown or no ``base``,
-            a key is unknown or missing, or the class refuses a value.
+            it is abstract, a key is unknown or missing, or the class refuses a value.
     """
     if isinstance(cfg, base):
+        _check_concrete(type(cfg), field, base)
         return cfg
     if not isinstance(cfg, dict) or 'type' not in cfg:
         raise ConfigError(
@@ -103,6 +116,7 @@ def build(cfg, field, base, **default_args):
             f'{suggest(str(name).rpartition(".")[2], registered(base))}; '
             f'valid types: {", ".join(registered(base))}'
         )
+    _check_concrete(cls, field, base)
     check_keys(cls, args, field)
     with MODELS.switch_scope_and_registry(None):
         try:
@@ -153,17 +167,47 @@ def check_keys(cls, args, field):
         )
 
 
+def unwritten(cls):
+    """Methods that a base marks with :func:`abc.abstractmethod` and ``cls`` does not have.
+
+    Args:
+        cls (type): A class.
+
+    Returns:
+        list[str]: Their names, sorted.
+    """
+    return [name for name in dir(cls) if getattr(getattr(cls, name), '__isabstractmethod__', False)]
+
+
+def _lacks(cls):
+    """What of :func:`unwritten` is called: a class with a forward of its own calls what it has."""
+    return [name for name in unwritten(cls) if _definer(cls, 'forward') is _definer(cls, name)]
+
+
+def _definer(cls, name):
+    return next((ancestor for ancestor in cls.__mro__ if name in vars(ancestor)), None)
+
+
+def _check_concrete(cls, field, base):
+    lacking = _lacks(cls)
+    if lacking:
+        raise ConfigError(
+            f'{field}.type: {cls.__name__} is abstract, it has no {lacking[0]} of its own; valid '
+            f'types: {", ".join(registered(base))}'
+        )
+
+
 def registered(base):
     """Names of all classes registered in this scope that derive from ``base``, sorted.
 
-    The base itself is registered too, as the meeting point of who calls and who is called, and
+    An abstract base is registered too, as the meeting point of who calls and who is called, and
     does not count: it can do nothing.
     """
     MODELS.import_from_location()
     return sorted(
         name
         for name, cls in MODELS.module_dict.items()
-        if inspect.isclass(cls) and issubclass(cls, base) and cls is not base
+        if inspect.isclass(cls) and issubclass(cls, base) and not _lacks(cls)
     )
 
 

@@ -16,8 +16,8 @@ os.environ['OMP_NUM_THREADS'] = '1'
 # In the place of this folder: the package beside it, whatever is installed.
 sys.path[0] = str(ROOT)
 
-from btkd_det.analysis.subprocesses import terminated_as_interrupted  # noqa: E402
 from btkd_det.errors import ConfigError  # noqa: E402
+from experiments.subprocesses import terminated_as_interrupted  # noqa: E402
 
 
 def parse_args():

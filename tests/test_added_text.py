@@ -86,7 +86,7 @@ def test_a_classifier_without_a_number_of_classes_is_walked_through():
     from mmengine.registry import DefaultScope
     from mmpretrain.structures import DataSample
 
-    from btkd_det.analysis.rows import walk
+    from btkd_det.report.rows import walk
 
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(dict(LENET, data_preprocessor=dict(mean=[0.0], std=[1.0])))

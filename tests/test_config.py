@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.config import Config
 
 import btkd_det
 from btkd_det.config import PRESETS, without_distillation
@@ -61,6 +62,21 @@ def test_it_is_taken_out_again_for_evaluation():
     expected = build_detector(dict(plain.model, backbone=cfg.model.backbone))
     assert list(model.state_dict()) == list(expected.state_dict())
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in expected.state_dict().items())
+
+
+@pytest.mark.parametrize('distill', [{}, dict(distill=None), dict(distill={})])
+def test_nor_is_a_teacher_kept_that_nothing_is_learned_from(distill):
+    model = dict(type='btkd_det.DistilledImageClassifier', teacher=dict(config='t.py'), **distill)
+    cfg = Config(dict(model=model))
+    left = without_distillation(cfg).model
+    assert left.get('teacher') is None
+    assert left.get('distill') is None
+    assert cfg.model.teacher
+
+
+def test_a_teacher_of_somebody_elses_model_stays():
+    model = dict(type='mmrazor.SingleTeacherDistill', teacher=dict(cfg_path='t.py'))
+    assert without_distillation(Config(dict(model=model))).model == model
 
 
 @pytest.mark.parametrize(

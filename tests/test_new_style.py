@@ -156,7 +156,7 @@ def test_a_distilled_config_in_the_new_style_is_known_as_one(folder):
 
 
 def test_evaluation_and_the_report_read_it(folder, monkeypatch):
-    from btkd_det.analysis import rows
+    from btkd_det.report import rows
 
     monkeypatch.setattr(preflight, 'check_data', lambda *args: None)
     monkeypatch.setattr(preflight, 'check_samples', lambda *args: None)

@@ -1,8 +1,10 @@
 """What a user installs: the wheel, the configs in it, and the environment that make sets up."""
 
+import ast
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,9 +67,31 @@ def test_wheel_carries_configs_and_tools(wheel):
 
     for folder in ('configs', 'tools'):
         for path in (ROOT / folder).rglob('*.py'):
-            assert f'btkd_det/.mim/{path.relative_to(ROOT).as_posix()}' in names
+            carried = 'experiments' not in top_level_imports(path)
+            assert (f'btkd_det/.mim/{path.relative_to(ROOT).as_posix()}' in names) == carried
     assert 'btkd_det/.mim/model-index.yml' in names
-    assert not [name for name in names if name.startswith(('tests/', 'requirements/'))]
+    outside = ('tests/', 'requirements/', 'experiments/', 'benchmarks/')
+    assert not [name for name in names if name.startswith(outside)]
+    laboratory = re.compile(r'/(\w*benchmark\w*|demo|shapes|make_shapes|mmrazor_peer)\.py$')
+    assert not [name for name in names if laboratory.search(name)]
+
+
+def top_level_imports(path):
+    """Top-level packages that a file imports, those in its functions included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition('.')[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module.partition('.')[0])
+    return found
+
+
+def test_the_package_imports_neither_experiments_nor_tools():
+    sources = [path for path in (ROOT / 'btkd_det').rglob('*.py') if '.mim' not in path.parts]
+    assert len(sources) > 100
+    outside = {'experiments', 'tools', 'tests', 'benchmarks'}
+    assert not {str(path) for path in sources if top_level_imports(path) & outside}
 
 
 def test_installed_wheel_resolves_configs(wheel, tmp_path):
@@ -100,6 +124,7 @@ def test_no_distribution_of_the_host_packages_is_forced(wheel):
     assert sorted(r.partition('>')[0] for r in always) == [
         'matplotlib',
         'numpy',
+        'pillow',
         'torch',
         'torchvision',
     ]

@@ -57,6 +57,44 @@ def test_what_is_registered_but_no_loss_is_refused():
         build(dict(type='mmdet.L1Loss'), 'x', LogitLoss)
 
 
+@pytest.mark.parametrize('base', ['LogitLoss', 'FeatureLoss'])
+@pytest.mark.parametrize('scope', ['', 'btkd_det.'])
+def test_an_abstract_base_is_not_built(base, scope):
+    cls = MODELS.get(base)
+    for cfg in (dict(type=scope + base), dict(type=cls), cls()):
+        with pytest.raises(ConfigError, match=rf'x\.type: {base} is abstract.*valid types: .*[DK]'):
+            build(cfg, 'x', cls)
+    assert base not in registered(cls)
+
+
+def test_nor_is_a_class_that_says_as_little():
+    class Silent(LogitLoss):
+        pass
+
+    class OwnForward(LogitLoss):
+        def forward(self, student_logits, teacher_logits, labels=None):
+            return student_logits.sum() * 0
+
+    class Borrowed(KDLoss):
+        pass
+
+    with pytest.raises(ConfigError, match=r'x\.type: Silent is abstract, it has no per_row'):
+        build(dict(type=Silent), 'x', LogitLoss)
+    assert isinstance(build(dict(type=OwnForward), 'x', LogitLoss), OwnForward)
+    assert isinstance(build(dict(type=Borrowed), 'x', LogitLoss), Borrowed)
+    for cls, message in ((Silent, r'x\.loss\.type: Silent is'), (OwnForward, r'x\.loss: OwnForw')):
+        with pytest.raises(ConfigError, match=message):
+            build(dict(type='BTKDLoss', loss=dict(type=cls)), 'x', LogitLoss)
+
+
+@pytest.mark.parametrize('name', ['BoxLoss', 'DistributionLoss'])
+def test_a_base_that_is_whole_is_a_choice(name):
+    base = MODELS.get(name)
+    assert registered(base) == [name]
+    with pytest.raises(ConfigError, match=rf'valid types: {name}$'):
+        build(dict(type='btkd_det.KDLoss'), 'x', base)
+
+
 def test_the_base_itself_is_no_choice():
     assert 'LogitLoss' not in registered(LogitLoss)
     assert {'KDLoss', 'BTKDLoss'} <= set(registered(LogitLoss))

@@ -1,7 +1,8 @@
 """The ratios that the README quotes, each against a peer measured in the same run.
 
-python tools/benchmark.py steps  [--device cuda] [--rounds N] [--out FILE]
-python tools/benchmark.py import [--out FILE]
+python tools/benchmark.py steps [--device cuda] [--rounds N] [--out FILE]
+python tools/benchmark.py losses [--device cuda] [--rounds N] [--compile] [--out FILE]
+python tools/benchmark.py import [--rounds N] [--out FILE]
 python tools/benchmark.py loading [--device cuda] [--rounds N] [--out FILE]
 """
 
@@ -10,9 +11,18 @@ import json
 import sys
 from pathlib import Path
 
-from btkd_det.analysis import import_benchmark, loading_benchmark, loss_benchmark, step_benchmark
-from btkd_det.analysis.benchmark_table import benchmark_table
-from btkd_det.checkpoint import weights_only
+ROOT = Path(__file__).resolve().parents[1]
+# The demo and the benchmarks are of the checkout, not of the package.
+sys.path.insert(0, str(ROOT))
+
+from btkd_det.checkpoint import weights_only  # noqa: E402
+from experiments.benchmarks import (  # noqa: E402
+    import_benchmark,
+    loading_benchmark,
+    loss_benchmark,
+    step_benchmark,
+)
+from experiments.benchmarks.benchmark_table import benchmark_table  # noqa: E402
 
 BENCHMARKS = {
     'steps': step_benchmark,

@@ -7,13 +7,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from btkd_det.analysis.demo import Demo, available_cpus
-from btkd_det.analysis.report import demo_table
-from btkd_det.analysis.subprocesses import CommandFailed
-from btkd_det.checkpoint import weights_only
-from btkd_det.errors import ConfigError
-
 ROOT = Path(__file__).resolve().parents[1]
+# The demo and the benchmarks are of the checkout, not of the package.
+sys.path.insert(0, str(ROOT))
+
+from btkd_det.checkpoint import weights_only  # noqa: E402
+from btkd_det.errors import ConfigError  # noqa: E402
+from experiments.demo.demo import Demo, available_cpus  # noqa: E402
+from experiments.demo.report import demo_table  # noqa: E402
+from experiments.subprocesses import CommandFailed  # noqa: E402
 
 
 def parse_args():

@@ -13,7 +13,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from btkd_det.analysis.table import text_table
 from btkd_det.errors import ConfigError
 from btkd_det.recipes import (
     DATASETS,
@@ -25,6 +24,7 @@ from btkd_det.recipes import (
     recipe,
     trained_teacher,
 )
+from btkd_det.report.table import text_table
 
 FOLDER = Path('work_dirs', 'recipes')
 # The options that recipe() takes under the same name.

@@ -8,8 +8,12 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from btkd_det.analysis.shapes import ShapesSpec, make_shapes
-from btkd_det.errors import ConfigError
+ROOT = Path(__file__).resolve().parents[1]
+# The demo and the benchmarks are of the checkout, not of the package.
+sys.path.insert(0, str(ROOT))
+
+from btkd_det.errors import ConfigError  # noqa: E402
+from experiments.demo.shapes import ShapesSpec, make_shapes  # noqa: E402
 
 HELP = {
     'seed': 'seed of the whole set',

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import btkd_det.config
 from btkd_det import cpu_processes, preflight
-from btkd_det.analysis.table import accuracy_table, detection_table
 from btkd_det.checkpoint import load_weights, weights_only
 from btkd_det.config_file import type_name
 from btkd_det.errors import ConfigError
@@ -26,6 +25,7 @@ from btkd_det.options import (
     add_teacher_options,
     set_local_rank,
 )
+from btkd_det.report.table import accuracy_table, detection_table
 
 
 def parse_args():

@@ -1,1 +1,1 @@
-"""Looking at models and data: generated data, pictures, reports."""
+"""Gathering a teacher's logits of the training data."""

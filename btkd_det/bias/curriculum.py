@@ -86,7 +86,9 @@ def curriculum(
         normalize (str): ``'subset'`` or ``'all'``. Defaults to ``'subset'``.
         drop_wrong (bool): Wrong rows weigh 0 and the right ones what they would have
             weighed beside them: elimination alone. Defaults to False.
-        total (float): What the weights of a batch with both parts add up to. Defaults to 1.
+        total (float): Factor of every weight. With ``subset`` it is what the weights of a batch
+            with both parts add up to; with ``all`` each row has a share of ``total / N``, of
+            which it gets 1 - gamma or gamma, so that they add up to less. Defaults to 1.
         counts (Tensor, optional): What ``subset`` divides right and wrong rows by, (2,).
             Defaults to their numbers.
         dtype (torch.dtype, optional): Of the weights. Defaults to torch's default dtype.

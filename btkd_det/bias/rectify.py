@@ -75,12 +75,28 @@ def register_rule(name, spaces=SPACES, pair=False, keeps_right=False, drops_wron
 
     def register(function):
         taken = RULES.get(name)
-        if taken is not None and taken.function.__qualname__ != function.__qualname__:
-            raise ConfigError(f'rule: the name {name!r} is taken by {taken.function!r}')
+        if taken is not None and _origin(taken.function) != _origin(function):
+            raise ConfigError(
+                f'rule: the name {name!r} is taken by {_described(taken.function)}; valid: another '
+                f'name for {_described(function)}'
+            )
         RULES[name] = Rule(name, function, tuple(spaces), pair, keeps_right, drops_wrong)
         return function
 
     return register
+
+
+def _origin(function):
+    """Where a function is defined: a module that is imported again replaces its own rules."""
+    name = _described(function)
+    # Functions in functions, and those without a name, may share theirs.
+    code = getattr(function, '__code__', None) if '<' in name else None
+    return name, code and code.co_firstlineno
+
+
+def _described(function):
+    name = getattr(function, '__qualname__', None)
+    return repr(function) if name is None else f'{function.__module__}.{name}'
 
 
 def rectify(

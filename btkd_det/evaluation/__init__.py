@@ -1,9 +1,12 @@
 """Evaluation by the COCO API, and of a student against its teacher."""
 
-from .coco_ap import COCO_NUMBERS, CocoAP, coco_numbers
+from ..compat.installed import is_installed
 from .predictions import CocoPredictions
 from .teacher_agreement import TeacherAgreement, agreement
-from .voc_ap import VocAP
+
+if is_installed('mmdet'):
+    from .coco_ap import COCO_NUMBERS, CocoAP, coco_numbers
+    from .voc_ap import VocAP
 
 __all__ = [
     'COCO_NUMBERS',

@@ -9,6 +9,7 @@ import numpy as np
 from mmdet.evaluation import CocoMetric
 from mmengine.fileio import load
 from mmengine.logging import MMLogger
+from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ..registry import METRICS
@@ -48,10 +49,8 @@ def coco_numbers(ground_truth, detections, iou_type='bbox', image_ids=None, cate
     """
     category_ids = category_ids or ground_truth.getCatIds()
     names = [ground_truth.loadCats([i])[0]['name'] for i in category_ids]
-    if not detections:
-        return dict.fromkeys(COCO_NUMBERS, 0.0), dict.fromkeys(names, 0.0)
     with contextlib.redirect_stdout(io.StringIO()):
-        results = ground_truth.loadRes(detections)
+        results = _results(ground_truth, detections)
         evaluation = COCOeval(ground_truth, results, iou_type)
         evaluation.params.imgIds = image_ids or ground_truth.getImgIds()
         evaluation.params.catIds = category_ids
@@ -97,9 +96,9 @@ class CocoAP(CocoMetric):
 
     def _prepare(self, ground_truths, prefix):
         if self._coco_api is None:
-            from mmdet.datasets.api_wrappers import COCO
+            from mmdet.datasets.api_wrappers import COCO as MMDetCOCO
 
-            self._coco_api = COCO(self.gt_to_coco_json(ground_truths, prefix))
+            self._coco_api = MMDetCOCO(self.gt_to_coco_json(ground_truths, prefix))
         if self.cat_ids is None:
             # The order of the file, not of the names: the data set numbers its labels so.
             self.cat_ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta['classes'])
@@ -112,7 +111,7 @@ class CocoAP(CocoMetric):
             for detection in detections:
                 detection.pop('bbox', None)
         if not detections:
-            MMLogger.get_current_instance().warning('no detections at all: every number is 0')
+            MMLogger.get_current_instance().warning('no detections at all')
         numbers, by_class = coco_numbers(
             self._coco_api, detections, metric, self.img_ids, self.cat_ids
         )
@@ -120,6 +119,16 @@ class CocoAP(CocoMetric):
         if self.classwise:
             values.update({f'{metric}_AP/{name}': value for name, value in by_class.items()})
         return values
+
+
+def _results(ground_truth, detections):
+    """Detections as pycocotools takes them; its own ``loadRes`` fails without any."""
+    if detections:
+        return ground_truth.loadRes(detections)
+    results = COCO()
+    results.dataset = {**ground_truth.dataset, 'annotations': []}
+    results.createIndex()
+    return results
 
 
 def _mean(precision):

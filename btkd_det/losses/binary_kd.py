@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..registry import MODELS
-from .logit_loss import LogitLoss, check_positive
+from .logit_loss import LogitLoss, as_float, check_positive
 
 
 @MODELS.register_module()
@@ -35,6 +35,7 @@ class BinaryKDLoss(LogitLoss):
 
     def per_row(self, student_logits, teacher_logits, labels):
         """The sum over the classes of the divergences, (N,)."""
+        student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
         if self.background:
             student_logits, teacher_logits = student_logits[:, :-1], teacher_logits[:, :-1]
         divergence = binary_kl(student_logits / self.temperature, teacher_logits / self.temperature)

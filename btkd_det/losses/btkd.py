@@ -9,7 +9,7 @@ from ..bias.judge import judge_predicted
 from ..bias.rectify import apply_rule, find_rule
 from ..errors import ConfigError
 from ..progress import training_progress
-from ..registry import MODELS, build
+from ..registry import MODELS, build, unwritten
 from .calibration import TeacherCalibration
 from .label_noise import LabelNoise
 from .logit_loss import LogitLoss, as_float, check_fraction, count_rows
@@ -110,7 +110,7 @@ class BTKDLoss(LogitLoss):
         if loss is None:
             loss = {'type': 'KDLoss', 'temperature': 5.0}
         self.host = build(loss, field='loss', base=LogitLoss)
-        if not self.host.hosts:
+        if not self.host.hosts or unwritten(type(self.host)):
             raise ConfigError(
                 f'loss: {type(self.host).__name__} cannot be the host of BTKDLoss, it does not '
                 'compare a row of the student with one of the teacher; put it beside'

@@ -1,5 +1,7 @@
 """The base of all losses between feature maps."""
 
+from abc import abstractmethod
+
 import torch
 from mmengine.logging import print_log
 from torch import nn
@@ -206,6 +208,7 @@ class FeatureLoss(nn.Module):
             )
         return student
 
+    @abstractmethod
     def level(self, student, teacher, gate=None):
         """What one level costs, without ``loss_weight``.
 

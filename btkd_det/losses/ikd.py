@@ -1,6 +1,9 @@
 """IKD: what the teacher says of a class on average."""
 
+import logging
+
 import torch
+from mmengine.logging import print_log
 
 from ..bias.judge import is_right
 from ..errors import ConfigError
@@ -40,9 +43,9 @@ class IKDLoss(LogitLoss):
     Args:
         num_classes (int): C, the background included where the logits have it.
         temperature (float): T. Defaults to 1.0.
-        collect_epochs (int): Epochs to collect over. Defaults to 1, as published.
+        collect_epochs (int): Epochs to collect over, 1 or more. Defaults to 1, as published.
         loss_weight (float): Defaults to 6.5, the published one.
-        collect_iters (int, optional): Iterations to collect over, instead of epochs.
+        collect_iters (int, optional): Iterations to collect over, 1 or more, instead of epochs.
         class_means (str | Path, optional): File with the means. In a distilled model it has to
             be of its teacher, and follows the teacher's ``class_map``.
         only_right (bool): Collect the rows alone on which the teacher is right: both papers
@@ -52,7 +55,7 @@ class IKDLoss(LogitLoss):
 
     Raises:
         ConfigError: A value is out of its range, or the file is missing, is no such file, or
-            has other classes.
+            has other classes or no rows.
 
     Attributes:
         class_means (Tensor): (C, C) float64 buffer, row y the mean logits of class y.
@@ -84,6 +87,8 @@ class IKDLoss(LogitLoss):
         _check_whole(num_classes=num_classes, collect_epochs=collect_epochs)
         if collect_iters is not None:
             _check_whole(collect_iters=collect_iters)
+        if class_means is None:
+            _check_collects(collect_epochs, collect_iters)
         if num_classes < 2:
             raise ConfigError(f'num_classes: got {num_classes!r}; valid: 2 or more')
         self.num_classes = num_classes
@@ -102,7 +107,6 @@ class IKDLoss(LogitLoss):
         self._file = None if class_means is None else read_class_means(class_means)
         if self._file is not None:
             self._take(self._file, mapped_later=self._file.header is not None)
-        if class_means is not None or (collect_iters is None and collect_epochs == 0):
             self.finish()
 
     def follow_teacher(self, teacher):
@@ -126,12 +130,23 @@ class IKDLoss(LogitLoss):
         self._unmapped = count > self.num_classes and mapped_later
         self.class_names = file.classes
         if count == self.num_classes:
+            self._check_seen(file)
             self.class_means.copy_(file.means)
             self.class_counts.copy_(file.counts)
         elif not self._unmapped:
             raise ConfigError(
                 f'class_means: {file.path!r} has class_means of shape {(count, count)}; valid: '
                 f'{(self.num_classes,) * 2}, for num_classes={self.num_classes}'
+            )
+
+    def _check_seen(self, file):
+        counts = file.counts if self.background else file.counts[:-1]
+        if not bool((counts > 0).any()):
+            classes = '' if self.background else ', the background apart'
+            raise ConfigError(
+                f'class_means: {file.path} has no rows of any class{classes}, so that the term '
+                'would be 0 for ever; valid: a file that tools/class_means.py wrote of data with '
+                'these classes'
             )
 
     def update(self, teacher_logits, labels):
@@ -248,11 +263,23 @@ class IKDLoss(LogitLoss):
             needed = self._iterations_needed()
             if needed is not None and self._collected >= needed:
                 self.finish()
+                self._warn_if_nothing_was_collected()
                 return False
             self._set_collected(self._collected + 1)
             self._last_iteration = iteration
         self._add(teacher_logits, labels, counted)
         return True
+
+    def _warn_if_nothing_was_collected(self):
+        # Waits for the device, once in a training.
+        if not bool((self.class_counts > 0).any()):
+            print_log(
+                'IKDLoss: no row of any class was collected, so that the term stays 0 (with '
+                'only_right the teacher was right nowhere; with background=False no row was an '
+                'object)',
+                'current',
+                logging.WARNING,
+            )
 
     def _iterations_needed(self):
         """Iterations to collect over, or None where neither config nor runner tells."""
@@ -282,3 +309,14 @@ def _check_whole(**values):
     for field, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise ConfigError(f'{field}: got {value!r}; valid: a whole number of at least 0')
+
+
+def _check_collects(collect_epochs, collect_iters):
+    field, value = 'collect_epochs', collect_epochs
+    if collect_iters is not None:
+        field, value = 'collect_iters', collect_iters
+    if value == 0:
+        raise ConfigError(
+            f'{field}: 0 collects nothing, so that the term would be 0 for ever; valid: 1 or more, '
+            'or class_means, a file that tools/class_means.py wrote'
+        )

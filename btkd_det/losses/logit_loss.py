@@ -1,6 +1,7 @@
 """The base of all losses between two sets of logits."""
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import nn
@@ -86,6 +87,7 @@ class LogitLoss(nn.Module):
         self.loss_weight = loss_weight
         self.log_vars = {}
 
+    @abstractmethod
     def per_row(self, student_logits, teacher_logits, labels):
         """What each row costs, without ``loss_weight``.
 

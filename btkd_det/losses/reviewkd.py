@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from ..errors import ConfigError
 from ..registry import MODELS
 from .feature_loss import FeatureLoss, as_levels, weighted_sum
+from .logit_loss import as_float
 
 POOLS = (4, 2, 1)
 
@@ -166,6 +167,7 @@ def hierarchical_context(student, teacher, gate=None):
     Returns:
         Tensor: A scalar.
     """
+    student, teacher = as_float(student, teacher)
     loss = weighted_sum((student - teacher).square().mean(dim=1), gate)
     if gate is not None:
         kept = (gate > 0).to(student.dtype)

@@ -1,11 +1,14 @@
 """Distilled models: the host's own classes with a teacher beside them."""
 
+from ..compat.installed import is_installed
 from . import backbones
-from .any_detector import build_distilled_detector
 from .cached_teacher import CachedTeacher
-from .single_stage import DistilledSingleStageDetector
 from .teacher import Teacher
-from .two_stage import DistilledTwoStageDetector
+
+if is_installed('mmdet'):
+    from .any_detector import build_distilled_detector
+    from .single_stage import DistilledSingleStageDetector
+    from .two_stage import DistilledTwoStageDetector
 
 __all__ = [
     'CachedTeacher',

@@ -4,7 +4,6 @@ import contextlib
 import functools
 
 import torch
-from mmdet.structures.bbox import get_box_tensor
 
 from ..errors import ConfigError
 from .distilled import Distilled, undisturbed_rng
@@ -176,6 +175,9 @@ def annotated(samples):
     Returns:
         list[Objects]: One entry for each image.
     """
+    # The classifier shares this module, and needs no MMDetection.
+    from mmdet.structures.bbox import get_box_tensor
+
     objects = []
     for sample in samples:
         boxes = get_box_tensor(sample.gt_instances.bboxes)

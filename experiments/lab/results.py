@@ -8,8 +8,8 @@ import statistics
 import subprocess
 from pathlib import Path
 
-from btkd_det.analysis.measure import environment
 from btkd_det.errors import ConfigError
+from experiments.benchmarks.measure import environment
 
 from .study import Run
 

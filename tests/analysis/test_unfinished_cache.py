@@ -7,10 +7,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from btkd_det.analysis.benchmark_table import benchmark_table
-from btkd_det.analysis.measure import alternate
 from btkd_det.analysis.teacher_cache import gather, training_batches
 from btkd_det.analysis.unfinished_cache import UnfinishedCache
+from experiments.benchmarks.benchmark_table import benchmark_table
+from experiments.benchmarks.measure import alternate
 from tests.classifiers import build_classifier, distilled_resnet, tiny_resnet, write_images
 
 LOAD = [dict(type='LoadImageFromFile')]

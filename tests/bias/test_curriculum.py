@@ -69,6 +69,28 @@ def test_dtype_and_total():
     assert weights.sum().item() == pytest.approx(4, abs=1e-12)
 
 
+@pytest.mark.parametrize('schedule', ['cosine', 'linear', 'none'])
+@pytest.mark.parametrize('normalize', ['subset', 'all'])
+@pytest.mark.parametrize('drop_wrong', [False, True])
+def test_total_is_a_factor_of_every_weight(schedule, normalize, drop_wrong):
+    options = dict(schedule=schedule, normalize=normalize, drop_wrong=drop_wrong)
+    once, twice = (curriculum(RIGHT, 0.3, total=total, **options) for total in (1, 2))
+    torch.testing.assert_close(twice, once * 2)
+
+
+@pytest.mark.parametrize('total', [1, 2, 512])
+def test_what_the_weights_add_up_to(total):
+    right = torch.tensor([True, True, True, False])
+    sums = {
+        (schedule, normalize): curriculum(right, 0.25, schedule, normalize, total=total).sum()
+        for schedule in ('linear', 'none')
+        for normalize in ('subset', 'all')
+    }
+    assert sums['linear', 'subset'] == pytest.approx(total)
+    assert sums['linear', 'all'] == pytest.approx(total * (0.75 * 3 + 0.25) / 4)
+    assert sums['none', 'subset'] == sums['none', 'all'] == pytest.approx(total)
+
+
 def test_unknown_names():
     with pytest.raises(ConfigError, match="schedule: unknown value 'cos'; valid: cosine"):
         curriculum(RIGHT, 0.5, 'cos')

@@ -1,3 +1,5 @@
+import functools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -195,6 +197,38 @@ def test_a_rule_of_ones_own():
         rectify(logits, labels, 'label_first', 'probs')
     with pytest.raises(ConfigError, match='is taken'):
         register_rule('swap')(one_hot)
+
+
+@pytest.mark.usefixtures('own_rules')
+def test_a_name_is_not_taken_from_another_function():
+    def swap(label_value, top_value):
+        return label_value, top_value
+
+    # As in a module or a notebook of one's own, whose function is called as the built-in is.
+    swap.__qualname__ = 'swap'
+    built_in = RULES['swap']
+    with pytest.raises(ConfigError, match=r"name 'swap' is taken by btkd_det\.bias\.rectify\.swap"):
+        register_rule('swap', pair=True)(swap)
+    assert RULES['swap'] is built_in
+    with pytest.raises(ConfigError, match='is taken by'):
+        register_rule('drop', pair=True)(swap)
+    with pytest.raises(ConfigError, match='is taken by'):
+        register_rule('none')(functools.partial(swap, 1))
+    register_rule('first')(lambda teacher, labels, predicted: teacher)
+    with pytest.raises(ConfigError, match=r"'first' is taken by .*<lambda>"):
+        register_rule('first')(lambda teacher, labels, predicted: -teacher)
+
+
+@pytest.mark.usefixtures('own_rules')
+def test_a_module_that_is_imported_again_replaces_its_rules():
+    for factor in (2, 3):
+
+        @register_rule('mine')
+        def mine(teacher, labels, predicted, factor=factor):
+            return teacher * factor
+
+    logits, labels = torch.tensor([[0.0, 1.0]]), torch.tensor([0])
+    assert rectify(logits, labels, 'mine').tolist() == [[0.0, 3.0]]
 
 
 def test_what_does_not_exist():

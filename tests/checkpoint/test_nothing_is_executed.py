@@ -18,10 +18,10 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from btkd_det import preflight
-from btkd_det.analysis.detections import load_detector
 from btkd_det.checkpoint import read_checkpoint, weights_only
 from btkd_det.errors import ConfigError
 from btkd_det.models.teacher import Teacher
+from experiments.demo.detections import load_detector
 from tests.single_stage import tiny
 
 TOOLS = Path(__file__).parents[2] / 'tools'

@@ -1,14 +1,14 @@
 """Small image sets with the layouts of the real archives."""
 
 import importlib.util
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from mmpretrain.datasets import CIFAR100, BaseDataset
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / '..' / 'shared' / 'data'
+from tests.shared_data import SHARED_DATA, absent
+
 WNIDS = ('n02124075', 'n04067472', 'n01443537')
 WORDS = ('Egyptian cat', 'reel', 'goldfish, Carassius auratus')
 
@@ -63,7 +63,7 @@ def cifar100_folder(tmp_path_factory):
     """CIFAR-100's real test images, unpacked for the tests, beside an empty training file."""
     script = SHARED_DATA / 'unpack_cifar100.py'
     if not script.is_file():
-        pytest.skip('needs CIFAR-100 in ../shared/data beside the checkout')
+        pytest.skip(absent('CIFAR-100'))
     spec = importlib.util.spec_from_file_location('unpack_cifar100', script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +11,9 @@ from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 
 from btkd_det.evaluation import COCO_NUMBERS, CocoAP, coco_numbers
+from tests.shared_data import SHARED_DATA, absent
 
-ORACLE = Path(__file__).parents[2] / '..' / 'shared' / 'data' / 'coco_ap_oracle'
+ORACLE = SHARED_DATA / 'coco_ap_oracle'
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AREAS = {'all': (0, 1e10), 's': (0, 32**2), 'm': (32**2, 96**2), 'l': (96**2, 1e10)}
 
@@ -55,7 +55,7 @@ def detections(*rows):
 def published():
     """Ground truth, detections and the box table that the authors of COCO publish for them."""
     if not ORACLE.is_dir():
-        pytest.skip(f'the ground truth and detections published by COCO are not in {ORACLE}')
+        pytest.skip(absent('the ground truth and detections published by COCO'))
     text = (ORACLE / 'val2014_fake_eval_res.txt').read_text()
     section = text.split('type=bbox')[1].split('type=')[0]
     table = [float(v) for v in re.findall(r'\] = (-?[\d.]+)', section)]
@@ -146,11 +146,32 @@ def test_a_false_alarm_on_an_empty_image_costs(tmp_path):
     assert coco_numbers(truth, found, image_ids=[1])[0]['AP'] == pytest.approx(1)
 
 
-def test_no_detections_at_all_is_zero(tmp_path):
-    truth = ground_truth(tmp_path, [(1, 1, 0, 0, 50, 50, 0)], [1])
-    numbers, by_class = coco_numbers(truth, [])
-    assert numbers == dict.fromkeys(COCO_NUMBERS, 0.0)
-    assert by_class == {'class 1': 0.0}
+@pytest.mark.parametrize('false_alarms', [[], [(1, 1, 400, 400, 50, 50, 0.5)]])
+def test_nothing_found_is_zero_and_nothing_to_find_is_not_counted(tmp_path, false_alarms):
+    truth = ground_truth(tmp_path, [(1, 1, 0, 0, 50, 50, 0)], [1], categories=2)
+    numbers, by_class = coco_numbers(truth, detections(*false_alarms))
+    sizes = {'APs': -1.0, 'APl': -1.0, 'ARs': -1.0, 'ARl': -1.0}
+    assert numbers == {**dict.fromkeys(COCO_NUMBERS, 0.0), **sizes}
+    assert by_class == {'class 1': 0.0, 'class 2': -1.0}
+
+
+@pytest.mark.parametrize('false_alarms', [[], [(1, 1, 400, 400, 50, 50, 0.5)]])
+def test_nothing_annotated_is_nothing_counted(tmp_path, false_alarms):
+    truth = ground_truth(tmp_path, [], [1])
+    numbers, by_class = coco_numbers(truth, detections(*false_alarms))
+    assert set(numbers.values()) == {-1.0}
+    assert by_class == {'class 1': -1.0}
+
+
+@pytest.mark.parametrize('false_alarms', [[], [(1, 1, 400, 400, 50, 50, 0.5)]])
+def test_the_same_through_the_metric(tmp_path, false_alarms):
+    truth = ground_truth(tmp_path, [(1, 1, 0, 0, 50, 50, 0)], [1], categories=2)
+    metric = CocoAP(ann_file=str(tmp_path / 'ground_truth.json'), classwise=True)
+    metric.dataset_meta = {'classes': ('class 1', 'class 2')}
+    metric.process({}, [as_sample(truth.loadImgs([1])[0], detections(*false_alarms), [1, 2])])
+    metrics = metric.evaluate(size=1)
+    assert metrics['coco/bbox_APm'] == 0
+    assert metrics['coco/bbox_APl'] == metrics['coco/bbox_AP/class 2'] == -1
 
 
 # --- a slow second opinion --------------------------------------------------------------------

@@ -9,9 +9,9 @@ from mmengine.config import Config
 from mmengine.registry import METRICS
 
 import btkd_det  # noqa: F401
-from btkd_det.analysis.table import detection_table
 from btkd_det.errors import ConfigError
 from btkd_det.evaluation.evaluators import prepare_evaluators
+from btkd_det.report.table import detection_table
 
 FILE = 'annotations.json'
 

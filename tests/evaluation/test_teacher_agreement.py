@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from btkd_det.analysis.table import accuracy_table
 from btkd_det.errors import ConfigError
 from btkd_det.evaluation import TeacherAgreement, agreement
+from btkd_det.report.table import accuracy_table
 from tests.classifiers import NUM_CLASSES, build_classifier, image_batch, save_teacher, tiny_resnet
 
 

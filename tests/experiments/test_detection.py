@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from btkd_det.analysis.shapes import ShapesSpec, make_shapes
 from btkd_det.errors import ConfigError
 from btkd_det.teacher_cache import file_digest
+from experiments.demo.shapes import ShapesSpec, make_shapes
 from experiments.lab.detection import Detection
 from experiments.lab.study import Run
 

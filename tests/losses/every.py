@@ -3,6 +3,7 @@
 import torch
 
 from btkd_det.losses import (
+    BinaryKDLoss,
     BTKDLoss,
     DISTLoss,
     DKDLoss,
@@ -64,6 +65,14 @@ LOSSES = {
     **{name: lambda num_classes, cls=cls: cls() for name, cls in HOSTS.items()},
     **{name: lambda num_classes, cfg=cfg: BTKDLoss(**cfg) for name, cfg in BTKD.items()},
     'ikd': ikd,
+}
+
+
+#: Of sigmoid heads: a shift of a row changes them, and the last class is the background.
+BINARY = {
+    'binary': lambda num_classes: BinaryKDLoss(),
+    'binary_all': lambda num_classes: BinaryKDLoss(background=False),
+    'btkd_binary': lambda num_classes: BTKDLoss(dict(type='BinaryKDLoss', background=False)),
 }
 
 

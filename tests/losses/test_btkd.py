@@ -262,6 +262,7 @@ def test_values_that_cannot_work_are_refused_at_build_time(options, message):
         (dict(type='IKDLoss', num_classes=1), 'num_classes'),
         (dict(type='IKDLoss', num_classes=3, collect_epochs=0.5), 'collect_epochs'),
         (dict(type='IKDLoss', num_classes=3, collect_iters=-1), 'collect_iters'),
+        (dict(type='IKDLoss', num_classes=3, collect_iters=True), 'collect_iters'),
     ],
 )
 def test_hosts_refuse_values_out_of_range(cfg, field):

@@ -76,6 +76,17 @@ def test_large_values_stay_finite_and_the_teacher_gets_no_gradient(cls, dtype):
     assert all(m.grad is None for m in teacher)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_the_hierarchical_context_alone_in_half_precision(dtype):
+    student, teacher = (
+        [(m * 1e4).clamp(-6e4, 6e4) for m in random_maps(seed=seed, dtype=dtype)] for seed in (0, 1)
+    )
+    found = hierarchical_context_loss(student, teacher)
+    assert found.dtype == torch.float32
+    expected = hierarchical_context_loss(*([m.float() for m in ms] for ms in (student, teacher)))
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize('cls', LOSSES)
 def test_a_constant_map_has_a_finite_gradient(cls):
     student = [torch.ones(2, 4, 3, 3, requires_grad=True)]

@@ -223,3 +223,41 @@ def test_background_may_stay_out():
     assert (all_rows[labels == 3] > 0).all()
     loss(student, teacher, labels)
     assert loss.log_vars['seen'].item() == 0.75
+
+
+@pytest.mark.parametrize(
+    ('options', 'field'),
+    [
+        (dict(collect_epochs=0), 'collect_epochs'),
+        (dict(collect_iters=0), 'collect_iters'),
+        (dict(collect_iters=0, collect_epochs=3), 'collect_iters'),
+    ],
+)
+def test_a_term_that_could_never_start_is_refused(options, field):
+    with pytest.raises(ConfigError, match=rf'x\.{field}: 0 collects nothing.*valid: 1 or more'):
+        build(dict(type='IKDLoss', num_classes=CLASSES, **options), 'x', LogitLoss)
+
+
+def test_what_is_not_read_may_be_anything(tmp_path):
+    torch.save(torch.eye(CLASSES), tmp_path / 'means.pt')
+    IKDLoss(CLASSES, collect_epochs=0, collect_iters=2)
+    IKDLoss(CLASSES, collect_epochs=0, class_means=tmp_path / 'means.pt')
+
+
+@pytest.mark.parametrize('background', [True, False])
+def test_a_file_without_rows_is_refused(tmp_path, background):
+    counts = torch.zeros(CLASSES)
+    counts[-1] = 0 if background else 7
+    path = tmp_path / 'means.pt'
+    torch.save(dict(class_means=torch.zeros(CLASSES, CLASSES), class_counts=counts), path)
+    with pytest.raises(ConfigError, match='class_means: .* has no rows of any class'):
+        IKDLoss(CLASSES, class_means=path, background=background)
+
+
+def test_collecting_no_row_is_said(progress, caplog, capsys):
+    student, teacher, labels = batch(6, CLASSES, wrong=True)
+    loss = IKDLoss(CLASSES, collect_iters=1, only_right=True)
+    for share in (0.0, 0.1):
+        progress(share)
+        assert loss(student, teacher, labels) == 0
+    assert 'no row of any class was collected' in caplog.text + capsys.readouterr().out

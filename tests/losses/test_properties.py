@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from btkd_det.losses import KDLoss, LogitLoss
 
-from .every import HOSTS, LOSSES, batch, call
+from .every import BINARY, HOSTS, LOSSES, batch, call
 
 EVERY = pytest.mark.parametrize('name', LOSSES)
 FEW = settings(deadline=None, max_examples=10)
@@ -47,6 +47,22 @@ def test_no_rows_are_an_exact_zero_with_a_gradient(name):
     value.backward()
     assert value.item() == 0
     assert student.grad.shape == (0, 5)
+
+
+@pytest.mark.parametrize('name', [*LOSSES, *BINARY])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_the_rows_alone_in_half_precision(name, dtype):
+    student, teacher, labels = batch(40, 7, scale=4e3)
+    student = student.detach().clamp(-6e4, 6e4).to(dtype).requires_grad_()
+    teacher = teacher.clamp(-6e4, 6e4).to(dtype)
+    build = {**LOSSES, **BINARY}[name]
+    loss = build(7)
+    known = {'progress': 1 / 3} if 'progress' in loss.extra_inputs else {}
+    rows = loss.per_row(student, teacher, labels, **known)
+    assert rows.dtype == torch.float32
+    assert rows.isfinite().all()
+    expected = build(7).per_row(student.float(), teacher.float(), labels, **known)
+    torch.testing.assert_close(rows, expected)
 
 
 @EVERY

@@ -1,21 +1,20 @@
 """On the outputs of real CIFAR-100 networks."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from btkd_det.bias import is_right, rectify
 from btkd_det.losses import KDLoss
+from tests.shared_data import SHARED_DATA, absent
 
-FILE = Path(__file__).parents[3] / 'shared/data/cifar100_probs/cifar100_test_probs.npz'
+FILE = SHARED_DATA / 'cifar100_probs' / 'cifar100_test_probs.npz'
 
 
 @pytest.fixture(scope='module')
 def networks():
     if not FILE.is_file():
-        pytest.skip(f'needs {FILE.name}, the outputs of three networks, which is not in the repo')
+        pytest.skip(absent(f'{FILE.name}, the outputs of three networks'))
     with np.load(FILE) as stored:
         networks = {name: torch.from_numpy(stored[name]) for name in stored}
     labels = networks.pop('labels').long()

@@ -12,11 +12,11 @@ from mmengine.runner import Runner
 
 import btkd_det
 from btkd_det import preflight
-from btkd_det.analysis.shapes import CLASSES, ShapesSpec, draw_image, make_shapes
 from btkd_det.config_file import read_config
 from btkd_det.errors import ConfigError
 from btkd_det.losses import FeatureLoss, LogitLoss
 from btkd_det.registry import registered
+from experiments.demo.shapes import CLASSES, ShapesSpec, draw_image, make_shapes
 from tests.conftest import build_detector, detection_batch, tiny_faster_rcnn
 
 pytestmark = pytest.mark.skipif(

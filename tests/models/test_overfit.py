@@ -2,7 +2,6 @@
 
 import copy
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,9 @@ from PIL import Image
 from btkd_det.bias import is_right, rectify
 from tests.conftest import build_detector, tiny_faster_rcnn
 from tests.models.test_two_stage import distilled
+from tests.shared_data import SHARED_DATA, absent
 
-COCO = Path(__file__).parents[3] / 'shared' / 'data' / 'coco_tiny'
+COCO = SHARED_DATA / 'coco_tiny'
 SIZE = 96
 
 
@@ -56,7 +56,7 @@ def images_of_coco(count=4):
     raise AssertionError('too few images with two large boxes')
 
 
-@pytest.mark.skipif(not COCO.is_dir(), reason='needs real COCO images, which users do not have')
+@pytest.mark.skipif(not COCO.is_dir(), reason=absent('real COCO images'))
 def test_the_students_logits_become_the_rectified_teachers(tmp_path):
     torch.manual_seed(0)
     batch = images_of_coco()

@@ -9,9 +9,9 @@ from mmdet.registry import MODELS as MMDET_MODELS
 from mmdet.structures.bbox import bbox2roi
 from mmengine.config import ConfigDict
 
-from btkd_det.analysis.rows import walk
 from btkd_det.errors import ConfigError
 from btkd_det.models.rois import ask
+from btkd_det.report.rows import walk
 from tests.conftest import build_detector, detection_batch, tiny_faster_rcnn
 from tests.models.test_two_stage import distilled, one_step
 

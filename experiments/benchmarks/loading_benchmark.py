@@ -9,9 +9,10 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
 from torch.utils.data import DataLoader
 
-from ..datasets.in_memory_images import InMemoryImages, data_samples
-from ..models.backbones import cifar_classifier_config
-from ..recipes.data import CIFAR100, loaders, preprocessor
+from btkd_det.datasets.in_memory_images import InMemoryImages, data_samples
+from btkd_det.models.backbones import cifar_classifier_config
+from btkd_det.recipes.data import CIFAR100, loaders, preprocessor
+
 from .measure import alternate, environment, summary
 
 BATCH = 64

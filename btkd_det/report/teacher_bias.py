@@ -215,7 +215,7 @@ def examine(model, loader, report=None):
     """Judge a teacher on its data, as BTKD's losses do.
 
     Args:
-        model (nn.Module): See :func:`~btkd_det.analysis.rows.walk`.
+        model (nn.Module): See :func:`~btkd_det.report.rows.walk`.
         loader (Iterable[dict]): Batches with annotations.
         report (Callable[[], None], optional): Called after each batch.
 

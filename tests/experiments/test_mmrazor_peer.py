@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from btkd_det.analysis import mmrazor_peer
 from btkd_det.models import Teacher
+from experiments.benchmarks import mmrazor_peer
 from tests.conftest import build_detector, detection_batch, tiny_faster_rcnn
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from btkd_det.analysis.subprocesses import CommandFailed, run_command, terminated_as_interrupted
+from experiments.subprocesses import CommandFailed, run_command, terminated_as_interrupted
 
-SOURCE = Path(__file__).parents[2] / 'btkd_det' / 'analysis' / 'subprocesses.py'
+SOURCE = Path(__file__).parents[2] / 'experiments' / 'subprocesses.py'
 
 
 def python(code):
@@ -80,7 +80,7 @@ def test_an_interrupt_ends_the_command_and_its_children(tmp_path):
 
 
 def test_a_command_that_ignores_the_request_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr('btkd_det.analysis.subprocesses.GRACE', 0.2)
+    monkeypatch.setattr('experiments.subprocesses.GRACE', 0.2)
     code = """
         import os, signal, time
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

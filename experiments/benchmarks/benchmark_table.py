@@ -1,6 +1,6 @@
 """A benchmark's result as a table for a terminal: durations, and the ratios that it is about."""
 
-from .table import text_table
+from btkd_det.report.table import text_table
 
 #: Keys of a result that hold ratios, and what they are.
 RATIOS = {

@@ -3,9 +3,9 @@
 import pytest
 from mmengine.config import Config
 
-from btkd_det.analysis.class_means import gather
 from btkd_det.config import count_classes
 from btkd_det.errors import ConfigError
+from btkd_det.report.class_means import gather
 from tests.classifiers import build_classifier, image_batch, tiny_resnet
 
 

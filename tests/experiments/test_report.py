@@ -6,8 +6,8 @@ import re
 import numpy as np
 from PIL import Image
 
-from btkd_det.analysis.report import VERDICT_COLORS, demo_table, side_by_side, write_report
-from btkd_det.analysis.shapes import ShapesSpec
+from experiments.demo.report import VERDICT_COLORS, demo_table, side_by_side, write_report
+from experiments.demo.shapes import ShapesSpec
 
 NAMES = ('square', 'bar')
 ROWS = [

@@ -6,10 +6,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from btkd_det.analysis.class_means import gather
 from btkd_det.errors import ConfigError
 from btkd_det.losses import IKDLoss
 from btkd_det.models.rois import recorded
+from btkd_det.report.class_means import gather
 
 from ..classifiers import build_classifier, image_batch, tiny_resnet
 from ..conftest import build_detector, detection_batch, tiny_faster_rcnn

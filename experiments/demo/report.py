@@ -1,15 +1,14 @@
 """What the demo shows at its end: a table for the terminal, and one page with pictures."""
 
-import base64
 import html
-import io
 
 from PIL import Image
 
 from .detections import IGNORED, RIGHT, WRONG, verdicts
-from .pictures import draw_boxes, grid
+from btkd_det.report.page import STYLE, embedded
+from btkd_det.report.pictures import draw_boxes, grid
 from .shapes import CLASS_COLORS
-from .table import percent, text_table
+from btkd_det.report.table import percent, text_table
 
 VERDICT_COLORS = {RIGHT: (30, 136, 72), WRONG: (208, 48, 48), IGNORED: (120, 124, 134)}
 CURVE_COLORS = ('#5b6475', '#1f77b4', '#e0851b', '#1e8848')
@@ -17,19 +16,6 @@ NOTE = (
     'One seed is a demonstration, not evidence: between trainings that differ in the seed alone, '
     'AP differs by a point or two.'
 )
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #262a36; background: #fcfcfa;
-       max-width: 1240px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .9rem; text-align: right; border-bottom: 1px solid #dcdcd6; }
-th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; height: auto; margin: .3rem 0; }
-.note { background: #fff3d6; padding: .6rem .9rem; border-radius: 4px; max-width: 46rem; }
-.right { color: #1e8848; } .wrong { color: #d03030; } .ignored { color: #787c86; }
-code { background: #eeeee8; padding: 0 .25rem; }
-"""
 
 
 def demo_table(rows, images):
@@ -158,26 +144,6 @@ def _html_table(rows):
 def _command(row):
     config, checkpoint = html.escape(row['config']), html.escape(row['checkpoint'])
     return f'<li>{html.escape(row["title"])}: <code>{config}</code>, <code>{checkpoint}</code></li>'
-
-
-def embedded(image, alt, kind='JPEG'):
-    """An image as an HTML element that holds it.
-
-    Args:
-        image (Image.Image): The image.
-        alt (str): What it shows.
-        kind (str): ``'JPEG'`` for photographs and noise, which make a PNG ten times as large;
-            ``'PNG'`` for drawings. Defaults to ``'JPEG'``.
-
-    Returns:
-        str: An ``img`` element.
-    """
-    file = io.BytesIO()
-    options = dict(quality=92, subsampling=0) if kind == 'JPEG' else {}
-    image.save(file, kind, **options)
-    data = base64.b64encode(file.getvalue()).decode()
-    source = f'data:image/{kind.lower()};base64,{data}'
-    return f'<img alt="{html.escape(alt)}" src="{source}">'
 
 
 def _curves(rows, width=640, height=260):

@@ -9,8 +9,9 @@ from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
-from ..config_file import read_config
-from ..models import Teacher
+from btkd_det.config_file import read_config
+from btkd_det.models import Teacher
+
 from . import mmrazor_peer
 from .measure import alternate, environment, summary
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from btkd_det.analysis import bias_report
-from btkd_det.analysis.pictures import crop
-from btkd_det.analysis.rows import Rows, walk
-from btkd_det.analysis.teacher_bias import EXAMPLES, KINDS, BiasCount, Examples, examine
 from btkd_det.bias import is_right, rectify
 from btkd_det.errors import ConfigError
+from btkd_det.report import bias_report
+from btkd_det.report.pictures import crop
+from btkd_det.report.rows import Rows, walk
+from btkd_det.report.teacher_bias import EXAMPLES, KINDS, BiasCount, Examples, examine
 
 from ..classifiers import build_classifier, image_batch, tiny_resnet
 from ..conftest import detection_batch

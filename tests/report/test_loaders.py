@@ -9,9 +9,9 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from btkd_det.analysis import rows
-from btkd_det.analysis.loaders import one_pass
 from btkd_det.errors import ConfigError
+from btkd_det.report import rows
+from btkd_det.report.loaders import one_pass
 
 WHITE = 255
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)]

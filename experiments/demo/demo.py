@@ -14,13 +14,14 @@ from pathlib import Path
 import mmdet
 import torch
 
-from ..config_file import read_config
-from ..errors import ConfigError
+import btkd_det
+from btkd_det.config_file import read_config
+from btkd_det.errors import ConfigError
 from .detections import detect, load_detector
 from .progress import Progress
 from .report import write_report
 from .shapes import ShapesSpec, make_shapes
-from .subprocesses import run_command, terminated_as_interrupted
+from experiments.subprocesses import run_command, terminated_as_interrupted
 
 MARKER = 'demo.json'
 # Validation images in the report, and the least number of objects in each.
@@ -251,8 +252,8 @@ class Demo:
 
     def _sources(self):
         """The code that trains and tests; what draws pictures of it may change."""
-        package = Path(__file__).parents[1]
-        files = [p for p in package.rglob('*.py') if package / 'analysis' not in p.parents]
+        package = Path(btkd_det.__file__).parent
+        files = [p for p in package.rglob('*.py') if package / 'report' not in p.parents]
         return sorted(files) + [self.root / 'tools' / name for name in ('train.py', 'test.py')]
 
 

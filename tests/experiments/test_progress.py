@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from btkd_det.analysis.progress import Progress, duration
+from experiments.demo.progress import Progress, duration
 
 
 class Clock:

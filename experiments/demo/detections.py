@@ -4,9 +4,9 @@ import numpy as np
 from mmdet.apis import inference_detector
 from mmengine.registry import MODELS, init_default_scope
 
-from ..checkpoint import load_weights, weights_only
-from ..config import without_distillation
-from ..config_file import read_config
+from btkd_det.checkpoint import load_weights, weights_only
+from btkd_det.config import without_distillation
+from btkd_det.config_file import read_config
 
 RIGHT, WRONG, IGNORED = 'right', 'wrong', 'ignored'
 

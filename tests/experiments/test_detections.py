@@ -5,8 +5,8 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from btkd_det.analysis.detections import detect, iou, load_detector, one_for_each_place, verdicts
 from btkd_det.errors import ConfigError
+from experiments.demo.detections import detect, iou, load_detector, one_for_each_place, verdicts
 
 from ..conftest import build_detector, tiny_faster_rcnn
 

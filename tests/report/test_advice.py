@@ -1,6 +1,6 @@
 import pytest
 
-from btkd_det.analysis.advice import advise, mean_confidence
+from btkd_det.report.advice import advise, mean_confidence
 
 
 def found(right, rows=1000, background=0, sure=False, foreground=None):

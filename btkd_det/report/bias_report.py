@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .page import STYLE, embedded
 from .pictures import crop, grid
-from .report import STYLE, embedded
 from .table import percent, text_table
 
 RIGHT, WRONG, INK, PAPER = '#1e8848', '#d03030', '#262a36', '#fcfcfa'
@@ -35,7 +35,7 @@ def bias_table(result):
     """The report for a terminal.
 
     Args:
-        result (dict): From :meth:`~btkd_det.analysis.teacher_bias.BiasCount.result`.
+        result (dict): From :meth:`~btkd_det.report.teacher_bias.BiasCount.result`.
 
     Returns:
         str: Right-rates, kinds of mistakes, the worst classes, the rules.
@@ -130,11 +130,11 @@ def write_report(folder, results, examples, about, swap_channels=False, advice=N
         folder (Path): Made where it is missing.
         results (list[dict]): One, or one for each stage of a cascade.
         examples (list[dict[str, list[dict]]]): As many, see
-            :meth:`~btkd_det.analysis.teacher_bias.Examples.best`.
+            :meth:`~btkd_det.report.teacher_bias.Examples.best`.
         about (dict): What the page names at its top.
         swap_channels (bool): Whether the first channel of the examples is blue.
         advice (Advice, optional): What to do about it, from
-            :func:`~btkd_det.analysis.advice.advise`.
+            :func:`~btkd_det.report.advice.advise`.
     """
     folder = Path(folder)
     (folder / 'pictures').mkdir(parents=True, exist_ok=True)
@@ -228,7 +228,7 @@ def example_sheet(examples, names, swap_channels):
     """The mistakes the teacher was surest of, in rows of four.
 
     Args:
-        examples (list[dict]): Of one kind, see :class:`~btkd_det.analysis.teacher_bias.Examples`.
+        examples (list[dict]): Of one kind, see :class:`~btkd_det.report.teacher_bias.Examples`.
         names (Sequence[str]): Of the classes.
         swap_channels (bool): Whether the pictures' first channel is blue.
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from btkd_det.analysis import shapes
-from btkd_det.analysis.shapes import CLASSES, SPLITS, ShapesSpec, draw_image, make_shapes, outline
 from btkd_det.errors import ConfigError
+from experiments.demo import shapes
+from experiments.demo.shapes import CLASSES, SPLITS, ShapesSpec, draw_image, make_shapes, outline
 
 ROOT = Path(__file__).parents[2]
 SMALL = ShapesSpec(

@@ -4,8 +4,9 @@ import statistics
 
 import torch
 
-from ..bias import rectify
-from ..losses import BTKDLoss, KDLoss
+from btkd_det.bias import rectify
+from btkd_det.losses import BTKDLoss, KDLoss
+
 from .measure import alternate, environment, summary
 
 #: RoIs of one and of two images over COCO's classes, batches of an ImageNet classifier.

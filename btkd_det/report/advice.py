@@ -41,7 +41,7 @@ def advise(result: dict, student: dict | None = None) -> Advice:
 
     Args:
         result (dict): What was found of the teacher, from
-            :meth:`~btkd_det.analysis.teacher_bias.BiasCount.result`.
+            :meth:`~btkd_det.report.teacher_bias.BiasCount.result`.
         student (dict, optional): The same of the student, trained alone, on the same data.
 
     Returns:

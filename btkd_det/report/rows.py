@@ -81,7 +81,7 @@ class Data:
 
 
 def data(cfg, loader='train_dataloader', seed=0, max_iters=None):
-    """The data of a config, each image once; see :func:`btkd_det.analysis.loaders.one_pass`.
+    """The data of a config, each image once; see :func:`btkd_det.report.loaders.one_pass`.
 
     Args:
         cfg (Config): From :func:`load`.

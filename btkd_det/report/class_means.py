@@ -11,7 +11,7 @@ from .rows import walk
 def gather(model, loader, only_right=False, report=None):
     """Run a model over training data and average its logits per class.
 
-    The rows are those of :func:`~btkd_det.analysis.rows.walk`. A student that collects while it
+    The rows are those of :func:`~btkd_det.report.rows.walk`. A student that collects while it
     trains counts its own RoIs instead of the teacher's.
 
     Args:

@@ -10,8 +10,12 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from btkd_det.analysis import demo as module
-from btkd_det.analysis.demo import (
+from btkd_det.config import without_distillation
+from btkd_det.config_file import read_config
+from btkd_det.errors import ConfigError
+from btkd_det.evaluation import COCO_NUMBERS
+from experiments.demo import demo as module
+from experiments.demo.demo import (
     ENTRIES,
     Demo,
     pick_images,
@@ -19,13 +23,9 @@ from btkd_det.analysis.demo import (
     training_log,
     validation_curve,
 )
-from btkd_det.analysis.detections import detect, load_detector
-from btkd_det.analysis.shapes import ShapesSpec
-from btkd_det.analysis.subprocesses import CommandFailed
-from btkd_det.config import without_distillation
-from btkd_det.config_file import read_config
-from btkd_det.errors import ConfigError
-from btkd_det.evaluation import COCO_NUMBERS
+from experiments.demo.detections import detect, load_detector
+from experiments.demo.shapes import ShapesSpec
+from experiments.subprocesses import CommandFailed
 
 ROOT = Path(__file__).parents[2]
 SPEC = ShapesSpec(train=4, val=8, test=2, image_size=64)
@@ -148,7 +148,7 @@ def test_another_teacher_trains_anew_all_but_the_student_alone(commands, tmp_pat
 def test_a_model_depends_on_the_code_that_trains_it_alone(tmp_path):
     names = {path.relative_to(ROOT).as_posix() for path in demo_in(tmp_path)._sources()}
     assert {'tools/train.py', 'btkd_det/losses/btkd.py', 'btkd_det/bias/rectify.py'} <= names
-    assert 'btkd_det/analysis/report.py' not in names
+    assert 'btkd_det/report/rows.py' not in names
 
 
 def test_fresh_starts_over(commands, tmp_path):
@@ -175,7 +175,7 @@ def test_a_folder_of_somebody_else_is_refused_and_kept(commands, tmp_path, fresh
 
 
 def test_progress_tells_epoch_and_validation(commands, tmp_path, monkeypatch):
-    monkeypatch.setattr('btkd_det.analysis.progress.PULSE', 0)
+    monkeypatch.setattr('experiments.demo.progress.PULSE', 0)
     stream = io.StringIO()
     demo_in(tmp_path).run(stream=stream)
     assert 'student alone, epoch 3/' in stream.getvalue()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from btkd_det.analysis import loading_benchmark, measure
+from experiments.benchmarks import loading_benchmark, measure
 
 
 @pytest.fixture

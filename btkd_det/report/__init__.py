@@ -1,0 +1,1 @@
+"""What a teacher gets wrong, and its class means: rows of its answers, tables, pages."""

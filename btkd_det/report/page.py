@@ -1,0 +1,38 @@
+"""What the pages of reports share: their style, and pictures that lie within them."""
+
+import base64
+import html
+import io
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #262a36; background: #fcfcfa;
+       max-width: 1240px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .9rem; text-align: right; border-bottom: 1px solid #dcdcd6; }
+th:first-child, td:first-child { text-align: left; }
+img { max-width: 100%; height: auto; margin: .3rem 0; }
+.note { background: #fff3d6; padding: .6rem .9rem; border-radius: 4px; max-width: 46rem; }
+.right { color: #1e8848; } .wrong { color: #d03030; } .ignored { color: #787c86; }
+code { background: #eeeee8; padding: 0 .25rem; }
+"""
+
+
+def embedded(image, alt, kind='JPEG'):
+    """An image as an HTML element that holds it.
+
+    Args:
+        image (Image.Image): The image.
+        alt (str): What it shows.
+        kind (str): ``'JPEG'`` for photographs and noise, which make a PNG ten times as large;
+            ``'PNG'`` for drawings. Defaults to ``'JPEG'``.
+
+    Returns:
+        str: An ``img`` element.
+    """
+    file = io.BytesIO()
+    options = dict(quality=92, subsampling=0) if kind == 'JPEG' else {}
+    image.save(file, kind, **options)
+    data = base64.b64encode(file.getvalue()).decode()
+    source = f'data:image/{kind.lower()};base64,{data}'
+    return f'<img alt="{html.escape(alt)}" src="{source}">'
