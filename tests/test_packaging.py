@@ -70,7 +70,7 @@ def test_wheel_carries_configs_and_tools(wheel):
             carried = 'experiments' not in top_level_imports(path)
             assert (f'btkd_det/.mim/{path.relative_to(ROOT).as_posix()}' in names) == carried
     assert 'btkd_det/.mim/model-index.yml' in names
-    outside = ('tests/', 'requirements/', 'experiments/', 'benchmarks/')
+    outside = ('tests/', 'requirements/', 'experiments/')
     assert not [name for name in names if name.startswith(outside)]
     laboratory = re.compile(r'/(\w*benchmark\w*|demo|shapes|make_shapes|mmrazor_peer)\.py$')
     assert not [name for name in names if laboratory.search(name)]

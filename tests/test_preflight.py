@@ -95,7 +95,6 @@ IKD = dict(type='btkd_det.IKDLoss', num_classes=10)
         ({}, dict(by_epoch=False, max_iters=100), ['collect_epochs: 1', 'one epoch to MMEngine']),
         (dict(collect_iters=100), dict(by_epoch=False, max_iters=100), ['collect_iters: 100']),
         ({}, dict(max_epochs=2), None),
-        (dict(collect_epochs=0), dict(max_epochs=1), None),
         (dict(class_means='means.pt'), dict(max_epochs=1), None),
         (dict(collect_iters=99), dict(by_epoch=False, max_iters=100), None),
         (dict(collect_iters=5), dict(max_epochs=1), None),

@@ -88,7 +88,7 @@ def test_benchmarks_tell_how_far_they_are(capsys):
     ],
 )
 def test_a_result_is_printed_with_its_ratios(name, words):
-    path = Path(__file__).parents[2] / f'benchmarks/{name}.json'
+    path = Path(__file__).parents[2] / f'experiments/benchmarks/{name}.json'
     text = benchmark_table(json.loads(path.read_text()))
     for word in ('median ms', 'ratio', *words):
         assert word in text
