@@ -87,4 +87,4 @@ arms['reviewkd'] = dict(title='ReviewKD', distill=dict(fpn=review))
 del kd, pkd, review, paper, robust, temperatures, arm
 
 references = dict(alone='alone', kd='kd')
-seeds = list(range(5))
+seeds = list(range(10))
