@@ -9,7 +9,18 @@ class ConfigError(ValueError):
     """
 
 
-class SavingError(RuntimeError):
+class TrainingError(RuntimeError):
+    """What ends a training that had begun well; the message says how to go on."""
+
+
+class NotFiniteError(TrainingError):
+    """A loss is infinite or no number.
+
+    The message names the terms, the iteration and where the batch lies.
+    """
+
+
+class SavingError(TrainingError):
     """What a training found cannot be written, as with a full disk.
 
     The message names what is kept and how to go on.

@@ -5,7 +5,7 @@ import copy
 
 import pytest
 import torch
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
@@ -74,8 +74,8 @@ def detection_batch(sizes=((96, 128), (80, 64)), num_classes=3, seed=0):
 
 @contextlib.contextmanager
 def same_globals():
-    """Within this context scopes, visualizers and hubs may be made: MMEngine's are global."""
-    kinds = (DefaultScope, Visualizer, MessageHub)
+    """Within this context MMEngine's globals may be made: scopes, visualizers, hubs, loggers."""
+    kinds = (DefaultScope, Visualizer, MessageHub, MMLogger)
     before = [kind._instance_dict.copy() for kind in kinds]
     yield
     for kind, instances in zip(kinds, before, strict=True):

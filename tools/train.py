@@ -18,7 +18,7 @@ from btkd_det import cpu_processes, preflight
 from btkd_det.checkpoint import weights_only
 from btkd_det.checkpoint.resuming import newest_whole
 from btkd_det.config_file import type_name
-from btkd_det.errors import BUILD_ERRORS, ConfigError, SavingError
+from btkd_det.errors import BUILD_ERRORS, ConfigError, TrainingError
 from btkd_det.log_options import average_log
 from btkd_det.models.probe import input_shape
 from btkd_det.options import (
@@ -98,6 +98,7 @@ def make_config(args):
     save_atomically(cfg)
     add_hook(cfg, 'btkd_det.ExactResumeHook')
     add_hook(cfg, 'btkd_det.MissedValidationHook')
+    add_hook(cfg, 'btkd_det.FiniteLossesHook')
     if cfg.model.get('distill'):
         add_hook(cfg, 'btkd_det.RightRateHook')
         average_log(cfg)
@@ -143,7 +144,7 @@ def main():
             cpu_processes.join(cfg)
         with input_shape(shape):
             runner = train(cfg)
-    except (ConfigError, SavingError) as error:
+    except (ConfigError, TrainingError) as error:
         sys.exit(f'error: {error}')
     if runner.rank == 0:
         config = Path(runner.work_dir, f'{Path(cfg.filename or args.config).stem}.py')
@@ -201,7 +202,7 @@ def unforeseen_explained(unless=lambda: False):
     """Within this context, an error of a builder is a ConfigError of one line."""
     try:
         yield
-    except ConfigError:
+    except (ConfigError, TrainingError):
         raise
     except BUILD_ERRORS as error:
         # A value that no check foresaw is wrong input all the same.

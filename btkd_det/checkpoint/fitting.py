@@ -30,7 +30,8 @@ def load_weights(model, source, field):
         dict: The checkpoint's ``meta``.
 
     Raises:
-        ConfigError: The file cannot be read, or its weights are of another architecture.
+        ConfigError: The file cannot be read, its weights are of another architecture, or one is
+            infinite or no number.
     """
     state, meta = read_checkpoint(source, field)
     misfits = find_misfits(model, state)
@@ -39,7 +40,22 @@ def load_weights(model, source, field):
             f'{field}: {source} does not fit {type(model).__name__}, {misfits}. Valid is a '
             'checkpoint of the same architecture and the same number of classes'
         )
+    bad = [name for name, value in _learned(model) if not value.isfinite().all()]
+    if bad:
+        more = f' and {len(bad) - 3} more' if len(bad) > 3 else ''
+        raise ConfigError(
+            f'{field}: {source} holds infinite values or NaN in {", ".join(bad[:3])}{more}; valid '
+            'are weights of a training that did not diverge'
+        )
     return meta
+
+
+def _learned(model):
+    """What training changes, and would pass on; other buffers may hold infinities, as masks do."""
+    yield from model.named_parameters()
+    for name, value in model.named_buffers():
+        if name.endswith(('running_mean', 'running_var')):
+            yield name, value
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from .atomic_checkpoint import AtomicCheckpointHook
 from .exact_resume import ExactResumeHook
+from .finite_losses import FiniteLossesHook
 from .missed_validation import MissedValidationHook
 from .plain_config import PlainConfigHook
 from .right_rate import RightRateHook
@@ -10,6 +11,7 @@ from .teacher_evaluation import TeacherEvaluationHook
 __all__ = [
     'AtomicCheckpointHook',
     'ExactResumeHook',
+    'FiniteLossesHook',
     'MissedValidationHook',
     'PlainConfigHook',
     'RightRateHook',

@@ -236,15 +236,17 @@ class IKDLoss(LogitLoss):
 
     @torch.no_grad()
     def _add(self, teacher_logits, labels, counted=None):
-        kept = torch.ones_like(labels, dtype=torch.bool)
+        # One infinite row would leave its class without a mean for ever.
+        kept = teacher_logits.isfinite().all(dim=1)
         if self.only_right:
-            kept = is_right(teacher_logits, labels)
+            kept = kept & is_right(teacher_logits, labels)
         if not self.background:
             kept = kept & (labels < self.num_classes - 1)
         if counted is not None:
             kept = kept & counted
-        kept = kept.unsqueeze(1).to(self.class_means.dtype)
-        rows = torch.cat([teacher_logits.detach().to(kept.dtype) * kept, kept], dim=1)
+        kept = kept.unsqueeze(1)
+        values = teacher_logits.detach().to(self.class_means.dtype).masked_fill(~kept, 0)
+        rows = torch.cat([values, kept.to(values.dtype)], dim=1)
         batch = rows.new_zeros(self.num_classes, self.num_classes + 1)
         batch.index_add_(0, labels, rows)
         sum_over_ranks(batch)

@@ -119,3 +119,18 @@ def test_what_no_module_takes_is_named(tmp_path, change, words):
     state = {key: value for key, value in state.items() if value is not None}
     with pytest.raises(ConfigError, match=f'field: .*does not fit ImageClassifier.*({words})'):
         load_weights(model, save(tmp_path / 'c.pth', state), 'field')
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+@pytest.mark.parametrize('key', ['0.weight', '1.running_var'])
+def test_weights_of_a_training_that_diverged_are_refused(tmp_path, key, value):
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    # A mask may hold infinities.
+    model.register_buffer('mask', torch.tensor([0.0, -float('inf')]))
+    state = model.state_dict()
+    torch.save(state, tmp_path / 'good.pth')
+    load_weights(model, tmp_path / 'good.pth', 'teacher.checkpoint')
+    state[key].view(-1)[0] = value
+    torch.save(state, tmp_path / 'bad.pth')
+    with pytest.raises(ConfigError, match=f'teacher.checkpoint: .*bad.pth holds .* NaN in {key}'):
+        load_weights(model, tmp_path / 'bad.pth', 'teacher.checkpoint')

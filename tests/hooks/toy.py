@@ -51,6 +51,9 @@ class Model(BaseModel):
 PLAIN = dict(type='DefaultSampler', shuffle=False)
 
 
+OPTIMIZER = dict(optimizer=dict(type='SGD', lr=0.001, momentum=0.9))
+
+
 class Stop(Exception):
     pass
 
@@ -95,6 +98,8 @@ def train(
     stop_after_val=False,
     more_hooks=(),
     loader_options=None,
+    model=None,
+    optim_wrapper=None,
     **keys,
 ):
     """The batches of a run of three epochs, and the weights at its end."""
@@ -109,10 +114,10 @@ def train(
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
     )
     runner = Runner(
-        model=Model(),
+        model=model or Model(),
         work_dir=str(work_dir),
         train_dataloader=dict(loader, dataset=Drawing()),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.001, momentum=0.9)),
+        optim_wrapper=optim_wrapper or OPTIMIZER,
         custom_hooks=[
             Recorder(batches, stop, stop_after_val),
             *[dict(type='btkd_det.ExactResumeHook')] * hook,

@@ -261,3 +261,15 @@ def test_collecting_no_row_is_said(progress, caplog, capsys):
         progress(share)
         assert loss(student, teacher, labels) == 0
     assert 'no row of any class was collected' in caplog.text + capsys.readouterr().out
+
+
+@pytest.mark.parametrize('value', [float('inf'), float('nan')])
+def test_a_row_that_is_not_finite_is_in_no_mean(value):
+    logits = torch.tensor([[1.0, 2.0, 3.0], [value, 0.0, 0.0], [3.0, 2.0, 1.0], [0.0, 1.0, value]])
+    labels = torch.tensor([0, 0, 0, 2])
+    for only_right in (False, True):
+        loss = IKDLoss(3, only_right=only_right)
+        loss.update(logits, labels)
+        expected = [3.0, 2.0, 1.0] if only_right else [2.0, 2.0, 2.0]
+        assert loss.class_means.tolist() == [expected, [0.0] * 3, [0.0] * 3]
+        assert loss.class_counts.tolist() == [1 if only_right else 2, 0, 0]

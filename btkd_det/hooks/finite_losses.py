@@ -1,0 +1,179 @@
+"""A training whose loss is no number any more ends, and says where it began."""
+
+from pathlib import Path
+
+import torch
+from mmengine.dist import all_reduce, get_rank
+from mmengine.hooks import Hook
+
+from ..checkpoint.writing import atomic_path
+from ..errors import ConfigError, NotFiniteError
+from ..registry import HOOKS
+
+#: Steps in a row that mixed precision's loss scaling may leave out.
+SCALED = 20
+
+
+@HOOKS.register_module()
+class FiniteLossesHook(Hook):
+    """Stops a training at the first loss that is infinite or no number.
+
+    Without it a training goes on to its end with weights that are NaN. The error names the terms,
+    the iteration and the learning rate; the images and boxes of the batch lie in the work dir as
+    ``not_finite_iter_N.pth``. On a GPU what a step gives is looked at after the next one, so that
+    nothing waits for the device. With ``AmpOptimWrapper`` the loss scaling leaves a step with
+    infinite gradients out, so only 20 in a row end it. ``tools/train.py`` adds this hook.
+
+    Args:
+        skip (int): Steps that may be left out, without changing a weight, before the training
+            ends. Above 0 every step waits for its loss. Defaults to 0.
+
+    Raises:
+        ConfigError: ``skip`` is no number from 0 on.
+    """
+
+    # Before a checkpoint of such weights is written.
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(self, skip=0):
+        if isinstance(skip, bool) or not isinstance(skip, int) or skip < 0:
+            raise ConfigError(f'FiniteLossesHook.skip: got {skip!r}; valid: a number from 0 on')
+        self.skip = skip
+        self._skipped = 0
+        self._in_a_row = 0
+        self._pending = None
+
+    def before_train(self, runner):
+        """Put the question before the step, where steps may be left out."""
+        if self.skip:
+            self._guard(runner)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Look at the losses of this step, on a GPU at those of the one before."""
+        losses = {
+            name: value.detach()
+            for name, value in (outputs or {}).items()
+            if isinstance(value, torch.Tensor) and 'loss' in name and value.numel() == 1
+        }
+        before, self._pending = self._pending, None
+        if losses:
+            finite = torch.stack([value.float().reshape(()) for value in losses.values()])
+            rate = runner.optim_wrapper.get_lr()
+            seen = list(losses), _Later(finite.isfinite()), data_batch, runner.iter, rate
+            # Where steps are left out, the device has been waited for anyway.
+            if finite.is_cuda and not self.skip:
+                self._pending = seen
+            else:
+                before = seen
+        if before is not None:
+            self._judge(runner, *before)
+
+    def after_train(self, runner):
+        """Look at the last step's."""
+        if self._pending is not None:
+            self._judge(runner, *self._pending)
+
+    def _judge(self, runner, names, finite, data_batch, iteration, rate):
+        bad = [name for name, good in zip(names, finite.tolist(), strict=True) if not good]
+        self._in_a_row = self._in_a_row + 1 if bad else 0
+        scaled = hasattr(runner.optim_wrapper, 'loss_scaler')
+        if not bad or (scaled and self._in_a_row <= SCALED) or self._skipped:
+            return
+        self._end(runner, bad, data_batch, iteration, rate)
+
+    def _end(self, runner, bad, data_batch, iteration, rate):
+        rates = sorted({value for values in rate.values() for value in values})
+        named = ', '.join(f'{value:g}' for value in rates[:3])
+        where = self._save(runner, data_batch, iteration)
+        raise NotFiniteError(
+            f'iteration {iteration + 1}: {", ".join(bad)} is infinite or no number, at a learning '
+            f'rate of {named}; {where}. Usual causes: a learning rate that is too high, no '
+            'clip_grad, boxes without area. custom_hooks: btkd_det.FiniteLossesHook with skip=N '
+            'leaves up to N such steps out'
+        )
+
+    def _save(self, runner, data_batch, iteration):
+        """Keep the batch; gives where it is, and the images' names."""
+        content = plain_batch(data_batch)
+        name = f'not_finite_iter_{iteration + 1}' + ('' if get_rank() == 0 else f'_{get_rank()}')
+        path = Path(runner.work_dir, f'{name}.pth')
+        images = [Path(str(image)).name for image in content['images'] if image]
+        shown = f', of {", ".join(images[:4])}' if images else ''
+        try:
+            with atomic_path(path) as part:
+                torch.save(content, part)
+        except OSError as error:
+            return f'its batch{shown} cannot be saved ({error.strerror})'
+        return f'its batch{shown}, is {path}' if shown else f'its batch is {path}'
+
+    def _guard(self, runner):
+        wrapper = runner.optim_wrapper
+        step = wrapper.update_params
+
+        def update_params(loss, *args, **kwargs):
+            finite = loss.detach().isfinite().all().float()
+            all_reduce(finite, 'min')
+            if finite:
+                self._skipped = 0
+                return step(loss, *args, **kwargs)
+            self._skipped += 1
+            wrapper.zero_grad()
+            if self._skipped > self.skip:
+                self._skipped = 0
+            else:
+                runner.logger.warning(
+                    f'iteration {runner.iter + 1}: the loss is infinite or no number; the step is '
+                    f'left out, {self._skipped} of {self.skip} in a row'
+                )
+            return None
+
+        wrapper.update_params = update_params
+
+
+class _Later:
+    """A tensor of the device that is read when it is there."""
+
+    def __init__(self, tensor):
+        self._copy, self._event = tensor.to('cpu', non_blocking=True), None
+        if tensor.is_cuda:
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def tolist(self):
+        """list: The values; waits for them."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._copy.tolist()
+
+
+def plain_batch(data_batch):
+    """What of a batch can be looked at again: tensors, numbers and names alone.
+
+    Args:
+        data_batch (dict | tuple | list): As a data loader gives it.
+
+    Returns:
+        dict: ``inputs``, ``images`` (paths), ``boxes`` and ``labels``, each with one entry an image
+        where it is known.
+    """
+    inputs, samples = data_batch, []
+    if isinstance(data_batch, dict):
+        inputs, samples = data_batch.get('inputs'), data_batch.get('data_samples') or []
+    content = dict(inputs=_tensors(inputs), images=[], boxes=[], labels=[])
+    for sample in samples if isinstance(samples, (list, tuple)) else []:
+        objects = getattr(sample, 'gt_instances', None)
+        boxes = getattr(objects, 'bboxes', None)
+        content['images'].append(getattr(sample, 'img_path', None))
+        content['boxes'].append(_tensors(getattr(boxes, 'tensor', boxes)))
+        labels = getattr(objects, 'labels', getattr(sample, 'gt_label', None))
+        content['labels'].append(_tensors(labels))
+    return content
+
+
+def _tensors(value):
+    """A tensor, or those of a list, on the CPU; None for what is neither."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, (list, tuple)):
+        return [_tensors(part) for part in value]
+    return None
