@@ -4,6 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from ..registry import HOOKS
+from ..teacher.class_map import ClassMap
 from ..teacher.class_names import classes_of_run, listed
 
 
@@ -35,10 +36,11 @@ class TeacherEvaluationHook(Hook):
                 listed(classes),
             )
             return
+        class_map = ClassMap(teacher.class_map) if mapped else None
         for batch in loop.dataloader:
             outputs = teacher.model.val_step(batch)
-            if teacher.class_map is not None:
-                outputs = [teacher.class_map.prediction(sample) for sample in outputs]
+            if mapped:
+                outputs = [class_map.prediction(sample) for sample in outputs]
             loop.evaluator.process(data_samples=outputs, data_batch=batch)
         metrics = loop.evaluator.evaluate(len(loop.dataloader.dataset))
         runner.logger.info(
