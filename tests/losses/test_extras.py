@@ -17,7 +17,7 @@ class Centered(LogitLoss):
 
     def per_row(self, student_logits, teacher_logits, labels=None):
         gap = (student_logits - teacher_logits).square().sum(dim=1)
-        return (gap - gap.mean()).abs()
+        return (gap - gap.mean()).square()
 
 
 class Weighted(LogitLoss):
