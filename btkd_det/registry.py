@@ -66,6 +66,8 @@ OPTIM_WRAPPERS = Registry(
 TRANSFORMS = Registry(
     'transform', parent=MMENGINE_TRANSFORMS, scope=SCOPE, locations=['btkd_det.datasets']
 )
+#: The places of a model where knowledge is taken; nobody else's registry has them.
+SITES = Registry('site', scope=SCOPE, locations=['btkd_det.sites'])
 METRICS = OnDemandRegistry(
     'metric',
     parent=MMENGINE_METRICS,

@@ -10,7 +10,8 @@ from mmengine.registry import LOG_PROCESSORS
 
 from btkd_det.log_options import average_log
 from btkd_det.losses import BTKDLoss
-from btkd_det.models.sites import Sites
+from btkd_det.models.distilled import Sites
+from btkd_det.sites import Features, Logits
 
 
 @pytest.mark.parametrize('given', [None, dict(type='LogProcessor', window_size=4, by_epoch=False)])
@@ -44,17 +45,17 @@ def test_a_silent_sites_values_leave_the_log(progress):
     kd = dict(type='btkd_det.KDLoss')
     sites = Sites(
         dict(logits=dict(losses=kd, stop_at=0.5), features=dict(type='btkd_det.PKDLoss')),
-        dict(logits='LogitLoss', features='FeatureLoss'),
+        dict(logits=Logits, features=Features),
     )
     hub = MessageHub.get_current_instance()
     names = ['distill.logits.loss_kd', 'distill.logits.right', 'distill.features.loss_pkd', 'loss']
     progress(0.4)
     for name in names:
         hub.update_scalar(f'train/{name}', 1.0)
-    sites.silence()
+    sites.active_sites()
     assert [f'train/{name}' for name in names] == list(hub.log_scalars)
     progress(0.5)
-    sites.silence()
+    sites.active_sites()
     assert list(hub.log_scalars) == ['train/distill.features.loss_pkd', 'train/loss']
 
 

@@ -6,8 +6,8 @@ import torch
 import btkd_det
 from btkd_det.errors import ConfigError
 from btkd_det.losses import BTKDLoss, DKDLoss
-from btkd_det.models.sites import Site
 from btkd_det.progress import known_progress, training_progress
+from btkd_det.sites import Logits
 
 from .conftest import build_detector, detection_batch
 
@@ -78,12 +78,10 @@ def test_what_is_no_share_is_refused(share):
 
 
 def test_sites_stop_by_it():
-    from btkd_det.losses import LogitLoss
-
-    site = Site(dict(losses=dict(type='KDLoss'), stop_at=0.5), 'distill.logits', LogitLoss)
-    for share, silent in ((0.4, False), (0.5, True), (None, False)):
+    site = Logits('logits', dict(losses=dict(type='KDLoss'), stop_at=0.5))
+    for share, active in ((0.4, True), (0.5, False), (None, True)):
         btkd_det.set_progress(share)
-        assert site.silent is silent
+        assert site.active is active
 
 
 def test_a_distilled_model_learns_without_a_runner(

@@ -8,7 +8,7 @@ from mmengine.registry import DefaultScope
 from torch.utils.data import Subset
 
 from ..errors import ConfigError
-from ..models.classifier import look
+from ..sites.images import run_teacher
 from ..teacher_cache import find_dataset, fixed_pipeline, view_settings
 
 
@@ -41,7 +41,7 @@ def gather(model, batches, shape, report=None, unfinished=None):
     for batch in batches:
         data = model.data_preprocessor(batch, training=False)
         with guest.at_work(data['inputs'].device.type):
-            said = look(guest, guest.images(data['inputs']), {'logits'})['logits'].cpu()
+            said = run_teacher(guest, guest.images(data['inputs']), ('logits',)).logits.cpu()
         images = torch.tensor([sample.get('sample_idx') for sample in data['data_samples']])
         views = torch.tensor([sample.get('view', 0) for sample in data['data_samples']])
         logits[views, images] = said.half()

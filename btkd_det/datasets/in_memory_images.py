@@ -8,7 +8,7 @@ from torch.utils.data import Dataset, get_worker_info
 from ..errors import ConfigError
 from ..provenance import sample_digest
 from ..registry import DATASETS, suggest
-from ..teacher_cache import describe_images
+from ..teacher.cache.data import describe_images
 from .crop_flip import crop_and_flip, draw, draw_of_view
 from .image_files import check_image_files
 

@@ -4,8 +4,8 @@ import torch
 from mmengine.device import get_device
 from mmengine.evaluator import BaseMetric
 
-from ..models.teacher import build_teacher
 from ..registry import METRICS
+from ..teacher import build_teacher
 
 
 def agreement(labels, student, teacher):

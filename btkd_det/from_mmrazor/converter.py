@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from ..config import CLASSIFIER, distilled_type, make_distilled
 from ..config_file import read_config, type_name
 from ..errors import ConfigError
-from ..models.teacher import pretrained_address
+from ..teacher.zoo import pretrained_address
 from .errors import NoCounterpart
 from .losses import find_loss, joined
 from .places import Places

@@ -1,11 +1,11 @@
 """How good is the teacher on the student's validation data?"""
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from ..models.data_classes import classes_of_run, shown
 from ..registry import HOOKS
+from ..teacher.class_map import ClassMap
+from ..teacher.class_names import classes_of_run, listed
 
 
 @HOOKS.register_module()
@@ -14,7 +14,7 @@ class TeacherEvaluationHook(Hook):
 
     A teacher whose classes, colors or scale are not what it was trained on shows here, before an
     epoch is spent. ``tools/train.py`` adds the hook where ``teacher.evaluate_teacher`` is set.
-    What a teacher with a ``class_map`` predicts is told in the student's classes; what it finds
+    What a teacher with a ``class_map`` predicts is put into the student's classes; what it finds
     of others is left out.
     """
 
@@ -32,14 +32,15 @@ class TeacherEvaluationHook(Hook):
         if classes and teacher.classes and not mapped and teacher.classes != classes:
             runner.logger.warning(
                 'the teacher is not evaluated: it learned the classes %s, and the data have %s',
-                shown(teacher.classes),
-                shown(classes),
+                listed(teacher.classes),
+                listed(classes),
             )
             return
+        class_map = ClassMap(teacher.class_map) if mapped else None
         for batch in loop.dataloader:
             outputs = teacher.model.val_step(batch)
-            if teacher.class_map is not None:
-                outputs = [in_students_classes(sample, teacher.class_map) for sample in outputs]
+            if mapped:
+                outputs = [class_map.prediction(sample) for sample in outputs]
             loop.evaluator.process(data_samples=outputs, data_batch=batch)
         metrics = loop.evaluator.evaluate(len(loop.dataloader.dataset))
         runner.logger.info(
@@ -47,27 +48,3 @@ class TeacherEvaluationHook(Hook):
         )
         for key, value in metrics.items():
             runner.visualizer.add_scalar(f'teacher/{key}', value, step=0)
-
-
-def in_students_classes(sample, class_map):
-    """A prediction of the teacher, in the student's classes.
-
-    Args:
-        sample (DetDataSample | DataSample): What its ``predict`` gave; changed in place.
-        class_map (list[int]): The teacher's index of each of the student's classes.
-
-    Returns:
-        DetDataSample | DataSample: A detector's instances without those of other classes; a
-        classifier's scores of the student's classes, and the class of the largest.
-    """
-    if 'pred_instances' in sample:
-        found = sample.pred_instances
-        chosen = found.labels.new_tensor(class_map)
-        found = found[torch.isin(found.labels, chosen)]
-        found.labels = (found.labels[:, None] == chosen).int().argmax(dim=1)
-        sample.pred_instances = found
-    elif 'pred_score' in sample:
-        scores = sample.pred_score[class_map]
-        sample.set_metainfo(dict(num_classes=len(class_map)))
-        sample.set_pred_score(scores).set_pred_label(scores.argmax(dim=0, keepdim=True))
-    return sample

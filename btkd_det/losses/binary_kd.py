@@ -1,9 +1,7 @@
 """KD for heads that ask each class separately."""
 
-from torch import Tensor
-from torch.nn import functional as F
-
 from ..registry import MODELS
+from .divergences import binary_kl
 from .logit_loss import LogitLoss, as_float, check_positive
 
 
@@ -27,6 +25,8 @@ class BinaryKDLoss(LogitLoss):
     #: A sigmoid takes the logarithm of a probability for a small logit.
     host_spaces = ('logits',)
 
+    independent_rows = True
+
     def __init__(self, temperature=1.0, background=True, loss_weight=1.0):
         super().__init__(loss_weight)
         check_positive(temperature=temperature)
@@ -40,19 +40,3 @@ class BinaryKDLoss(LogitLoss):
             student_logits, teacher_logits = student_logits[:, :-1], teacher_logits[:, :-1]
         divergence = binary_kl(student_logits / self.temperature, teacher_logits / self.temperature)
         return self.temperature**2 * divergence.sum(dim=1)
-
-
-def binary_kl(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """KL divergence of two Bernoulli distributions given by their logits.
-
-    Args:
-        student_logits (Tensor): Any shape.
-        teacher_logits (Tensor): The same shape.
-
-    Returns:
-        Tensor: The same shape; finite for any finite logits.
-    """
-    yes = teacher_logits.sigmoid()
-    gap_yes = F.logsigmoid(teacher_logits) - F.logsigmoid(student_logits)
-    gap_no = F.logsigmoid(-teacher_logits) - F.logsigmoid(-student_logits)
-    return yes * gap_yes + (1 - yes) * gap_no

@@ -1,6 +1,7 @@
 """BTKD: a curriculum from what the teacher knows to what it had to be told."""
 
 import torch
+from mmengine.dist import get_world_size
 from torch import nn
 from torch.nn import functional as F
 
@@ -12,8 +13,8 @@ from ..progress import training_progress
 from ..registry import MODELS, build, unwritten
 from .calibration import TeacherCalibration
 from .label_noise import LabelNoise
-from .logit_loss import LogitLoss, as_float, check_fraction, count_rows
-from .ranks import num_ranks, sum_over_ranks
+from .logit_loss import LogitLoss, check_fraction, count_rows
+from .ranks import sum_over_ranks
 from .trust import FORMS, MeasuredTrust
 
 JUDGES = ('class', 'class_and_box', 'object')
@@ -84,8 +85,6 @@ class BTKDLoss(LogitLoss):
 
     hosts = False
 
-    takes_counted = True
-
     def __init__(
         self,
         loss=None,
@@ -130,6 +129,9 @@ class BTKDLoss(LogitLoss):
         self.schedule = schedule
         self.normalize = normalize
         self.judge = judge
+        if judge == 'class':
+            # Then nobody has to compute boxes.
+            self.extra_inputs = tuple(n for n in self.extra_inputs if n != 'box_ious')
         self.iou_threshold = iou_threshold
         self.foreground_only = foreground_only
         self.noise = nn.ModuleDict(
@@ -145,12 +147,6 @@ class BTKDLoss(LogitLoss):
                 f'valid: give_back=False, or one of trust={", ".join(map(repr, FORMS))}'
             )
         self.give_back = give_back
-
-    @property
-    def extra_inputs(self):
-        """See :attr:`LogitLoss.extra_inputs`; boxes only where they are judged."""
-        boxes = ('box_ious',) if self.judge == 'class_and_box' else ()
-        return ('progress', 'counted', 'foreground', *boxes)
 
     def per_row(
         self,
@@ -186,7 +182,6 @@ class BTKDLoss(LogitLoss):
         """
         if progress is None and self.schedule != 'none':
             progress = training_progress()
-        student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
         if self.calibration is not None:
             teacher_logits = self.calibration(teacher_logits, labels, counted)
         predicted = teacher_logits.argmax(dim=1)
@@ -197,8 +192,7 @@ class BTKDLoss(LogitLoss):
             right = self._judge(predicted, labels, box_ious, foreground, background)
             predicted = torch.where(right, labels, predicted)
         target = self._target(teacher_logits, labels, predicted, options)
-        shared = {'counted': counted} if self.host.takes_counted else {}
-        rows = self.host.per_row(student_logits, target, labels, **shared)
+        rows = self.host.rows(student_logits, target, labels, counted)
         counts = self._part_sizes(right, rows.dtype, counted)
         weights = curriculum(
             right,
@@ -212,7 +206,8 @@ class BTKDLoss(LogitLoss):
         )
         if counted is not None:
             rows = rows.masked_fill(~counted, 0)
-        self.log_vars = self._seen(rows.detach(), right, counts, progress, counted)
+        gamma = None if self.schedule == 'none' else coefficient(progress, self.schedule)
+        self.log_vars = self._seen(rows.detach(), right, counts, gamma, counted)
         self.log_vars.update({name: options[name].detach() for name in self.noise})
         if self.calibration is not None:
             self.log_vars['teacher_scale'] = self.calibration.log_scale.exp()
@@ -304,19 +299,18 @@ class BTKDLoss(LogitLoss):
         processes would not train as one does on the joined batch.
         """
         counts = count_parts(right, dtype, counted)
-        if not self.training or num_ranks() == 1:
+        if not self.training or get_world_size() == 1:
             return counts.clamp_(min=1)
-        return sum_over_ranks(counts).clamp_(min=1) / num_ranks()
+        return sum_over_ranks(counts).clamp_(min=1) / get_world_size()
 
-    def _seen(self, rows, right, counts, progress, counted=None):
+    def _seen(self, rows, right, counts, gamma=None, counted=None):
         """The log entries: the share of right rows, the means of both parts, gamma."""
         mask = (right if counted is None else right & counted).to(rows.dtype)
         right_sum = (rows * mask).sum()
         sums = torch.stack([right_sum, rows.sum() - right_sum])
         easy, hard = (sums / counts).unbind()
         seen = {'right': mask.sum() / count_rows(rows, counted), 'easy': easy, 'hard': hard}
-        if self.schedule != 'none':
-            gamma = coefficient(progress, self.schedule)
+        if gamma is not None:
             if not isinstance(gamma, torch.Tensor):
                 gamma = torch.full((), gamma, dtype=rows.dtype, device=rows.device)
             seen['gamma'] = gamma.detach()

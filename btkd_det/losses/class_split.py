@@ -1,7 +1,6 @@
 """One class against the rest, and the rest among itself, without leaving log space."""
 
 import torch
-from torch.nn import functional as F
 
 
 def without(logits, classes):
@@ -38,18 +37,3 @@ def against_rest(logits, rest, classes):
         Tensor: (N,).
     """
     return logits.gather(1, classes.unsqueeze(1)).squeeze(1) - rest.logsumexp(dim=1)
-
-
-def binary_kl(student, teacher):
-    """KL of two races of two, ``KL(sigmoid(teacher) || sigmoid(student))``.
-
-    Args:
-        student (Tensor): Logits, any shape.
-        teacher (Tensor): Logits, same shape.
-
-    Returns:
-        Tensor: Same shape.
-    """
-    return torch.sigmoid(teacher) * (F.logsigmoid(teacher) - F.logsigmoid(student)) + (
-        torch.sigmoid(-teacher) * (F.logsigmoid(-teacher) - F.logsigmoid(-student))
-    )

@@ -1,6 +1,7 @@
 """CWD: where in the picture each channel looks."""
 
 from ..registry import MODELS
+from .divergences import kl_divergence
 from .feature_loss import FeatureLoss
 from .logit_loss import check_positive
 
@@ -38,7 +39,7 @@ class CWDLoss(FeatureLoss):
             offset = gate.flatten(2).clamp_min(1e-37).log()
             student, teacher = student + offset, teacher + offset
         student, teacher = student.log_softmax(dim=2), teacher.log_softmax(dim=2)
-        divergence = (teacher.exp() * (teacher - student)).sum(dim=2).mean(dim=1)
+        divergence = kl_divergence(student, teacher, dim=2).mean(dim=1)
         if gate is None:
             return self.temperature**2 * divergence.mean()
         counts = (gate.flatten(1) > 0).any(dim=1).to(divergence.dtype)

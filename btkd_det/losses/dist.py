@@ -1,7 +1,7 @@
 """Knowledge distillation from a stronger teacher: relations instead of values."""
 
 from ..registry import MODELS
-from .logit_loss import LogitLoss, as_float, check_not_negative, check_positive, count_rows
+from .logit_loss import LogitLoss, check_not_negative, check_positive, count_rows
 
 EPS = 1e-8
 
@@ -65,8 +65,6 @@ class DISTLoss(LogitLoss):
 
     needs_labels = False
 
-    takes_counted = True
-
     def __init__(self, inter_weight=1.0, intra_weight=1.0, temperature=1.0, loss_weight=1.0):
         super().__init__(loss_weight)
         check_not_negative(inter_weight=inter_weight, intra_weight=intra_weight)
@@ -77,7 +75,6 @@ class DISTLoss(LogitLoss):
 
     def per_row(self, student_logits, teacher_logits, labels=None, counted=None):
         """The row's inter part plus the batch's intra part; see :meth:`LogitLoss.per_row`."""
-        student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
         student = (student_logits / self.temperature).softmax(dim=1)
         teacher = (teacher_logits / self.temperature).softmax(dim=1)
         inter = 1 - pearson(student, teacher, dim=1)

@@ -3,6 +3,7 @@
 from torch import nn
 
 from ..registry import MODELS
+from .divergences import kl_divergence
 from .logit_loss import as_float, check_not_negative, check_positive
 
 
@@ -44,6 +45,6 @@ class DistributionLoss(nn.Module):
             (sides.unflatten(1, (4, -1)) / self.temperature).log_softmax(dim=2)
             for sides in as_float(student_sides, teacher_sides.detach())
         )
-        divergence = (teacher.exp() * (teacher - student)).sum(dim=2).mean(dim=1)
+        divergence = kl_divergence(student, teacher, dim=2).mean(dim=1)
         total = (divergence * foreground).sum() / foreground.sum().clamp(min=1)
         return self.temperature**2 * total * self.loss_weight

@@ -2,9 +2,9 @@
 
 from ..progress import training_progress
 from ..registry import MODELS
-from .class_split import against_rest, binary_kl, without
-from .kd import kl_divergence
-from .logit_loss import LogitLoss, as_float, check_fraction, check_not_negative, check_positive
+from .class_split import against_rest, without
+from .divergences import binary_kl, kl_divergence
+from .logit_loss import LogitLoss, check_fraction, check_not_negative, check_positive
 
 
 def decoupled_kl_per_row(student_logits, teacher_logits, labels, alpha, beta, temperature):
@@ -24,7 +24,6 @@ def decoupled_kl_per_row(student_logits, teacher_logits, labels, alpha, beta, te
     Returns:
         Tensor: (N,).
     """
-    student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
     student, teacher = student_logits / temperature, teacher_logits / temperature
     student_rest, teacher_rest = without(student, labels), without(teacher, labels)
     target = binary_kl(
@@ -52,6 +51,8 @@ class DKDLoss(LogitLoss):
     Raises:
         ConfigError: A value is out of its range.
     """
+
+    independent_rows = True
 
     def __init__(self, alpha=1.0, beta=8.0, temperature=4.0, loss_weight=1.0, *, warmup=0.0):
         super().__init__(loss_weight)

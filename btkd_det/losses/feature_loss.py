@@ -115,10 +115,10 @@ class FeatureLoss(nn.Module):
         ]
         common = [size for size in sizes[0] if size in sizes[1]]
         if not common or any(len(set(whose)) != len(whose) for whose in sizes):
-            shown = ['; '.join(f'{h} x {w}' for h, w in whose) for whose in sizes]
+            listed = ['; '.join(f'{h} x {w}' for h, w in whose) for whose in sizes]
             raise ConfigError(
-                f'levels: not given, but the student has {counts[0]} maps ({shown[0]}) and the '
-                f'teacher {counts[1]} ({shown[1]}); valid: levels=(...) and teacher_levels=(...), '
+                f'levels: not given, but the student has {counts[0]} maps ({listed[0]}) and the '
+                f'teacher {counts[1]} ({listed[1]}); valid: levels=(...) and teacher_levels=(...), '
                 'one for each'
             )
         self.levels = tuple((sizes[0].index(size), sizes[1].index(size)) for size in common)
@@ -172,13 +172,23 @@ class FeatureLoss(nn.Module):
         """
         student_maps, teacher_maps = as_levels(student_maps), as_levels(teacher_maps)
         total = student_maps[0][:0].float().sum()
+        maps = as_float(*student_maps, *[part.detach() for part in teacher_maps])
+        student_maps, teacher_maps = maps[: len(student_maps)], maps[len(student_maps) :]
+        pairs = []
         for level, partner in self.chosen(student_maps, teacher_maps):
-            student, teacher = as_float(student_maps[level], teacher_maps[partner].detach())
-            if student.numel() == 0 or teacher.numel() == 0:
-                continue
-            student = self.adapted(level, student, teacher)
-            total = total + self.level(student, teacher, gate and gate[partner])
+            student, teacher = student_maps[level], teacher_maps[partner]
+            if student.numel() and teacher.numel():
+                student = self.adapted(level, student, teacher)
+                pairs.append((student, teacher, gate and gate[partner]))
+        for pair in pairs:
+            total = total + self.level(*pair)
+        if not pairs:
+            total = total + self.unused()
         return total * self.loss_weight
+
+    def unused(self):
+        """An exact 0 of all that the loss learns: distributed training waits for its gradients."""
+        return sum(parameter.sum() for parameter in self.parameters()) * 0
 
     def adapted(self, level, student, teacher):
         """The student's map with the teacher's channels and size.

@@ -10,7 +10,7 @@ from ..errors import ConfigError
 from ..progress import current_iteration, iterations_per_epoch, runner_info
 from ..registry import MODELS
 from .class_means import check_class_means, read_class_means
-from .kd import kl_per_row
+from .divergences import kl_of_logits
 from .logit_loss import LogitLoss, as_float, check_positive, count_rows, reduce_rows
 from .ranks import sum_over_ranks
 
@@ -67,8 +67,6 @@ class IKDLoss(LogitLoss):
     """
 
     hosts = False
-
-    takes_counted = True
 
     def __init__(
         self,
@@ -184,7 +182,7 @@ class IKDLoss(LogitLoss):
         if counted is not None:
             seen = seen * counted
         self.log_vars = {'seen': seen.sum() / count_rows(seen, counted)}
-        return kl_per_row(student_logits, target, self.temperature) * seen
+        return kl_of_logits(student_logits, target, self.temperature) * seen
 
     def forward(
         self,

@@ -1,37 +1,8 @@
 """Hinton's knowledge distillation."""
 
 from ..registry import MODELS
-from .logit_loss import LogitLoss, as_float, check_positive
-
-
-def kl_per_row(student_logits, teacher_logits, temperature):
-    """``T^2 * KL(softmax(z_t / T) || softmax(z_s / T))``, summed over classes.
-
-    Args:
-        student_logits (Tensor): (N, C).
-        teacher_logits (Tensor): (N, C), without a gradient.
-        temperature (float): T.
-
-    Returns:
-        Tensor: (N,).
-    """
-    student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
-    log_student = (student_logits / temperature).log_softmax(dim=1)
-    log_teacher = (teacher_logits / temperature).log_softmax(dim=1)
-    return kl_divergence(log_student, log_teacher) * temperature**2
-
-
-def kl_divergence(log_student, log_teacher):
-    """``KL(teacher || student)`` of each row.
-
-    Args:
-        log_student (Tensor): Log-probabilities, (N, C).
-        log_teacher (Tensor): Log-probabilities, (N, C).
-
-    Returns:
-        Tensor: (N,).
-    """
-    return (log_teacher.exp() * (log_teacher - log_student)).sum(dim=1)
+from .divergences import kl_of_logits
+from .logit_loss import LogitLoss, check_positive
 
 
 @MODELS.register_module()
@@ -52,6 +23,8 @@ class KDLoss(LogitLoss):
 
     needs_labels = False
 
+    independent_rows = True
+
     def __init__(self, temperature=4.0, loss_weight=1.0):
         super().__init__(loss_weight)
         check_positive(temperature=temperature)
@@ -59,4 +32,4 @@ class KDLoss(LogitLoss):
 
     def per_row(self, student_logits, teacher_logits, labels=None):
         """``T^2 * KL`` of each row; see :meth:`LogitLoss.per_row`."""
-        return kl_per_row(student_logits, teacher_logits, self.temperature)
+        return kl_of_logits(student_logits, teacher_logits, self.temperature)

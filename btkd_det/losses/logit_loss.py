@@ -1,5 +1,7 @@
 """The base of all losses between two sets of logits."""
 
+import functools
+import inspect
 import math
 from abc import abstractmethod
 
@@ -20,7 +22,7 @@ def as_float(*tensors):
         Tensor | tuple[Tensor]: One for one.
     """
     half = (torch.float16, torch.bfloat16)
-    cast = tuple(t.float() if t.dtype in half else t for t in tensors)
+    cast = tuple([t.float() if t.dtype in half else t for t in tensors])
     return cast[0] if len(cast) == 1 else cast
 
 
@@ -57,6 +59,10 @@ class LogitLoss(nn.Module):
     and a host for :class:`~btkd_det.losses.BTKDLoss`. The teacher never gets a gradient, half
     precision is computed in float32, and no rows cost an exact 0 that still has a gradient.
 
+    What :meth:`per_row` reads beside logits and labels it declares by its signature: who calls
+    the loss and has a value of that name passes it. The sites know ``foreground``, (N,) bool;
+    those at RoIs ``box_ious``, (N,). ``progress`` and ``counted`` are those of :meth:`forward`.
+
     Args:
         loss_weight (float): Factor of the reduced loss. Defaults to 1.0.
 
@@ -65,12 +71,16 @@ class LogitLoss(nn.Module):
             dimensions, for the log; none of it is a loss.
     """
 
-    #: Names of what the loss reads beside logits and labels. Who calls it and has them passes
-    #: them by keyword. ``counted`` is for :meth:`forward`, all others for :meth:`per_row`.
+    #: Names of what the loss can be called with beside logits and labels: what :meth:`per_row`
+    #: declares, and ``counted``. Read off its signature when the class is made.
     extra_inputs = ('counted',)
 
-    #: Whether :meth:`per_row` takes ``counted`` too: what it says of a row depends on the others.
+    #: Whether :meth:`per_row` declares ``counted``; likewise.
     takes_counted = False
+
+    #: Whether what a row costs depends on that row alone. A loss that neither says so nor takes
+    #: ``counted`` is given the rows that count and no others, which waits for the device.
+    independent_rows = False
 
     #: Whether the loss reads the labels; without, it also stands where a host gives none.
     needs_labels = True
@@ -80,6 +90,14 @@ class LogitLoss(nn.Module):
 
     #: Spaces of the rectified teacher in which BTKD can wrap it.
     host_spaces = ('logits', 'probs')
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if 'per_row' in vars(cls):
+            cls.per_row = _in_float(cls.per_row)
+        declared = declared_extras(cls.per_row)
+        cls.takes_counted = 'counted' in declared
+        cls.extra_inputs = tuple(dict.fromkeys([*declared, 'counted']))
 
     def __init__(self, loss_weight=1.0):
         super().__init__()
@@ -92,14 +110,37 @@ class LogitLoss(nn.Module):
         """What each row costs, without ``loss_weight``.
 
         Args:
-            student_logits (Tensor): (N, C).
-            teacher_logits (Tensor): (N, C).
+            student_logits (Tensor): (N, C). A subclass gets no half precision.
+            teacher_logits (Tensor): (N, C), likewise, and without a gradient.
             labels (Tensor): Class index of each row, (N,).
 
         Returns:
             Tensor: (N,).
         """
         raise NotImplementedError(f'{type(self).__name__} does not say what a row costs')
+
+    def rows(self, student_logits, teacher_logits, labels, counted=None, **extra):
+        """:meth:`per_row`, as if the rows that do not count were not there.
+
+        Args:
+            student_logits, teacher_logits, labels: See :meth:`per_row`.
+            counted (Tensor, optional): Rows that count, (N,) bool. None means all.
+            **extra: What :meth:`per_row` declares.
+
+        Returns:
+            Tensor: (N,); what stands in rows that do not count is of no meaning.
+        """
+        inputs = student_logits, teacher_logits, labels
+        if counted is None or self.independent_rows:
+            return self.per_row(*inputs, **extra)
+        if self.takes_counted:
+            return self.per_row(*inputs, counted=counted, **extra)
+        kept = counted.nonzero().squeeze(1)
+        is_row = lambda value: isinstance(value, torch.Tensor) and value.shape[:1] == counted.shape
+        select = lambda value: value.index_select(0, kept) if is_row(value) else value
+        extra = {name: select(value) for name, value in extra.items()}
+        rows = self.per_row(*map(select, inputs), **extra)
+        return rows.new_zeros(len(counted)).index_copy(0, kept, rows)
 
     def scale(self, progress=None):
         """Factor of the reduced loss at this point of the training.
@@ -157,14 +198,36 @@ class LogitLoss(nn.Module):
                 f'{tuple(teacher_logits.shape)} differ in shape: both have to be (N, C) of the '
                 'same rows and classes'
             )
-        student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
         if 'progress' in self.extra_inputs:
             extra['progress'] = progress
-        if self.takes_counted:
-            extra['counted'] = counted
-        rows = self.per_row(student_logits, teacher_logits, labels, **extra)
+        rows = self.rows(student_logits, teacher_logits, labels, counted, **extra)
         reduced = reduce_rows(rows, weight, avg_factor, reduction_override, counted)
         return reduced * self.scale(progress)
+
+
+def declared_extras(per_row):
+    """What a ``per_row`` reads beside the logits of both and the labels, by its signature.
+
+    Args:
+        per_row (Callable): The function of a class.
+
+    Returns:
+        list[str]: Names of its further parameters.
+    """
+    parameters = list(inspect.signature(per_row).parameters.values())[4:]
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [parameter.name for parameter in parameters if parameter.kind in named]
+
+
+def _in_float(per_row):
+    """A ``per_row`` that sees neither half precision nor a teacher with a gradient."""
+
+    @functools.wraps(per_row)
+    def in_float(self, student_logits, teacher_logits, *args, **kwargs):
+        logits = as_float(student_logits, teacher_logits.detach())
+        return per_row(self, *logits, *args, **kwargs)
+
+    return in_float
 
 
 def reduce_rows(rows, weight=None, avg_factor=None, reduction=None, counted=None):

@@ -2,7 +2,7 @@
 
 from ..registry import MODELS
 from .class_split import without
-from .logit_loss import LogitLoss, as_float, check_not_negative, check_positive
+from .logit_loss import LogitLoss, check_not_negative, check_positive
 
 
 def normalized_per_row(student_logits, teacher_logits, labels, gamma, temperature):
@@ -22,7 +22,6 @@ def normalized_per_row(student_logits, teacher_logits, labels, gamma, temperatur
     Returns:
         Tensor: (N,).
     """
-    student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
     index = labels.unsqueeze(1)
     log_student = student_logits.log_softmax(dim=1).gather(1, index).squeeze(1)
     target = teacher_logits.softmax(dim=1).gather(1, index).squeeze(1) * log_student
@@ -44,6 +43,8 @@ class NKDLoss(LogitLoss):
     Raises:
         ConfigError: A value is out of its range.
     """
+
+    independent_rows = True
 
     def __init__(self, gamma=1.5, temperature=1.0, loss_weight=1.0):
         super().__init__(loss_weight)

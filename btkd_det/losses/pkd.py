@@ -23,7 +23,8 @@ class PKDLoss(FeatureLoss):
     def level(self, student, teacher, gate=None):
         """Half the mean squared difference of the normalized maps."""
         difference = normalize_channels(student) - normalize_channels(teacher)
-        return weighted_sum(difference.square().mean(dim=1), gate) / 2
+        errors = difference.square().mean(dim=1)
+        return (errors.mean() if gate is None else weighted_sum(errors, gate)) / 2
 
 
 def normalize_channels(maps: Tensor, eps: float = 1e-6) -> Tensor:

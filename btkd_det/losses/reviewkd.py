@@ -68,6 +68,8 @@ class ReviewKDLoss(FeatureLoss):
             fusion = self.fusions[str(level)]
             fused, deeper = fusion(student_maps[level], deeper, teacher.shape[2:])
             total = total + self.level(fused.float(), teacher, gate and gate[partner])
+        if deeper is None:
+            total = total + self.unused()
         return total * self.loss_weight
 
     def level(self, student, teacher, gate=None):

@@ -1,9 +1,9 @@
 """Refined logit distillation."""
 
 from ..registry import MODELS
-from .class_split import against_rest, binary_kl, without
-from .kd import kl_divergence
-from .logit_loss import LogitLoss, as_float, check_not_negative, check_positive
+from .class_split import against_rest, without
+from .divergences import binary_kl, kl_divergence
+from .logit_loss import LogitLoss, check_not_negative, check_positive
 
 
 def refined_per_row(
@@ -27,7 +27,6 @@ def refined_per_row(
     Returns:
         Tensor: (N,).
     """
-    student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
     student = student_logits / confidence_temperature
     teacher = teacher_logits / confidence_temperature
     predicted = teacher_logits.argmax(dim=1)
@@ -60,6 +59,8 @@ class RLDLoss(LogitLoss):
     Raises:
         ConfigError: A value is out of its range.
     """
+
+    independent_rows = True
 
     def __init__(
         self, alpha=1.0, beta=8.0, temperature=4.0, confidence_temperature=4.0, loss_weight=1.0

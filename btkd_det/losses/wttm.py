@@ -1,8 +1,8 @@
 """Weighted transformed teacher matching."""
 
 from ..registry import MODELS
-from .kd import kl_divergence
-from .logit_loss import LogitLoss, as_float, check_not_negative, check_positive
+from .divergences import kl_divergence
+from .logit_loss import LogitLoss, check_not_negative, check_positive
 
 
 def weighted_matching_per_row(student_logits, teacher_logits, gamma):
@@ -16,7 +16,6 @@ def weighted_matching_per_row(student_logits, teacher_logits, gamma):
     Returns:
         Tensor: (N,).
     """
-    student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
     log_power = teacher_logits.log_softmax(dim=1) * gamma
     log_norm = log_power.logsumexp(dim=1, keepdim=True)
     divergence = kl_divergence(student_logits.log_softmax(dim=1), log_power - log_norm)
@@ -38,6 +37,8 @@ class WTTMLoss(LogitLoss):
     """
 
     needs_labels = False
+
+    independent_rows = True
 
     def __init__(self, gamma=0.3, beta=1.5, loss_weight=1.0):
         super().__init__(loss_weight)

@@ -1,9 +1,8 @@
 """Distilled models: the host's own classes with a teacher beside them."""
 
 from ..compat.installed import is_installed
+from ..teacher import CachedTeacher, Teacher
 from . import backbones
-from .cached_teacher import CachedTeacher
-from .teacher import Teacher
 
 if is_installed('mmdet'):
     from .any_detector import build_distilled_detector

@@ -7,7 +7,9 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 
 from ..errors import ConfigError
 from ..registry import MODELS
-from .detector import DistilledDetectorMixin
+from ..sites.backbone import BackboneRecorder
+from ..sites.maps import MapRecorder
+from .distilled import Distilled
 
 
 @functools.cache
@@ -21,8 +23,8 @@ def distilled_class(host):
         type: Its subclass with the keys ``teacher`` and ``distill``, and the sites ``fpn`` and
         ``backbone``.
     """
-    sites = {'fpn': 'FeatureLoss', 'backbone': 'FeatureLoss'}
-    return type(f'Distilled{host.__name__}', (DistilledDetectorMixin, host), dict(sites=sites))
+    recorders = (MapRecorder, BackboneRecorder)
+    return type(f'Distilled{host.__name__}', (Distilled, host), dict(recorders=recorders))
 
 
 @MODELS.register_module(name='DistilledDetector')

@@ -1,16 +1,79 @@
-"""What every distilled model has beside its host's class: a teacher and sites."""
+"""What every distilled model has beside its host's class: a teacher, and sites to loop over."""
 
 import contextlib
-import random
+from collections.abc import Iterable
 
-import numpy as np
-import torch
+from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .data_classes import check_distilled, classes_of_run, shown
-from .inheritance import inherit
-from .sites import Sites
-from .teacher import build_teacher
+from ..progress import forget_logged
+from ..registry import suggest
+from ..sites.base import Site, Step
+from ..sites.placing import check_place, sites_of, warn_if_nothing_is_distilled
+from ..sites.probe import evaluating, undisturbed_rng
+from ..teacher.class_names import check_distilled, classes_of_run, listed
+from ..teacher.frozen import build_teacher
+from ..teacher.inheritance import inherit
+
+
+class Sites(nn.ModuleDict):
+    """The sites of a distilled model, by name.
+
+    Args:
+        cfg (dict[str, dict | list[dict]] | None): Site name to what :class:`Site` takes.
+        valid (dict[str, type]): The sites that the model can have; see
+            :func:`~btkd_det.sites.placing.sites_of`.
+
+    Raises:
+        ConfigError: An unknown site, or a loss that cannot stand there.
+    """
+
+    def __init__(self, cfg, valid):
+        super().__init__()
+        if cfg is None:
+            cfg = {}
+        if not isinstance(cfg, dict):
+            raise ConfigError(f'distill: expected dict(site=loss, ...), got {cfg!r}')
+        for name, losses in cfg.items():
+            if name == '_scope_':
+                continue
+            if name not in valid:
+                raise ConfigError(
+                    f'distill: unknown site {name!r}{suggest(name, valid)}; valid sites: '
+                    f'{", ".join(valid)}'
+                )
+            try:
+                self[name] = valid[name](name, losses)
+            except ConfigError as error:
+                if 'is not a registered' in str(error):
+                    check_place(losses, name, valid)
+                raise
+        # The order of the config is that of the parameters in a checkpoint's optimizer.
+        self._ordered = [name for name in valid if name in self]
+
+    def at(self, name: str) -> Iterable[nn.Module]:
+        """The losses of a site, none where it is not there."""
+        return self[name] if name in self else ()  # noqa: SIM401 (no get in torch 2.4)
+
+    def active_sites(self) -> tuple[list[Site], dict[str, Tensor]]:
+        """The sites that have not passed their ``stop_at``, and what the others cost.
+
+        Of the others the last values leave the log, and their gradients stay defined.
+
+        Returns:
+            tuple[list[Site], dict[str, Tensor]]: The sites; and a loss of exactly 0 for each
+            other that learns something, so that distributed training misses no parameter.
+        """
+        active, losses = [self[name] for name in self._ordered if self[name].active], {}
+        for name, site in self.items():
+            if site in active:
+                continue
+            kept = f'distill.{name}.loss_silent'
+            forget_logged(f'distill.{name}.', kept=kept)
+            parameters = list(site.parameters())
+            if parameters:
+                losses[kept] = sum(p.sum() for p in parameters) * 0
+        return active, losses
 
 
 class Distilled:
@@ -21,6 +84,8 @@ class Distilled:
     is in no ``parameters()``, ``state_dict()``, DDP wrapping or EMA average; it follows every
     ``to``, ``cuda`` and ``half``. Building it draws no random number from the student's
     generators: the student starts as the plain model does under the same seed.
+
+    A subclass says by :attr:`recorders` which kinds of heads it has, and thereby its sites.
 
     Args:
         *args, **kwargs: The host's.
@@ -33,34 +98,42 @@ class Distilled:
         ConfigError: A wrong key, site or loss, or sites without a teacher.
     """
 
-    sites = {}
-    _loss_seen = False
+    #: The kinds of heads, in the order in which their losses are computed; see
+    #: :class:`btkd_det.sites.base.Recorder`.
+    recorders = ()
+    _first_loss = True
 
     def __init__(self, *args, teacher=None, distill=None, **kwargs):
         super().__init__(*args, **kwargs)
         with undisturbed_rng():
-            self.distill = Sites(distill, self.sites)
-            guest = None if teacher is None else self.build_teacher(teacher)
-        if self.distill and guest is None:
+            self.distill = Sites(distill, sites_of(self.recorders))
+            teacher = None if teacher is None else self.build_teacher(teacher)
+        if self.distill and teacher is None:
             raise ConfigError(
                 f'teacher: missing, but distill has the sites {", ".join(self.distill)}; valid: '
                 'teacher=dict(config=..., checkpoint=...)'
             )
         # Not through nn.Module's own __setattr__, which would make it a submodule.
-        object.__setattr__(self, 'teacher', guest)
-        if guest is not None:
-            guest.follow(self.data_preprocessor)
-            self._show_teacher()
+        object.__setattr__(self, 'teacher', teacher)
+        if teacher is not None:
+            teacher.follow(self.data_preprocessor)
+            self._follow_teacher()
+        if self.distill:
+            with evaluating(self):
+                for site in self.distill.values():
+                    site.check(self, teacher)
+                for site in self.distill.values():
+                    site.fit(self, teacher)
 
-    def _show_teacher(self):
+    def _follow_teacher(self):
         """Let the losses that hold answers of a teacher see whether it is this one."""
-        for site in self.distill:
-            for loss in self.distill[site]:
+        for name, site in self.distill.items():
+            for loss in site:
                 if hasattr(loss, 'follow_teacher'):
                     try:
                         loss.follow_teacher(self.teacher)
                     except ConfigError as error:
-                        raise ConfigError(f'distill.{site}.{error}') from error
+                        raise ConfigError(f'distill.{name}.{error}') from error
 
     def build_teacher(self, teacher):
         """The teacher as the config describes it.
@@ -82,20 +155,67 @@ class Distilled:
         if self.teacher is not None and self.teacher.init_student == 'teacher':
             inherit(self, self.teacher.model, self.teacher.class_map)
 
-    def forward(self, *args, **kwargs):
-        """As the host's; the first loss of a training asks whose classes the teacher knows.
+    def loss(self, inputs, data_samples):
+        """The plain model's losses, and the distillation's beside them.
 
-        It is also where a line of the log says that nothing is distilled, if that is so: a model
-        that is built may be one to evaluate.
+        Args:
+            inputs (Tensor): (N, 3, H, W).
+            data_samples (list): The annotations.
+
+        Returns:
+            dict[str, Tensor]: The plain model's entries first, unchanged, then
+            ``distill.<site>.<entry>``.
 
         Raises:
-            ConfigError: The teacher's classes are not those of the runner's training data.
+            ConfigError: At the first call, the teacher's classes are not those of the runner's
+                training data; or the student does not show what a site needs.
         """
-        if kwargs.get('mode') == 'loss' and not self._loss_seen:
-            self._check_data_classes()
-            self.distill.warn_if_nothing_is_distilled(self.sites)
-            self._loss_seen = True
-        return super().forward(*args, **kwargs)
+        if self._first_loss:
+            self._check_first_loss()
+        sites, inactive_losses = self.distill.active_sites()
+        if not sites:
+            return {**self.host_loss(inputs, data_samples), **inactive_losses}
+        read = tuple([site.recorder for site in sites])
+        recorders = [kind(self) for kind in self.recorders if issubclass(kind, read)]
+        with contextlib.ExitStack() as stack:
+            for recorder in recorders:
+                stack.enter_context(recorder)
+            losses = self.host_loss(inputs, data_samples)
+            for recorder in recorders:
+                recorder.finish(data_samples)
+            step = Step(self.teacher, inputs, data_samples)
+            with self.teacher.at_work(inputs.device.type):
+                step.features = self.teacher_features(step)
+                answers = teacher_answers(sites, recorders, step)
+        return {**losses, **site_losses(answers), **inactive_losses}
+
+    def host_loss(self, inputs, data_samples):
+        """The plain model's losses."""
+        return super().loss(inputs, data_samples)
+
+    def teacher_features(self, step):
+        """What the teacher's ``extract_feat`` gives for the student's batch.
+
+        Args:
+            step (Step): The iteration.
+
+        Returns:
+            Sequence[Tensor]: The teacher's maps.
+        """
+        shapes = [sample.img_shape[:2] for sample in step.samples]
+        return self.teacher.extract_feat(self.teacher.images(step.inputs, shapes))
+
+    def _check_first_loss(self):
+        """Ask whose classes the teacher knows, and say so where nothing is distilled.
+
+        Not when the model is built: only the runner knows the data, and a model that is built may
+        be one to evaluate.
+        """
+        classes = classes_of_run() if self.distill else None
+        if classes:
+            check_distilled(self, classes)
+        warn_if_nothing_is_distilled(self.distill, sites_of(self.recorders))
+        self._first_loss = False
 
     def check_class_means(self, classes):
         """Hold the class means that a loss read from a file against the data's classes.
@@ -106,22 +226,16 @@ class Distilled:
         Raises:
             ConfigError: The means are of other classes, or of these in another order.
         """
-        for site in self.distill:
-            for loss in self.distill[site]:
+        for name, site in self.distill.items():
+            for loss in site:
                 names = getattr(loss, 'class_names', None)
                 mapped = self.teacher.class_map is not None
                 if names and not mapped and tuple(names) != tuple(classes):
                     raise ConfigError(
-                        f'distill.{site}.class_means: has the classes {shown(names)}, but the data '
-                        f'set has {shown(classes)}; valid is a file of these classes in this '
+                        f'distill.{name}.class_means: has the classes {listed(names)}, but the '
+                        f'data set has {listed(classes)}; valid is a file of these classes in this '
                         'order, or a teacher.class_map'
                     )
-
-    def _check_data_classes(self):
-        # Not when the model is built: only the runner knows the data.
-        classes = classes_of_run() if self.distill else None
-        if classes:
-            check_distilled(self, classes)
 
     def _apply(self, fn, *args, **kwargs):
         super()._apply(fn, *args, **kwargs)
@@ -130,13 +244,38 @@ class Distilled:
         return self
 
 
-@contextlib.contextmanager
-def undisturbed_rng():
-    """Within this context drawing random numbers on the CPU leaves no trace outside."""
-    states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
+def teacher_answers(sites, recorders, step):
+    """What the teacher gives wherever a site reads what was recorded.
+
+    Args:
+        sites (list[Site]): Those that are active.
+        recorders (list[Recorder]): With complete records.
+        step (Step): The iteration.
+
+    Returns:
+        list[tuple]: A record, what the teacher gives for it, and the sites that read both; in the
+        order of the recording.
+    """
+    answers = []
+    for recorder in recorders:
+        for record in recorder.records:
+            readers = [s for s in sites if isinstance(recorder, s.recorder) and s.takes(record)]
+            if readers:
+                answers.append((record, recorder.teacher_outputs(record, step), readers))
+    return answers
+
+
+def site_losses(answers):
+    """The losses of all sites.
+
+    Args:
+        answers (list[tuple]): See :func:`teacher_answers`.
+
+    Returns:
+        dict[str, Tensor]: See :meth:`btkd_det.sites.base.Site.evaluate`.
+    """
+    losses = {}
+    for record, teacher_outputs, readers in answers:
+        for site in readers:
+            losses.update(site.evaluate(record, teacher_outputs))
+    return losses

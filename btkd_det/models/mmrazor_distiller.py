@@ -12,11 +12,13 @@ from ..checkpoint import weights_only
 from ..config_file import read_config
 from ..errors import ConfigError
 from ..registry import MODELS
-from .detector import fit_features
-from .roi_sites import SITES, check_roi_heads, roi_losses, roi_shapes
-from .rois import recorded
-from .sites import Sites
-from .teacher import Teacher
+from ..sites.base import Step
+from ..sites.maps import MapRecord, MapRecorder
+from ..sites.placing import sites_of, warn_if_nothing_is_distilled
+from ..sites.probe import evaluating
+from ..sites.rois import RoIRecorder, record_rois
+from .distilled import Sites, site_losses, teacher_answers
+from ..teacher import Teacher
 
 # The names of the recorders that the distiller adds to the user's own.
 ROIS, MAPS = 'btkd_det.rois', 'btkd_det.maps'
@@ -62,7 +64,7 @@ class RoIsRecorder(BaseRecorder):
     """Records what the box heads of a two-stage detector see and say.
 
     In a distiller's ``student_recorders``: ``rois=dict(type='RoIs', source='roi_head')``. Each
-    stage of a cascade gives one record, a :class:`btkd_det.models.rois.RoIs`.
+    stage of a cascade gives one record, a :class:`btkd_det.sites.rois.RoIRecord`.
 
     Args:
         source (str): The attribute of the model that is its RoI head.
@@ -86,8 +88,8 @@ class RoIsRecorder(BaseRecorder):
 
     def __enter__(self):
         super().__enter__()
-        self._recording = recorded(self._roi_head)
-        self._data_buffer = self._recording.__enter__()
+        self._recording = record_rois(self._roi_head)
+        self._data_buffer = self._recording.__enter__().records
 
     def __exit__(self, exc_type, exc_value, traceback):
         # Not kept: an averaged model is a copy of this one, and a generator cannot be copied.
@@ -128,7 +130,7 @@ class BTKDDistiller(ConfigurableDistiller):
             **kwargs,
         )
         with _in_distiller():
-            self.distill = Sites(distill, {**SITES, 'fpn': 'FeatureLoss'})
+            self.distill = Sites(distill, sites_of((RoIRecorder, MapRecorder)))
         # Beside the modules: both are the algorithm's own already.
         object.__setattr__(self, '_student', None)
         object.__setattr__(self, '_teacher', None)
@@ -163,10 +165,12 @@ class BTKDDistiller(ConfigurableDistiller):
                 'btkd_det.DistilledTwoStageDetector in place of MMRazor'
             )
         if not self.distill_losses:
-            self.distill.warn_if_nothing_is_distilled({**SITES, 'fpn': None})
-        with _in_distiller():
-            check_roi_heads(self.distill, self._student, self._teacher)
-            fit_features(self.distill, self._student, model, self._probe)
+            warn_if_nothing_is_distilled(self.distill, sites_of((RoIRecorder, MapRecorder)))
+        with _in_distiller(), evaluating(self._student):
+            for site in self.distill.values():
+                site.check(self._student, self._teacher)
+            for site in self.distill.values():
+                site.fit(self._student, self._teacher)
 
     def compute_distill_losses(self):
         """The losses of the mappings, then those of the sites.
@@ -175,18 +179,26 @@ class BTKDDistiller(ConfigurableDistiller):
             dict[str, Tensor]: ``<site>.<entry>``, to which MMRazor adds ``distill.``: the log
             then reads as that of our own models.
         """
-        speaking, entries = self.distill.speaking(), {}
-        if speaking:
-            seen = self.student_recorders.get_recorder(ROIS).data_buffer
+        sites, inactive_losses = self.distill.active_sites()
+        entries = {}
+        if sites:
             features = self.teacher_recorders.get_recorder(MAPS).get_record_data()
-            entries |= roi_losses(self.distill, self._teacher, seen, features, speaking)
-        if 'fpn' in speaking:
-            maps = self.student_recorders.get_recorder(MAPS).get_record_data()
-            entries |= self.distill.evaluate('fpn', maps, features)
-        entries |= self.distill.silence()
+            # MMRazor shows its distillers no images; the maps lie where they lay.
+            step = Step(self._teacher, features[0], (), features)
+            recorders = self._recorders(sites)
+            for recorder in recorders:
+                recorder.finish(step.samples)
+            with self._teacher.at_work(step.inputs.device.type):
+                answers = teacher_answers(sites, recorders, step)
+            entries = site_losses(answers)
+        entries |= inactive_losses
         entries = {name.removeprefix('distill.'): value for name, value in entries.items()}
         return {**super().compute_distill_losses(), **entries}
 
-    def _probe(self, model, features):
-        shapes = dict(fpn=[tuple(maps.shape[1:]) for maps in features])
-        return {**shapes, **roi_shapes(self.distill, model, features)}
+    def _recorders(self, sites):
+        """What MMRazor's recorders noted, as the sites read it."""
+        rois, maps = RoIRecorder(self._student), MapRecorder(self._student)
+        rois.records = self.student_recorders.get_recorder(ROIS).data_buffer
+        student_maps = self.student_recorders.get_recorder(MAPS).get_record_data()
+        maps.records = [MapRecord(student_maps)]
+        return [part for part in (rois, maps) if any(s.recorder is type(part) for s in sites)]

@@ -12,7 +12,8 @@ from ..checkpoint import load_weights
 from ..config import without_distillation
 from ..errors import ConfigError
 from ..models.data_classes import classes_of_meta
-from ..models.rois import box_heads, check_logits, recorded
+from ..sites.roi_checks import check_logits
+from ..sites.rois import box_heads, record_rois
 from .loaders import one_pass
 
 
@@ -188,13 +189,13 @@ def _at_rois(model, data):
                 'CONFIG: the pipeline of this data loads no boxes; valid is one with '
                 "dict(type='LoadAnnotations', with_bbox=True)"
             )
-    with recorded(model.roi_head) as seen:
+    with record_rois(model.roi_head) as recorder:
         model.loss(data['inputs'], data['data_samples'])
-    seen.check()
+    recorder.finish(data['data_samples'])
     truths = [get_box_tensor(sample.gt_instances.bboxes) for sample in data['data_samples']]
     return [
         Rows(stage.logits, stage.labels, stage.rois[:, 0].long(), stage.rois[:, 1:], truths)
-        for stage in seen
+        for stage in recorder.records
     ]
 
 

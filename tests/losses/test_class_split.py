@@ -1,6 +1,7 @@
 import torch
 
-from btkd_det.losses.class_split import against_rest, binary_kl, without
+from btkd_det.losses.class_split import against_rest, without
+from btkd_det.losses.divergences import binary_kl
 
 
 def test_a_class_left_out_is_as_if_it_were_not_there():

@@ -103,6 +103,19 @@ def test_no_images_cost_an_exact_zero_with_a_gradient(cls):
     assert student[0].grad is not None
 
 
+@pytest.mark.parametrize('build', [FitNetLoss, lambda: ReviewKDLoss(mid_channels=4)])
+def test_without_images_all_that_is_learned_still_takes_part(build):
+    loss = build()
+    loss.fit([(4, 8, 8), (4, 4, 4)], [(6, 8, 8), (6, 4, 4)])
+    student = [torch.zeros(0, 4, side, side, requires_grad=True) for side in (8, 4)]
+    value = loss(student, [torch.zeros(0, 6, side, side) for side in (8, 4)])
+    assert value.item() == 0
+    value.backward()
+    assert list(loss.parameters())
+    assert all(parameter.grad is not None for parameter in loss.parameters())
+    assert not any(parameter.grad.any() for parameter in loss.parameters())
+
+
 @pytest.mark.parametrize('cls', LOSSES)
 def test_levels_choose_and_weights_scale(cls):
     student, teacher = random_maps(), random_maps(seed=1)

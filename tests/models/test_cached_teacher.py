@@ -156,7 +156,7 @@ def test_a_cache_of_the_samples_own_set_is_held_against_it_once(cached_views, mo
     samples = of_set(with_views([2, 0]), NAMES, LABELS, VIEWS)
     first = cached_views.logits_of(samples, 'cpu')
     assert torch.equal(first, cached_views.logits[[2, 0], [0, 1]])
-    monkeypatch.setattr('btkd_det.models.cached_teacher.check_header', None)
+    monkeypatch.setattr('btkd_det.teacher.cache.model.check_header', None)
     assert torch.equal(cached_views.logits_of(samples, 'cpu'), first)
 
 
@@ -221,7 +221,7 @@ def test_the_running_teacher_is_never_built(cache, teacher, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError('built')
 
-    monkeypatch.setattr('btkd_det.models.teacher._build', refuse)
+    monkeypatch.setattr('btkd_det.teacher.frozen.build_model', refuse)
     model = build_classifier(distilled_resnet(dict(teacher, cache=cache), SITES))
     assert not list(model.teacher.parameters())
     assert not list(model.teacher.buffers())

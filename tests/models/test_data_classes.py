@@ -7,8 +7,9 @@ import torch
 from mmengine.visualization import Visualizer
 
 from btkd_det.errors import ConfigError
-from btkd_det.models import Teacher, data_classes
+from btkd_det.models import Teacher
 from btkd_det.models.data_classes import check_classes, classes_of_run, compares_classes
+from btkd_det.teacher import class_names
 
 from ..classifiers import (
     build_classifier,
@@ -49,7 +50,7 @@ def test_the_difference_is_named(teacher, words):
 )
 def test_what_the_user_states_is_taken_with_a_warning(classes, monkeypatch):
     lines = []
-    monkeypatch.setattr(data_classes, 'print_log', lambda line, *args: lines.append((line, *args)))
+    monkeypatch.setattr(class_names, 'print_log', lambda line, *args: lines.append((line, *args)))
     check_classes(Taught(classes, [5, 6, 7]), DATA)
     [(line, _, level)] = lines
     assert line.startswith('model.teacher.class_map: [5, 6, 7] makes')

@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Bernoulli, Categorical, kl_divergence
 
 from btkd_det.bias import rectify
-from btkd_det.models.single_stage import with_background
+from btkd_det.sites.dense_logits import with_background
 from tests.conftest import build_detector, detection_batch
 from tests.single_stage import CONFIGS, distilled, save, step, tiny
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from btkd_det.models import sites
+from btkd_det.sites import placing
 
 from ..conftest import build_detector, detection_batch
 
@@ -15,7 +15,7 @@ PKD = dict(type='btkd_det.PKDLoss')
 def lines(monkeypatch):
     """What the sites write to the log."""
     written = []
-    monkeypatch.setattr(sites, 'print_log', lambda line, *args, **kwargs: written.append(line))
+    monkeypatch.setattr(placing, 'print_log', lambda line, *args, **kwargs: written.append(line))
     return written
 
 

@@ -10,8 +10,8 @@ from mmdet.structures.bbox import bbox2roi
 from mmengine.config import ConfigDict
 
 from btkd_det.errors import ConfigError
-from btkd_det.models.rois import ask
 from btkd_det.report.rows import walk
+from btkd_det.sites.rois import run_roi_head
 from tests.conftest import build_detector, detection_batch, tiny_faster_rcnn
 from tests.models.test_two_stage import distilled, one_step
 
@@ -181,7 +181,7 @@ def test_htc_answers_with_its_semantic_features():
     )
     maps = [torch.rand(1, 4, 16, 16), torch.rand(1, 4, 8, 8)]
     rois = torch.tensor([[0.0, 4, 4, 40, 40], [0, 8, 0, 30, 60]])
-    said, _ = ask(roi_head, maps, rois, stage=1, stages=2)
+    said, _ = run_roi_head(roi_head, maps, rois, stage=1, stages=2)
     semantic = roi_head.semantic_head(maps)[1]
     expected = roi_head._bbox_forward(1, maps, rois, semantic_feat=semantic)
     torch.testing.assert_close(said['cls_score'], expected['cls_score'])

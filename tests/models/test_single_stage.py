@@ -5,8 +5,8 @@ import torch
 
 from btkd_det.bias import is_right
 from btkd_det.errors import ConfigError
-from btkd_det.losses.binary_kd import binary_kl
-from btkd_det.models.single_stage import with_background
+from btkd_det.losses.divergences import binary_kl
+from btkd_det.sites.dense_logits import with_background
 from tests.conftest import build_detector, detection_batch, tiny_faster_rcnn
 from tests.single_stage import CONFIGS, distilled, predict, save, step, tiny, tiny_detr
 
@@ -66,13 +66,14 @@ def test_rows_of_student_teacher_and_labels_belong_together(tmp_path):
     config = tiny('FCOS')
     save(config, tmp_path / 'teacher.pth')
     model = build_detector(distilled(config, config, tmp_path / 'teacher.pth', dict(fpn=PKD)))
-    from btkd_det.models.single_stage import recorded, rows
+    from btkd_det.sites.dense import DenseRecorder, rows
 
     data = model.data_preprocessor(detection_batch(), training=True)
-    with recorded(model.bbox_head) as seen:
+    with DenseRecorder(model) as recorder:
         model.bbox_head.loss(model.extract_feat(data['inputs']), data['data_samples'])
-    logits, labels = torch.cat(seen.logits), torch.cat(seen.labels)
-    assert torch.equal(logits, rows(seen.outputs[0], 3))
+    (record,) = recorder.records
+    logits, labels = record.logits, record.labels
+    assert torch.equal(logits, rows(record.outputs[0], 3))
     assert len(labels) == len(logits)
     wanted = torch.cat([s.gt_instances.labels for s in data['data_samples']])
     assert set(labels[labels < 3].tolist()) <= set(wanted.tolist())

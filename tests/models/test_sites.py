@@ -9,15 +9,16 @@ from torch.nn import functional as F
 
 from btkd_det.bias import is_right
 from btkd_det.errors import ConfigError
-from btkd_det.models.gate import Objects, map_gate
-from btkd_det.models.rois import box_heads
-from btkd_det.models.sites import Sites
+from btkd_det.models.distilled import Sites
+from btkd_det.sites import FPN
+from btkd_det.sites.gate import Objects, map_gate
+from btkd_det.sites.rois import box_heads
 from tests.conftest import build_detector, detection_batch, tiny_faster_rcnn
 from tests.models.test_two_stage import distilled, one_step
 
 KD = dict(type='btkd_det.KDLoss', temperature=1.0)
 PKD = dict(type='btkd_det.PKDLoss')
-FPN = dict(fpn='FeatureLoss')
+VALID = dict(fpn=FPN)
 ALL = dict(
     roi_logits=KD,
     roi_features=dict(type='btkd_det.FitNetLoss'),
@@ -335,7 +336,7 @@ def test_the_gate_takes_the_objects_that_the_teacher_names_rightly(
         seen.extend(objects)
         return map_gate(objects, *args)
 
-    monkeypatch.setattr('btkd_det.models.detector.map_gate', spy)
+    monkeypatch.setattr('btkd_det.sites.maps.map_gate', spy)
     one_step(model)
     assert torch.equal(torch.cat([image.right for image in seen]), labels == labels[0])
 
@@ -395,7 +396,7 @@ def test_knowledge_stops_where_it_is_told_to(
 @pytest.mark.parametrize(('share', 'silent'), [(0.79, False), (0.8, True)])
 def test_a_site_is_silent_from_its_share_of_training_on(share, silent, progress):
     progress(share)
-    assert Sites(dict(fpn=dict(losses=PKD, stop_at=0.8)), FPN)['fpn'].silent is silent
+    assert Sites(dict(fpn=dict(losses=PKD, stop_at=0.8)), VALID)['fpn'].active is not silent
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from mmengine.config import Config
 
 from btkd_det.errors import ConfigError
 from btkd_det.losses import IKDLoss
-from btkd_det.models.rois import recorded
 from btkd_det.report.class_means import gather
+from btkd_det.sites.rois import record_rois
 
 from ..classifiers import build_classifier, image_batch, tiny_resnet
 from ..conftest import build_detector, detection_batch, tiny_faster_rcnn
@@ -26,10 +26,10 @@ def test_the_means_are_those_of_the_sampled_rois(detector):
     rows = []
     with torch.no_grad():
         for batch in batches:
-            with recorded(detector.roi_head) as seen:
+            with record_rois(detector.roi_head) as recorder:
                 data = detector.data_preprocessor(batch, training=True)
                 detector.loss(data['inputs'], data['data_samples'])
-            rows += seen
+            rows += recorder.records
     logits = torch.cat([row.logits for row in rows]).double()
     labels = torch.cat([row.labels for row in rows])
     assert torch.equal(found['class_counts'], labels.bincount(minlength=4).double())

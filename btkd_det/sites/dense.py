@@ -1,0 +1,152 @@
+"""Dense heads: what they give at every anchor, and what their classification loss compares it with.
+
+Student and teacher have the same anchors: as many levels, of the same sizes, with as many anchors
+at a position.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from .base import Recorder, Step
+from .dense_checks import not_recorded
+
+
+@dataclass
+class DenseRecord:
+    """What a dense head gave and learned from in one iteration; R rows: anchors of all levels.
+
+    Attributes:
+        head (nn.Module): The student's.
+        outputs (tuple): What the head's ``forward`` gave: a list of maps for each kind.
+        level_logits (list[Tensor]): (R_l, C) of each call of the classification loss.
+        level_labels (list[Tensor]): (R_l,) of each, ``C`` for background.
+        level_counted (list[Tensor]): (R_l,) bool of each: whether the anchor has a weight above 0
+            in that loss. Those without are neither an object nor background: RetinaNet's with an
+            IoU from 0.4 to 0.5, and all that lie in the padding.
+    """
+
+    head: nn.Module
+    outputs: tuple = ()
+    level_logits: list[Tensor] = field(default_factory=list)
+    level_labels: list[Tensor] = field(default_factory=list)
+    level_counted: list[Tensor] = field(default_factory=list)
+
+    @functools.cached_property
+    def logits(self) -> Tensor:
+        """(R, C)."""
+        return torch.cat(self.level_logits)
+
+    @functools.cached_property
+    def labels(self) -> Tensor:
+        """(R,); below 0 where an anchor has no class at all."""
+        return torch.cat(self.level_labels)
+
+    @functools.cached_property
+    def foreground(self) -> Tensor:
+        """(R,) bool: the anchors that were assigned an object."""
+        labels = self.labels
+        return (labels >= 0) & (labels < self.head.num_classes)
+
+    @functools.cached_property
+    def counted(self) -> Tensor:
+        """(R,) bool: the anchors that count in the student's classification loss."""
+        return torch.cat(self.level_counted) & (self.labels >= 0)
+
+
+@dataclass
+class DenseOutputs:
+    """What the teacher's dense head gives.
+
+    Attributes:
+        teacher (Teacher): The teacher.
+        outputs (tuple): A list of maps for each kind.
+    """
+
+    teacher: nn.Module
+    outputs: tuple
+
+    @functools.cached_property
+    def logits(self) -> Tensor:
+        """(R, C), in the student's classes."""
+        width = self.teacher.model.bbox_head.cls_out_channels
+        return self.teacher.in_students_classes(rows(self.outputs[0], width))
+
+
+class DenseRecorder(Recorder):
+    """Notes the head's outputs, and what meets in the call of its ``loss_cls``.
+
+    There logits and assigned labels come together, in the same order of rows, whatever the
+    head's own way to assign is.
+    """
+
+    def __enter__(self):
+        head = self.student.bbox_head
+        record = DenseRecord(head)
+        self.records.append(record)
+
+        def note_targets(module, args, kwargs):
+            logits, target = args[:2]
+            weight = args[2] if len(args) > 2 else kwargs.get('weight')
+            # GFL's and RTMDet's losses take the label together with a quality.
+            labels = target[0] if isinstance(target, (tuple, list)) else target
+            record.level_logits.append(logits)
+            record.level_labels.append(labels)
+            # FCOS weighs none of its points.
+            counted = torch.ones_like(labels, dtype=torch.bool) if weight is None else weight > 0
+            record.level_counted.append(counted)
+
+        def note_outputs(module, args, result):
+            record.outputs = result
+
+        self._hooks = [
+            head.loss_cls.register_forward_pre_hook(note_targets, with_kwargs=True),
+            head.register_forward_hook(note_outputs),
+        ]
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        for hook in self._hooks:
+            hook.remove()
+
+    def finish(self, samples):
+        """Raise a ConfigError where a head from outside of MMDetection calls its loss otherwise.
+
+        By shapes alone, so that nothing waits for the device.
+        """
+        (record,) = self.records
+        maps = record.outputs[0] if record.outputs else ()
+        anchors = sum(part.numel() for part in maps) // record.head.cls_out_channels
+        shapes = [tuple(part.shape) for part in (*record.level_labels, *record.level_counted)]
+        found = sum(map(len, record.level_logits))
+        if found != anchors or any(len(shape) != 1 for shape in shapes):
+            raise not_recorded(record.head)
+
+    def teacher_outputs(self, record: DenseRecord, step: Step) -> DenseOutputs:
+        """The teacher's dense head on the maps of its own neck."""
+        return DenseOutputs(step.teacher, step.teacher.model.bbox_head(step.features))
+
+
+def rows(maps: Sequence[Tensor], width: int) -> Tensor:
+    """Maps of all levels as rows, in the order in which MMDetection flattens them.
+
+    Args:
+        maps (Sequence[Tensor]): (N, A * width, H, W) each.
+        width (int): What one anchor has.
+
+    Returns:
+        Tensor: (R, width), R the sum of N * H * W * A over the levels.
+    """
+    return torch.cat([part.permute(0, 2, 3, 1).reshape(-1, width) for part in maps])
+
+
+def check_rows(student: Tensor, teacher: Tensor) -> None:
+    """Raise a ValueError unless both heads have the same anchors with as many outputs."""
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"the student's dense head has {tuple(student.shape)} anchors and outputs and the "
+            f"teacher's {tuple(teacher.shape)}: both heads need the same levels and anchors"
+        )

@@ -1,0 +1,104 @@
+"""Whether the dense heads of a student and its teacher can be compared."""
+
+from mmdet.models import dense_heads
+from torch import nn
+
+from ..errors import ConfigError
+from .probe import probed
+
+#: Heads of MMDetection whose ``loss_by_feat`` gives ``loss_cls`` every anchor exactly once, in the
+#: order of :func:`~btkd_det.sites.dense.rows`, with a class index each; so do those that inherit
+#: it.
+RECORDED = (
+    dense_heads.AnchorHead,
+    dense_heads.ATSSHead,
+    dense_heads.DDODHead,
+    dense_heads.FCOSHead,
+    dense_heads.FoveaHead,
+    dense_heads.GFLHead,
+    dense_heads.RepPointsHead,
+    dense_heads.RTMDetHead,
+    dense_heads.SABLRetinaHead,
+    dense_heads.YOLOFHead,
+)
+
+
+def heads_of(student, teacher):
+    """The dense heads of student and teacher.
+
+    Args:
+        student (nn.Module): The student.
+        teacher (Teacher): The teacher.
+
+    Returns:
+        tuple[nn.Module, nn.Module]: The student's and the teacher's.
+
+    Raises:
+        ConfigError: The student's cannot be recorded, or the teacher has none.
+    """
+    check_recorded(student.bbox_head)
+    its = getattr(teacher.model, 'bbox_head', None)
+    if its is None:
+        raise ConfigError(
+            f'teacher.config: {type(teacher.model).__name__} has no dense head; valid '
+            'for this site is a single-stage detector, or use the site fpn alone'
+        )
+    return student.bbox_head, its
+
+
+def check_equal(head, its, names):
+    """Raise a ConfigError unless two heads agree in the attributes of these names."""
+    for name in names:
+        mine, other = getattr(head, name, None), getattr(its, name, None)
+        if mine != other:
+            raise ConfigError(
+                f"teacher.config: the teacher's bbox_head.{name} is {other} and the "
+                f"student's {mine}; both have to be equal"
+            )
+
+
+def check_recorded(bbox_head: nn.Module) -> None:
+    """Raise a ConfigError if logits and labels of a dense head cannot be recorded.
+
+    A head from outside of MMDetection is taken at its word; the first iteration checks it.
+    """
+    owners = [cls for cls in type(bbox_head).__mro__ if 'loss_by_feat' in vars(cls)]
+    known = not owners or owners[0] in RECORDED or not owners[0].__module__.startswith('mmdet.')
+    if not hasattr(bbox_head, 'loss_cls') or not known:
+        raise not_recorded(bbox_head)
+
+
+def not_recorded(bbox_head: nn.Module) -> ConfigError:
+    """The error for a dense head whose logits and labels cannot be recorded."""
+    return ConfigError(
+        f'bbox_head: {type(bbox_head).__name__} does not tell its loss_cls of every anchor with '
+        'one class each, so nothing can stand at dense_logits or dense_boxes; valid: a head with '
+        f'the loss_by_feat of {", ".join(cls.__name__ for cls in RECORDED)}, or use the site fpn '
+        'alone'
+    )
+
+
+def check_levels(student, teacher):
+    """Raise unless the dense heads of two detectors have maps of the same sizes.
+
+    Args:
+        student (nn.Module): The student, in eval mode.
+        teacher (nn.Module): The teacher's model.
+
+    Raises:
+        ConfigError: They have not.
+    """
+    # Two of them: GroupNorm may refuse a single value per group at the smallest map.
+    (ours, its), images = probed(
+        {'model': student, 'teacher.config': teacher},
+        lambda model, images: [
+            tuple(maps.shape[2:]) for maps in model.bbox_head(model.extract_feat(images))[0]
+        ],
+        count=2,
+    )
+    if ours != its:
+        size = ' x '.join(map(str, images.shape[2:]))
+        raise ConfigError(
+            f"teacher.config: of an image of {size} the teacher's dense head has maps of {its} "
+            f"and the student's of {ours}; both need the same levels with the same strides"
+        )

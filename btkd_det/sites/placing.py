@@ -1,0 +1,73 @@
+"""Which sites a model has, and which losses can stand at them."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from mmengine.logging import print_log
+
+from ..errors import ConfigError
+from ..registry import MODELS, SITES, registered
+
+
+def sites_of(recorders: Sequence[type]) -> dict[str, type]:
+    """The registered sites of a model that has these recorders.
+
+    Args:
+        recorders (Sequence[type]): Of :class:`~btkd_det.sites.base.Recorder`.
+
+    Returns:
+        dict[str, type]: Name to the class.
+    """
+    SITES.import_from_location()
+    return {
+        name: site
+        for name, site in SITES.module_dict.items()
+        if any(issubclass(recorder, site.recorder) for recorder in recorders)
+    }
+
+
+def check_place(losses, site: str, valid: dict[str, type]) -> None:
+    """Raise a ConfigError that says where a loss can stand that stands at a site of another kind.
+
+    Args:
+        losses (dict | list): As the config states them.
+        site (str): Where they stand.
+        valid (dict[str, type]): The sites of the model.
+    """
+    families = {name: MODELS.get(f'btkd_det.{cls.family}') for name, cls in valid.items()}
+    losses = losses.get('losses', losses) if isinstance(losses, dict) else losses
+    for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+        name = loss.get('type') if isinstance(loss, dict) else None
+        cls = MODELS.module_dict.get(name.rpartition('.')[2]) if isinstance(name, str) else None
+        if not isinstance(cls, type):
+            continue
+        places = [other for other, family in families.items() if issubclass(cls, family)]
+        if places and site not in places:
+            raise ConfigError(
+                f'distill.{site}.type: {name!r} cannot stand at {site}; valid for it here: '
+                f'{", ".join(places)}; valid types there: {", ".join(registered(families[site]))}'
+            )
+
+
+def warn_if_nothing_is_distilled(sites: Mapping, valid: Iterable[str]) -> None:
+    """Say in one line of the log where nothing is learned from a teacher.
+
+    Args:
+        sites (Sites): Those of the model.
+        valid (Iterable[str]): The sites that the model can have.
+    """
+    losses = [loss for site in sites.values() for loss in site]
+    empty = [name for name, site in sites.items() if not len(site)]
+    if not losses:
+        stands = f'nothing stands at {", ".join(empty)}' if empty else 'it is empty'
+        line = (
+            f'distill: {stands}, so nothing is distilled and the student trains as the plain '
+            f'model; valid sites: {", ".join(valid)}'
+        )
+    elif all(getattr(loss, 'loss_weight', 1) == 0 for loss in losses):
+        line = 'distill: every loss_weight is 0, so nothing is distilled'
+    elif empty:
+        line = f'distill: nothing stands at {", ".join(empty)}; valid: a loss, or no such site'
+    else:
+        return
+    print_log(line, 'current', logging.WARNING)

@@ -1,0 +1,50 @@
+"""The site ``roi_features``: what the box heads are given for the sampled RoIs."""
+
+from ..bias import curriculum, is_right
+from ..progress import training_progress
+from ..registry import SITES
+from .roi_checks import check_logits, check_roi_heads, check_same_classes, heads_of
+from .rois import RoISite, run_roi_head
+
+
+@SITES.register_module(name='roi_features')
+class RoIFeatures(RoISite):
+    """Features of the RoIs that the student sampled."""
+
+    family = 'FeatureLoss'
+
+    def check(self, student, teacher):
+        """The teacher's box head has to judge where a gate asks it to."""
+        check_roi_heads(self.name, student, teacher)
+        if any(loss.gate == 'teacher_right' for loss in self):
+            check_same_classes(student, teacher)
+            check_logits(heads_of(None, teacher), 'distill.roi_features.gate')
+
+    def shapes(self, model, images):
+        """(C, H, W) of the features of a RoI."""
+        rois = images.new_tensor([[0, 0, 0, 32, 32]])
+        outputs, _ = run_roi_head(model.roi_head, model.extract_feat(images), rois)
+        return [tuple(outputs['bbox_feats'].shape[1:])]
+
+    def inputs(self, record, teacher_outputs):
+        """Features of both, each one map."""
+        return (record.features,), (teacher_outputs.features,)
+
+    def extras(self, record, teacher_outputs, loss):
+        """The gate of RoI features.
+
+        ``'teacher_right'`` weighs the RoIs as the logits' curriculum does, by cosine and subset;
+        ``'foreground'`` takes those that show an object, and the others apart.
+        """
+        if loss.gate is None:
+            return {}
+        if loss.gate == 'teacher_right':
+            right = is_right(teacher_outputs.logits, record.labels)
+            weights = curriculum(right, training_progress())
+        else:
+            inside, outside = record.foreground, ~record.foreground
+            weights = inside / inside.sum().clamp(min=1)
+            weights = weights + loss.background_weight * outside / outside.sum().clamp(min=1)
+        height, width = teacher_outputs.features.shape[2:]
+        weights = (weights / (height * width))[:, None, None, None]
+        return dict(gate=[weights.expand(-1, 1, height, width)])

@@ -1,0 +1,32 @@
+"""The site ``roi_logits``: the class logits of the sampled RoIs, with their assigned labels."""
+
+from ..registry import SITES
+from .roi_checks import check_deltas, check_logits, check_roi_heads, check_same_classes, heads_of
+from .rois import RoISite
+
+
+@SITES.register_module(name='roi_logits')
+class RoILogits(RoISite):
+    """Class logits at the RoIs that the student sampled."""
+
+    family = 'LogitLoss'
+    compares_classes = True
+
+    def check(self, student, teacher):
+        """Both box heads need one logit for each class and one for background."""
+        check_roi_heads(self.name, student, teacher)
+        check_same_classes(student, teacher)
+        check_logits(heads_of(student, teacher), 'distill.roi_logits')
+        if any('box_ious' in getattr(loss, 'extra_inputs', ()) for loss in self):
+            check_deltas(heads_of(student, teacher), "distill.roi_logits.judge: 'class_and_box'")
+
+    def inputs(self, record, teacher_outputs):
+        """Logits of both, and the labels."""
+        return record.logits, teacher_outputs.logits, record.labels
+
+    def extras(self, record, teacher_outputs, loss):
+        """Which RoIs show an object, and how well the teacher's boxes fit."""
+        extras = dict(foreground=record.foreground)
+        if 'box_ious' in loss.extra_inputs:
+            extras['box_ious'] = teacher_outputs.box_ious
+        return extras

@@ -1,0 +1,283 @@
+"""RoI heads: what the student's box heads see and give, and the teacher's on the same RoIs."""
+
+import contextlib
+import functools
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import torch
+from mmdet.structures.bbox import bbox2roi, bbox_overlaps
+from torch import Tensor, nn
+
+from ..bias import is_right
+from ..errors import ConfigError
+from .base import Recorder, Site, Step
+from .gate import Objects, annotated_objects
+
+
+@dataclass
+class RoIRecord:
+    """What a box head saw and gave in one iteration; R RoIs, C classes.
+
+    Attributes:
+        head (nn.Module): The student's box head.
+        rois (Tensor): (R, 5): index of the image, then x1, y1, x2, y2 in pixels of the padded
+            input.
+        features (Tensor): (R, F, h, w), what the head was given.
+        logits (Tensor): (R, C + 1), background last.
+        deltas (Tensor | None): (R, 4) or (R, 4 C), ``None`` for a head without boxes.
+        labels (Tensor): (R,), ``C`` for background.
+        foreground (Tensor): (R,) bool: the RoIs that were assigned an object.
+        box_targets (Tensor): (R, 4), the ground truth as the head's deltas, or as boxes where
+            the head's loss takes decoded boxes; 0 for background.
+        stage (int | None): Of a cascade, from 0; ``None`` where there is one stage.
+        stages (int): How many there are.
+    """
+
+    head: nn.Module
+    rois: Tensor
+    features: Tensor
+    logits: Tensor
+    deltas: Tensor | None
+    labels: Tensor
+    foreground: Tensor
+    box_targets: Tensor
+    stage: int | None = None
+    stages: int = 1
+
+    def own_deltas(self, deltas: Tensor, head: nn.Module) -> Tensor:
+        """The deltas of each RoI's assigned class.
+
+        Args:
+            deltas (Tensor): (R, 4) or (R, 4 C), of ``head``.
+            head (nn.Module): Whose deltas they are.
+
+        Returns:
+            Tensor: (R, 4). Background rows hold those of the last class.
+        """
+        if head.reg_class_agnostic:
+            return deltas
+        deltas = deltas.view(len(deltas), -1, 4)
+        # Not the head's own number of classes: a class_map leaves the student's.
+        index = self.labels.clamp(max=deltas.shape[1] - 1)
+        return deltas.gather(1, index[:, None, None].expand(-1, 1, 4)).squeeze(1)
+
+    def true_boxes(self) -> Tensor:
+        """(R, 4): the ground truth's box of each foreground RoI."""
+        if self.head.reg_decoded_bbox:
+            return self.box_targets
+        return self.head.bbox_coder.decode(self.rois[:, 1:], self.box_targets)
+
+    def encode(self, boxes: Tensor) -> Tensor:
+        """(R, 4): boxes as deltas of the RoIs."""
+        return self.head.bbox_coder.encode(self.rois[:, 1:], boxes)
+
+
+@dataclass
+class RoIOutputs:
+    """What the teacher's RoI head gives on a student's RoIs, in the student's classes.
+
+    Attributes:
+        record (RoIRecord): The student's.
+        head (nn.Module): The teacher's box head.
+        features (Tensor): (R, F', h, w), what it was given.
+        logits (Tensor): (R, C + 1).
+        deltas (Tensor | None): (R, 4) or (R, 4 C).
+    """
+
+    record: RoIRecord
+    head: nn.Module
+    features: Tensor
+    logits: Tensor
+    deltas: Tensor | None
+
+    @functools.cached_property
+    @torch.no_grad()
+    def boxes(self) -> Tensor:
+        """(R, 4): the teacher's box of each RoI's assigned class."""
+        deltas = self.record.own_deltas(self.deltas.float(), self.head)
+        return self.head.bbox_coder.decode(self.record.rois[:, 1:], deltas)
+
+    @functools.cached_property
+    @torch.no_grad()
+    def box_ious(self) -> Tensor:
+        """(R,): the IoU of the teacher's box with the ground truth's."""
+        return bbox_overlaps(self.boxes, self.record.true_boxes(), is_aligned=True)
+
+
+class RoIRecorder(Recorder):
+    """Notes what meets in the ``loss_and_target`` of the student's box heads.
+
+    It is the one call in which RoIs, logits and assigned targets come together, in almost every
+    RoI head of MMDetection; :meth:`finish` tells of one that never makes it.
+    """
+
+    def __enter__(self):
+        self._heads = box_heads(self.student.roi_head)
+        self._hooks, self._given = [], {}
+        for head in self._heads:
+            head.loss_and_target = self._noting(head, head.loss_and_target)
+            hook = head.register_forward_pre_hook(
+                lambda head, args: self._given.update({head: args[0]})
+            )
+            self._hooks.append(hook)
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        for head, hook in zip(self._heads, self._hooks, strict=True):
+            hook.remove()
+            del head.loss_and_target
+
+    def _noting(self, head, original):
+        def loss_and_target(cls_score, bbox_pred, rois, *args, **kwargs):
+            result = original(cls_score, bbox_pred, rois, *args, **kwargs)
+            labels, _, box_targets, _ = result['bbox_targets']
+            stages = len(self._heads)
+            record = RoIRecord(
+                head,
+                rois,
+                self._given[head],
+                cls_score,
+                bbox_pred,
+                labels,
+                labels < head.num_classes,
+                box_targets,
+                len(self.records) if stages > 1 else None,
+                stages,
+            )
+            self.records.append(record)
+            return result
+
+        return loss_and_target
+
+    def finish(self, samples):
+        """Raise a ConfigError where a box head never called its ``loss_and_target``."""
+        stages = len(box_heads(self.student.roi_head))
+        if len(self.records) != stages:
+            raise ConfigError(
+                f'roi_head.type: {type(self.student.roi_head).__name__} has {stages} box '
+                f'head(s), and {len(self.records)} of them called loss_and_target, where RoIs, '
+                'logits and labels meet; valid for what is taken at the RoIs: a RoI head that '
+                'calls it, such as StandardRoIHead or CascadeRoIHead; distillation at fpn works '
+                'with any'
+            )
+
+    def teacher_outputs(self, record: RoIRecord, step: Step) -> RoIOutputs:
+        """The teacher's RoI head on the student's RoIs.
+
+        A cascade of as many stages as the student's answers stage by stage; another cascade
+        answers with the mean over its stages, as it does when it predicts.
+        """
+        stage = record.stage or 0
+        found, head = run_roi_head(
+            step.teacher.model.roi_head, step.features, record.rois, stage, record.stages
+        )
+        logits, deltas = found['cls_score'], found['bbox_pred']
+        class_map = step.teacher.class_map
+        if class_map is not None:
+            logits = class_map.scores(logits, step.teacher.num_classes)
+            if head.with_reg and not head.reg_class_agnostic:
+                deltas = class_map.deltas(deltas)
+        return RoIOutputs(record, head, found['bbox_feats'], logits, deltas)
+
+
+class RoISite(Site):
+    """A site at the RoIs; in a cascade at every stage, or with ``stages='last'`` at its last."""
+
+    recorder = RoIRecorder
+    options = ('stop_at', 'stages')
+
+    def set_options(self, where, stop_at=1.0, stages='all'):
+        """See :meth:`Site.set_options`; ``stages`` is ``'all'`` or ``'last'``."""
+        super().set_options(where, stop_at)
+        if stages not in ('all', 'last'):
+            raise ConfigError(f"{where}.stages: got {stages!r}; valid: 'all', 'last'")
+        self.stages = stages
+
+    def takes(self, record):
+        """Whether the losses see this stage."""
+        return self.stages == 'all' or record.stage in (None, record.stages - 1)
+
+
+@contextlib.contextmanager
+def record_rois(roi_head):
+    """Within this context, note what the box heads of a RoI head see and give.
+
+    Args:
+        roi_head (nn.Module): The student's.
+
+    Yields:
+        RoIRecorder: Its ``records`` has one entry for each stage that ran, in their order.
+    """
+    with RoIRecorder(SimpleNamespace(roi_head=roi_head)) as recorder:
+        yield recorder
+
+
+def box_heads(roi_head: nn.Module) -> list[nn.Module]:
+    """The box heads of a RoI head, one for each stage.
+
+    Args:
+        roi_head (nn.Module): Of any two-stage detector, or whatever else has a ``bbox_head``.
+
+    Returns:
+        list[nn.Module]: One, or as many as the cascade has stages.
+    """
+    heads = roi_head.bbox_head
+    return list(heads) if isinstance(heads, nn.ModuleList) else [heads]
+
+
+def run_roi_head(roi_head, features, rois, stage=0, stages=1):
+    """What any RoI head gives on RoIs, in its own classes.
+
+    Args:
+        roi_head (nn.Module): The head.
+        features (Sequence[Tensor]): Of its neck.
+        rois (Tensor): (R, 5).
+        stage (int): Of the student's cascade, from 0.
+        stages (int): How many the student has.
+
+    Returns:
+        tuple[dict, nn.Module]: ``cls_score``, ``bbox_pred`` and ``bbox_feats`` by the names that
+        MMDetection gives them, and the box head that the deltas belong to.
+    """
+    heads = box_heads(roi_head)
+    if not isinstance(roi_head.bbox_head, nn.ModuleList):
+        return _run_box_head(heads[0], roi_head._bbox_forward, features, rois), heads[0]
+    context = _context(roi_head, features)
+    at = lambda i: _run_box_head(heads[i], roi_head._bbox_forward, i, features, rois, **context)
+    if len(heads) == stages:
+        return at(stage), heads[stage]
+    outputs = [at(i) for i in range(len(heads))]
+    mean = torch.stack([part['cls_score'] for part in outputs]).mean(dim=0)
+    return {**outputs[-1], 'cls_score': mean}, heads[-1]
+
+
+def judged_objects(step: Step) -> list[Objects]:
+    """The annotated objects, judged by the teacher's box head at their own boxes."""
+    images = annotated_objects(step.samples)
+    boxes = [image.boxes for image in images]
+    found, _ = run_roi_head(step.teacher.model.roi_head, step.features, bbox2roi(boxes), stages=0)
+    logits = step.teacher.in_students_classes(found['cls_score'])
+    labels = torch.cat([sample.gt_instances.labels for sample in step.samples])
+    right = is_right(logits, labels).split([len(part) for part in boxes])
+    return [image._replace(right=judged) for image, judged in zip(images, right, strict=True)]
+
+
+def _run_box_head(head, forward, *args, **kwargs):
+    """What a box head gives, and what it is given: not every RoI head tells its features."""
+    given = []
+    hook = head.register_forward_pre_hook(lambda head, args: given.append(args[0]))
+    try:
+        return {**forward(*args, **kwargs), 'bbox_feats': given[0]}
+    finally:
+        hook.remove()
+
+
+def _context(roi_head, features):
+    """What the box heads of HTC and SCNet see beside a RoI's own features."""
+    context = {}
+    if getattr(roi_head, 'with_semantic', False):
+        context['semantic_feat'] = roi_head.semantic_head(features)[1]
+    if getattr(roi_head, 'with_glbctx', False):
+        context['glbctx_feat'] = roi_head.glbctx_head(features)[1]
+    return context

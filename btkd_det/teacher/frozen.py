@@ -1,0 +1,245 @@
+"""The teacher: a frozen model beside the student's training."""
+
+import contextlib
+import inspect
+import logging
+
+import torch
+from mmengine.logging import print_log
+from torch import nn
+
+from ..checkpoint import class_names, load_weights
+from ..errors import ConfigError
+from ..provenance import checkpoint_file, config_digest, file_digest
+from ..registry import check_keys, suggest
+from .building import build_model, read_model
+from .class_map import ClassMap
+from .normalization import Renormalize
+from .zoo import pretrained_address
+
+DTYPES = {
+    'float32': torch.float32,
+    'float16': torch.float16,
+    'bfloat16': torch.bfloat16,
+}
+
+
+class Teacher(nn.Module):
+    """A frozen model that the student looks at and that never changes.
+
+    It is always in eval mode (normalization, dropout and drop-path included), none of its
+    parameters asks for a gradient, and copying the module that holds it, as an averaged (EMA)
+    model does, shares it.
+
+    Args:
+        config (str | dict | nn.Module): A config file, a config of an installed package
+            (``'mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py'``), a whole config as a
+            dict, its ``model`` part alone, or a model that is built already.
+        checkpoint (str, optional): A file, an http(s) address, or ``'pretrained'``: the model
+            zoo's weights of a config of an installed package. ``None`` leaves the weights as
+            they were initialized, with a warning: of use in tests only.
+        dtype (str, optional): The precision that the teacher computes in: ``'float32'``,
+            ``'float16'`` or ``'bfloat16'``. By default that of the student's training.
+        compile (bool | dict): Whether ``torch.compile`` makes its backbone and neck faster, or
+            the arguments for it.
+        class_map (Sequence[int], optional): The teacher's index of each of the student's classes,
+            where it learned them in another order or among others. ``tools/train.py`` finds it
+            by the names of the classes.
+        init_student (str, optional): ``'teacher'``: the student starts with the teacher's
+            weights wherever name and shape agree, its backbone excepted; see
+            :func:`btkd_det.teacher.inheritance.inherit`.
+        evaluate_teacher (bool): Whether ``tools/train.py`` evaluates the teacher once on the
+            validation data before training.
+
+    Attributes:
+        model (nn.Module): The model itself.
+        classes (tuple[str] | None): Class names, where the checkpoint tells them; those of the
+            student's classes where there is a ``class_map``.
+
+    Raises:
+        ConfigError: The config or checkpoint cannot be read or they do not belong together, or
+            another argument is not what it can be.
+    """
+
+    def __init__(
+        self,
+        config,
+        checkpoint=None,
+        dtype=None,
+        compile=False,
+        class_map=None,
+        init_student=None,
+        evaluate_teacher=False,
+    ):
+        super().__init__()
+        if dtype is not None and dtype not in DTYPES:
+            raise ConfigError(
+                f'teacher.dtype: {dtype!r} is not known; valid: None, {", ".join(DTYPES)}'
+            )
+        if init_student not in (None, 'teacher'):
+            raise ConfigError(
+                f"teacher.init_student: {init_student!r} is not known; valid: None, 'teacher'"
+            )
+        self.init_student = init_student
+        self.evaluate_teacher = evaluate_teacher
+        self.class_map = None if class_map is None else ClassMap(class_map)
+        self.dtype = DTYPES.get(dtype)
+        built = isinstance(config, nn.Module)
+        self.checkpoint, self._config_digest = None, None
+        if built:
+            self.model = config
+        else:
+            model, scope = read_model(config)
+            # Before building, which changes what it is given.
+            self._config_digest = config_digest(model)
+            self.model = build_model(model, scope)
+        self.classes = None
+        if checkpoint is None and not built:
+            print_log(
+                'teacher.checkpoint: none given, so the teacher knows nothing: its weights are '
+                'random',
+                'current',
+                logging.WARNING,
+            )
+        elif checkpoint is not None:
+            if checkpoint == 'pretrained':
+                checkpoint = pretrained_address(config)
+            meta = load_weights(self.model, checkpoint, 'teacher.checkpoint')
+            self.checkpoint = str(checkpoint)
+            self.classes = class_names(meta)
+            if self.classes and self.class_map is not None:
+                self.classes = self.class_map.names(self.classes)
+        self.requires_grad_(False)
+        self.eval()
+        self._renormalize = None
+        self.extract_feat = _compiled(getattr(self.model, 'extract_feat', None), compile)
+
+    def train(self, mode=True):
+        """Stay in eval mode, whatever is asked."""
+        return super().train(False)
+
+    def __deepcopy__(self, memo):
+        """A copy of the student (EMA) shares its teacher: it is frozen, so nothing can differ."""
+        return self
+
+    @contextlib.contextmanager
+    def at_work(self, device_type):
+        """Within this context the teacher computes without gradients, in its own precision.
+
+        Args:
+            device_type (str): ``'cpu'`` or ``'cuda'``: where the inputs are.
+        """
+        precision = contextlib.nullcontext()
+        if self.dtype is not None:
+            precision = torch.autocast(
+                device_type, self.dtype, enabled=self.dtype is not torch.float32
+            )
+        with torch.no_grad(), precision:
+            yield
+
+    def follow(self, preprocessor):
+        """Learn how the student normalizes its images, so as to undo it.
+
+        Args:
+            preprocessor (nn.Module): The student's ``data_preprocessor``.
+        """
+        own = getattr(self.model, 'data_preprocessor', None)
+        renormalize = Renormalize(preprocessor, own)
+        self._renormalize = renormalize if renormalize.needed else None
+
+    def in_students_classes(self, scores):
+        """The teacher's class scores in the order of the student's classes.
+
+        Args:
+            scores (Tensor): (R, C') or (R, C' + 1) with background last, C' the teacher's
+                classes.
+
+        Returns:
+            Tensor: (R, C) or (R, C + 1). The same tensor where there is no ``class_map``.
+        """
+        return scores if self.class_map is None else self.class_map.scores(scores, self.num_classes)
+
+    @property
+    def num_classes(self):
+        """How many classes its head tells apart, before any ``class_map``."""
+        head = getattr(self.model, 'roi_head', self.model).bbox_head
+        return (head[0] if isinstance(head, nn.ModuleList) else head).num_classes
+
+    def provenance(self):
+        """What a file made of its answers has to say of it.
+
+        Returns:
+            dict: Entries of :data:`btkd_det.provenance.OF_TEACHER`: all of them, or those that
+            are known of a model without a config or a checkpoint.
+        """
+        dtype = None if self.dtype is None else str(self.dtype).removeprefix('torch.')
+        found = dict(dtype=dtype, class_map=self.class_map and list(self.class_map))
+        if self._config_digest is not None:
+            found['teacher_config'] = self._config_digest
+        if self.checkpoint is not None and checkpoint_file(self.checkpoint).is_file():
+            digest = file_digest(checkpoint_file(self.checkpoint))
+            found.update(checkpoint=self.checkpoint, checkpoint_sha256=digest)
+        return found
+
+    def images(self, batch_inputs, shapes=None):
+        """The student's input batch, normalized as the teacher was trained to see it.
+
+        Args:
+            batch_inputs (Tensor): (N, C, H, W), normalized by the student's preprocessor and
+                padded with zeros at the right and the bottom.
+            shapes (list[tuple[int, int]], optional): Height and width of each image without
+                its padding, in pixels. The padding becomes the teacher's zeros again.
+
+        Returns:
+            Tensor: (N, C, H, W). The same tensor where both normalize alike.
+        """
+        if self._renormalize is None:
+            return batch_inputs
+        return self._renormalize(batch_inputs, shapes)
+
+
+def _compiled(function, options):
+    """What ``torch.compile`` makes of a function; the function itself where ``options`` is False.
+
+    Raises:
+        ConfigError: ``options`` is neither a bool nor a dict of arguments that it takes.
+    """
+    known = [name for name in inspect.signature(torch.compile).parameters if name != 'model']
+    if not isinstance(options, (bool, dict)):
+        raise ConfigError(
+            f'teacher.compile: got {options!r}; valid: True, False, or a dict of arguments of '
+            f'torch.compile ({", ".join(known)})'
+        )
+    if options is False:
+        return function
+    options = {} if options is True else {k: v for k, v in options.items() if k != '_scope_'}
+    for key in options:
+        if key not in known:
+            raise ConfigError(
+                f'teacher.compile: unknown key {key!r}{suggest(key, known)}; valid keys: '
+                f'{", ".join(known)}'
+            )
+    try:
+        return torch.compile(function, **options)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f'teacher.compile: got {options}: {error}') from error
+
+
+def build_teacher(teacher):
+    """The teacher that a config describes.
+
+    Args:
+        teacher (dict | Teacher): The arguments of :class:`Teacher`, or one that is built.
+
+    Returns:
+        Teacher: The teacher.
+
+    Raises:
+        ConfigError: It is neither, or a key is unknown or missing; see also :class:`Teacher`.
+    """
+    if isinstance(teacher, Teacher):
+        return teacher
+    if not isinstance(teacher, dict):
+        raise ConfigError(f'teacher: expected dict(config=..., checkpoint=...), got {teacher!r}')
+    check_keys(Teacher, teacher, 'teacher')
+    return Teacher(**teacher)
