@@ -24,9 +24,8 @@ _CLS_KD = dict(type='btkd_det.KDLoss', temperature=4.0)
 _CLS_DKD = dict(type='btkd_det.DKDLoss', alpha=1.0, beta=8.0, temperature=4.0, warmup=20 / 240)
 _CLS_IKD = dict(type='btkd_det.IKDLoss', num_classes=None, temperature=1.0, loss_weight=6.5)
 
-# What the studies of classifiers chose (docs/results.md); of detectors there are none yet: a wrong
-# label is weighed against the teacher, the teacher's doubts are scaled to what it gets wrong, and a
-# teacher that is not ahead fades.
+# What the studies chose (docs/results.md): a wrong label is weighed against the teacher, the
+# teacher's doubts are scaled to what it gets wrong, and a teacher that is not ahead fades.
 ROBUST = dict(
     rectify=dict(type='posterior', label_noise='estimated'),
     schedule='none',

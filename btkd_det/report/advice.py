@@ -108,8 +108,8 @@ def _kinds_of_mistakes(result: dict) -> list[str]:
     if 2 * background > wrong:
         found.append(
             f'{100 * background / wrong:.0f} % of its mistakes are objects where nothing is '
-            'annotated: btkd estimates how many of them the annotations miss. Look at the '
-            'pictures before you believe either.'
+            'annotated, which btkd leaves as the teacher says them. Look at the pictures before '
+            'you believe either.'
         )
     sure = mean_confidence(result['confidence'])
     if sure is not None and sure > SURE:

@@ -56,19 +56,30 @@ def picture_names(study):
 
 
 def _gain(study, data):
-    """Gain over the student alone against the teacher's error rate, a line for each arm."""
+    """Gain over the student alone against the teacher's error rate, a line for each arm.
+
+    Cells whose student learns from other data than the rest have a line of their own.
+    """
     figure, axes = _figure(7, 4.5)
     axes.axhline(0, color='black', linewidth=0.8)
-    for arm in dict.fromkeys(gain['arm'] for gain in data['gains']):
-        points = [
-            (data['errors'][gain['cell']], gain['mean'], _half(gain))
-            for gain in data['gains']
-            if gain['arm'] == arm and gain['cell'] in data['errors']
-        ]
-        if points:
-            x, y, half = zip(*sorted(points), strict=True)
-            label = title_of(study.arms, arm)
-            axes.errorbar(x, y, yerr=half, marker='o', capsize=3, linewidth=1.2, label=label)
+    for number, arm in enumerate(dict.fromkeys(gain['arm'] for gain in data['gains'])):
+        label = title_of(study.arms, arm)
+        for spoiled, style in ((False, '-'), (True, '--')):
+            points = [
+                (data['errors'][gain['cell']], gain['mean'], _half(gain))
+                for gain in data['gains']
+                if gain['arm'] == arm
+                and gain['cell'] in data['errors']
+                and bool(study.cells[gain['cell']].get('student')) == spoiled
+            ]
+            if points:
+                x, y, half = zip(*sorted(points), strict=True)
+                bar = dict(marker='o', capsize=3, linewidth=1.2, color=f'C{number % 10}')
+                line = axes.errorbar(x, y, yerr=half, label=label, **bar)
+                line.lines[0].set_linestyle(style)
+                label = None
+    if any(cell.get('student') for cell in study.cells.values()):
+        axes.plot([], [], '--', color='gray', label="the student's own data differ, too")
     axes.set_xlabel("the teacher's error rate on the test images, %")
     axes.set_ylabel(f'{data["metric"]} over the student alone')
     if data['gains']:
