@@ -126,15 +126,15 @@ def test_the_teachers_checkpoint_is_not_resumed_from(path):
         check_weights(cfg, Student())
 
 
-def test_the_latest_of_the_work_dir_is_looked_at(tmp_path, path):
+def test_what_is_resumed_from_is_looked_at(path):
     cfg = config(resume=True)
-    cfg.work_dir = str(tmp_path)
+    # Nothing is there: the training begins.
     check_weights(cfg, Student())
     torch.save(Student().state_dict(), path)
-    (tmp_path / 'last_checkpoint').write_text(path)
+    cfg.load_from = path
     with pytest.raises(ConfigError, match='--resume: .*holds weights, but no'):
         check_weights(cfg, Student())
-    (tmp_path / 'last_checkpoint').write_text(f'{path}.gone')
+    cfg.load_from = f'{path}.gone'
     with pytest.raises(ConfigError, match='--resume: no file'):
         check_weights(cfg, Student())
 
