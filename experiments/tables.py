@@ -62,13 +62,17 @@ def update(path, args):
     study = read_study(path)
     results = Results(study, args.results)
     stale = []
-    target = args.docs / 'results.md'
-    text = target.read_text(encoding='utf-8') if target.is_file() else ''
-    new = page.write_between(text, study, page.markdown(study, results))
-    if new != text:
-        stale.append(f'{study.name} in {target}')
-        if not args.check:
-            target.write_text(new, encoding='utf-8')
+    places = [(args.docs / 'results.md', page.marks(study), page.markdown(study, results))]
+    readme = args.docs.parent / 'README.md'
+    if readme.is_file() and page.gain_marks(study)[0] in readme.read_text(encoding='utf-8'):
+        places.append((readme, page.gain_marks(study), page.gains(study, results)))
+    for target, between, tables in places:
+        text = target.read_text(encoding='utf-8') if target.is_file() else ''
+        new = page.write_between(text, between, tables)
+        if new != text:
+            stale.append(f'{study.name} in {target}')
+            if not args.check:
+                target.write_text(new, encoding='utf-8')
     if update_pictures(study, results, args):
         stale.append(f'pictures of {study.name}')
     return stale

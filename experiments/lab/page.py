@@ -34,25 +34,60 @@ def markdown(study, results):
     return '\n\n'.join(part for part in parts if part)
 
 
-def write_between(text, study, tables):
-    """Put tables between a study's marks.
+def gain_marks(study):
+    """tuple[str, str]: The lines of the README between which a study's gains stand."""
+    return (
+        f'<!-- {study.name} gains: written by {COMMAND}. -->',
+        f'<!-- {study.name} gains: end. -->',
+    )
+
+
+def gains(study, results, arm='btkd'):
+    """A short table: what KD and one arm gain, a row for each cell.
+
+    Args:
+        study (Study): With ``references`` to the student alone and to KD.
+        results (Results): Its files.
+        arm (str): Of the study; without it the table is KD's.
+
+    Returns:
+        str: Differences with their intervals, bold where they are more than chance.
+    """
+    alone, kd = study.references['alone'], study.references['kd']
+    columns = {title_of(study.arms, kd): (kd, alone)}
+    if arm in study.arms:
+        title = title_of(study.arms, arm)
+        columns.update({title: (arm, alone), f'{title} over {next(iter(columns))}': (arm, kd)})
+    found = {(d.cell, d.arm, d.other): d for d in differences(study, samples(study, results))}
+    lines = [f'| | {" | ".join(columns)} |', '|---' * (len(columns) + 1) + '|']
+    for cell in study.cells:
+        pairs = [found.get((cell, *pair)) for pair in columns.values()]
+        if all(pairs):
+            texts = [describe_difference(pair).partition(', p ')[0] for pair in pairs]
+            texts = [text.removesuffix(', no difference found') for text in texts]
+            lines.append(f'| {title_of(study.cells, cell)} | {" | ".join(texts)} |')
+    return '\n'.join(lines)
+
+
+def write_between(text, between, tables):
+    """Put tables between two lines of a page.
 
     Args:
         text (str): Of the page.
-        study (Study): The study.
+        between (tuple[str, str]): See :func:`marks`.
         tables (str): See :func:`markdown`.
 
     Returns:
         str: The page.
 
     Raises:
-        ConfigError: The page has no such marks, or not in this order.
+        ConfigError: The page has no such lines, or not in this order.
     """
-    first, last = marks(study)
+    first, last = between
     start, end = text.find(first), text.find(last)
     if not 0 <= start < end:
         raise ConfigError(
-            f'docs/results.md: has no lines {first!r} and {last!r}, in this order; valid: a page '
+            f'the page: has no lines {first!r} and {last!r}, in this order; valid: a page '
             'that says where the tables of the study go'
         )
     return f'{text[: start + len(first)]}\n\n{tables}\n\n{text[end:]}'

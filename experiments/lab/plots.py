@@ -62,6 +62,7 @@ def _gain(study, data):
     """
     figure, axes = _figure(7, 4.5)
     axes.axhline(0, color='black', linewidth=0.8)
+    dashed = False
     for number, arm in enumerate(dict.fromkeys(gain['arm'] for gain in data['gains'])):
         label = title_of(study.arms, arm)
         for spoiled, style in ((False, '-'), (True, '--')):
@@ -77,8 +78,8 @@ def _gain(study, data):
                 bar = dict(marker='o', capsize=3, linewidth=1.2, color=f'C{number % 10}')
                 line = axes.errorbar(x, y, yerr=half, label=label, **bar)
                 line.lines[0].set_linestyle(style)
-                label = None
-    if any(cell.get('student') for cell in study.cells.values()):
+                label, dashed = None, dashed or spoiled
+    if dashed:
         axes.plot([], [], '--', color='gray', label="the student's own data differ, too")
     axes.set_xlabel("the teacher's error rate on the test images, %")
     axes.set_ylabel(f'{data["metric"]} over the student alone')

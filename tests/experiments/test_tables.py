@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from btkd_det.errors import ConfigError
-from experiments.lab.page import markdown, marks, write_between
+from experiments.lab.page import gain_marks, gains, markdown, marks, write_between
 from experiments.lab.plots import picture_data
 from experiments.lab.results import Results
 from experiments.lab.study import Run
@@ -87,11 +87,11 @@ def test_the_tuning_is_in_the_page(results):
 
 def test_tables_go_between_their_marks(results):
     start, end = marks(results.study)
-    page = write_between(f'Before\n{start}\nold\n{end}\nAfter', results.study, 'new')
+    page = write_between(f'Before\n{start}\nold\n{end}\nAfter', (start, end), 'new')
     assert page == f'Before\n{start}\n\nnew\n\n{end}\nAfter'
     for text in ('', f'{end} {start}', start):
         with pytest.raises(ConfigError, match='has no lines'):
-            write_between(text, results.study, 'new')
+            write_between(text, (start, end), 'new')
 
 
 def test_pictures_show_gains_and_errors(results):
@@ -121,10 +121,15 @@ def test_a_stale_page_or_picture_is_found(results, tmp_path, monkeypatch, capsys
             return end.code
         return 0
 
-    assert 'stale: tiny in' in call('--check')
+    readme = tmp_path / 'README.md'
+    readme.write_text('\n'.join(gain_marks(results.study)))
+    assert call('--check').count('tiny in') == 2
     assert not (docs / 'pictures').exists()
     assert call() == 0
     assert call('--check') == 0
+    table = gains(results.study, results)
+    assert table in readme.read_text()
+    assert '| good | **+' in table
     assert {path.name for path in (docs / 'pictures').iterdir()} == {
         'tiny.json',
         'tiny_gain.png',
