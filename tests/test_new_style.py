@@ -156,11 +156,12 @@ def test_a_distilled_config_in_the_new_style_is_known_as_one(folder):
 
 
 def test_evaluation_and_the_report_read_it(folder, monkeypatch):
+    from btkd_det.preflight import model as model_checks
     from btkd_det.report import rows
 
     monkeypatch.setattr(preflight, 'check_data', lambda *args: None)
     monkeypatch.setattr(preflight, 'check_samples', lambda *args: None)
-    monkeypatch.setattr(rows.preflight, '_check_class_count', lambda *args: None)
+    monkeypatch.setattr(model_checks, '_check_class_count', lambda *args: None)
     path = str(folder / 'teacher' / 'teacher.py')
     cfg, model = rows.load(path, str(folder / 'teacher.pth'))
     assert type(model).__name__ == 'FasterRCNN'
