@@ -28,7 +28,7 @@ def newest_whole(cfg):
     folders = _folders(cfg)
     found = [path for folder in folders for path in folder.glob('*.pth') if path.is_file()]
     found = sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    marked, notes = _marked(Path(cfg.work_dir)), []
+    marked, notes = marked_name(cfg.work_dir), []
     left_out = []
     for path in found:
         reason = _reason_against(path)
@@ -58,9 +58,16 @@ def _folders(cfg):
     return [folder for folder in folders if folder.is_dir()]
 
 
-def _marked(folder):
-    """The name of the file that the marker names, or None without one."""
-    marker = folder / MARKER
+def marked_name(work_dir):
+    """The name of the checkpoint that a work dir's marker names.
+
+    Args:
+        work_dir (str | Path): Of a training.
+
+    Returns:
+        str | None: Without its folder, which may have been moved; None where no marker says one.
+    """
+    marker = Path(work_dir, MARKER)
     if not marker.is_file():
         return None
     text = marker.read_text(encoding='utf-8', errors='replace').strip()

@@ -8,11 +8,10 @@ from mmengine.fileio import FileClient, LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from ..checkpoint.resuming import MARKER, marked_name
 from ..checkpoint.writing import atomic_path, write_text
 from ..errors import ConfigError, SavingError
 from ..registry import HOOKS
-
-MARKER = 'last_checkpoint'
 
 
 @HOOKS.register_module()
@@ -109,8 +108,7 @@ class AtomicCheckpointHook(CheckpointHook):
             yield failed
         except OSError as error:
             failed.append(error)
-            marker = Path(runner.work_dir, MARKER)
-            last = Path(marker.read_text()).name if marker.is_file() else None
+            last = marked_name(runner.work_dir)
             kept = f'{last} is whole and is kept' if last else 'there is none yet'
             reason = f'checkpoint {name} cannot be written to {self.out_dir}: {error.strerror}'
             if self.on_error == 'stop':

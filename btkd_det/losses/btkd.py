@@ -262,11 +262,11 @@ class BTKDLoss(LogitLoss):
         everything = torch.ones_like(labels, dtype=torch.bool) if counted is None else counted
         background = teacher_logits.shape[1] - 1
         objects = everything
-        if 'missed' in options:
+        if 'missed' in options or self.judge == 'object':
             objects = everything & (labels != background)
         if self.judge == 'object':
             # A teacher that says background doubts the box, not the annotator's class.
-            objects = everything & (labels != background) & (predicted != background)
+            objects = objects & (predicted != background)
         if 'label_noise' in self.noise:
             options['label_noise'] = self.noise['label_noise'](*seen, objects)
         if 'missed' in self.noise:

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 from pathlib import Path
 
+from btkd_det.checkpoint.writing import write_text
 from btkd_det.errors import ConfigError
 from experiments.benchmarks.measure import environment
 
@@ -142,9 +143,7 @@ def write_json(path, content):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    part.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-    part.replace(path)
+    write_text(path, json.dumps(content, indent=2) + '\n')
 
 
 def describe_environment():

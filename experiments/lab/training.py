@@ -4,6 +4,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from btkd_det.checkpoint.writing import atomic_path
 from btkd_det.errors import ConfigError
 from btkd_det.registry import HOOKS
 
@@ -78,9 +79,8 @@ def save_weights(model, path, meta=None):
         meta (dict, optional): As MMEngine's checkpoints have it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix('.part')
-    torch.save(dict(meta=meta or {}, state_dict=model.state_dict()), part)
-    part.replace(path)
+    with atomic_path(path) as part:
+        torch.save(dict(meta=meta or {}, state_dict=model.state_dict()), part)
 
 
 def last_metrics(runner, stage='val'):

@@ -1,10 +1,10 @@
 """The file of a teacher's logits: what it says of itself, and the data that it goes with."""
 
-import os
 from pathlib import Path
 
 import torch
 
+from ...checkpoint.writing import atomic_path
 from ...errors import ConfigError
 from ...provenance import (
     OF_TEACHER,
@@ -42,9 +42,8 @@ def write_cache(path, logits, header):
     header['content'] = content_digest(logits)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     # What is read under the file's own name is whole, whenever writing stops.
-    unfinished = Path(f'{path}.unfinished')
-    torch.save(dict(format=FORMAT, header=header, logits=logits), unfinished)
-    os.replace(unfinished, path)
+    with atomic_path(path, Path(f'{path}.unfinished')) as unfinished:
+        torch.save(dict(format=FORMAT, header=header, logits=logits), unfinished)
 
 
 def read_cache(path, field='teacher.cache'):
