@@ -6,24 +6,35 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	&& echo $$python && exit; done; echo python3)
 # Further arguments of pytest, as in `make test ARGS='-k losses'`.
 ARGS ?=
+# A link that leads nowhere ends it. What makes the site needs Python 3.11.
+BUILD_DOCS = .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 11))' \
+	&& echo 'Not built: the tools for it need Python 3.11 or later.' \
+	|| NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
-.PHONY: help demo test test-openmmlab environment environment-openmmlab python clean
+.PHONY: help demo docs test test-openmmlab environment environment-openmmlab python clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo            train a teacher and three students, compare their COCO AP'
 	@echo 'make test            lint and tests, all that CI runs'
 	@echo "make test-openmmlab  the tests on OpenMMLab's own packages"
+	@echo 'make docs            the documentation as a site, in build/site'
 	@echo 'make environment     only set up .venv'
 	@echo 'make clean           remove environments, caches and builds; results stay'
 
 demo: environment
 	@.venv/bin/python tools/demo.py $(ARGS)
 
+docs: environment
+	@$(BUILD_DOCS)
+	@echo 'Open build/site/index.html'
+
 test: environment
 	@echo '== ruff'
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@echo '== docs'
+	@$(BUILD_DOCS)
 	@echo '== pytest'
 	@.venv/bin/python -m pytest $(ARGS)
 	@echo 'All checks passed. Next: `make demo`, then the README on your own config.'
