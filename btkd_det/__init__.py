@@ -52,9 +52,10 @@ def _register():
 
     torchvision_ops.install()
     quiet.install()
-    from . import config_paths, evaluation, hooks, losses, models  # noqa: F401
+    from . import evaluation, hooks, losses, models  # noqa: F401
+    from .config import paths
 
-    config_paths.register()
+    paths.register()
 
 
 # The doctor has to run where these imports fail: it explains why.

@@ -1,28 +1,5 @@
-"""What MMEngine's log shows of a distilled training."""
+"""The former place of :mod:`btkd_det.config.log_options`."""
 
-import inspect
+from .config.log_options import MEAN_PATTERN, average_log
 
-from .config_file import type_name
-
-#: MMEngine's own pattern of what is averaged, and what distillation logs beside its losses.
-MEAN_PATTERN = r'.*(loss|time|data_time|grad_norm|distill\.).*'
-
-
-def average_log(cfg):
-    """Let the log average what distillation saw over the window over which it averages losses.
-
-    By itself MMEngine shows the last iteration's value of all that is no loss.
-
-    Args:
-        cfg (Config): A whole config; its ``log_processor`` is changed in place, unless it says
-            what to average.
-    """
-    from mmengine.runner import LogProcessor
-
-    if 'mean_pattern' not in inspect.signature(LogProcessor.__init__).parameters:
-        return
-    processor = dict(cfg.get('log_processor') or {})
-    processor.setdefault('type', 'LogProcessor')
-    if type_name(processor) == 'LogProcessor':
-        processor.setdefault('mean_pattern', MEAN_PATTERN)
-        cfg.log_processor = processor
+__all__ = ['MEAN_PATTERN', 'average_log']

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .config_file import type_name
+from .config.reading import type_name
 from .errors import ConfigError
 
 #: What a header holds of the teacher, with the words for it.

@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 
 import btkd_det  # noqa: F401
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 
 torch.set_num_threads(1)
 

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 from tests.conftest import build_detector, detection_batch
 
 CONFIGS = {

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 
 import btkd_det
 from btkd_det.config import added_text, count_classes
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 
 from .conftest import build_detector, tiny_faster_rcnn
 

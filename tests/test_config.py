@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 import btkd_det
 from btkd_det.config import PRESETS, without_distillation
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 from btkd_det.errors import ConfigError
 from btkd_det.models import DistilledTwoStageDetector
 from tests.conftest import build_detector, tiny_faster_rcnn

@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 from btkd_det.config import PRESETS
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 
 from .test_configs import batch_for, build_model, find_num_classes, loss_step
 

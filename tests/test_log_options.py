@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.registry import LOG_PROCESSORS
 
-from btkd_det.log_options import average_log
+from btkd_det.config.log_options import average_log
 from btkd_det.losses import BTKDLoss
 from btkd_det.models.distilled import Sites
 from btkd_det.sites import Features, Logits

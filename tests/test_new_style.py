@@ -11,10 +11,10 @@ from mmengine.registry import MODELS, TASK_UTILS
 
 import btkd_det
 from btkd_det import preflight
-from btkd_det.config_file import read_config
+from btkd_det.config.new_style import node_with_names
+from btkd_det.config.reading import read_config
 from btkd_det.errors import ConfigError
 from btkd_det.from_mmrazor import convert_config
-from btkd_det.new_style import node_with_names
 
 from .conftest import build_detector, tiny_faster_rcnn
 

@@ -5,6 +5,13 @@ import importlib
 import pytest
 
 PATHS = {
+    'btkd_det.config': [
+        *('ANY', 'CLASSIFIER', 'DISTILLED', 'PRESETS', 'SINGLE_STAGE', 'TWO_STAGE', 'added_text'),
+        *('count_classes', 'distill', 'distilled_type', 'make_distilled', 'teacher_from_options'),
+        *('without_distillation',),
+    ],
+    'btkd_det.config_file': ['read_config', 'type_name'],
+    'btkd_det.log_options': ['MEAN_PATTERN', 'average_log'],
     'btkd_det.losses': ['BTKDLoss', 'KDLoss'],
     'btkd_det.losses.logit_loss': ['LogitLoss', 'as_float', 'check_positive'],
     'btkd_det.losses.reviewkd': ['hierarchical_context_loss'],

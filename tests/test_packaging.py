@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 
 import btkd_det
-from btkd_det import config_paths
+from btkd_det.config import paths
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ('btkd_det', 'configs', 'requirements', 'tools', 'MANIFEST.in', 'pyproject.toml')
@@ -150,7 +150,7 @@ def test_checkout_resolves_configs_with_their_own_scope(tmp_path):
 
 def test_registering_twice_wraps_once():
     before = Config._get_cfg_path
-    config_paths.register()
+    paths.register()
 
     assert Config._get_cfg_path is before
     assert not hasattr(before.__wrapped__, '__wrapped__')

@@ -14,8 +14,8 @@ import textwrap
 from pathlib import Path
 
 from btkd_det.checkpoint import weights_only
+from btkd_det.config.command_line import add_config_options, add_walk_options
 from btkd_det.errors import ConfigError
-from btkd_det.options import add_config_options, add_walk_options
 from btkd_det.report import bias_report, rows, teacher_bias
 from btkd_det.report.advice import advise
 

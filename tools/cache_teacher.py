@@ -18,12 +18,12 @@ import torch
 
 import btkd_det.config
 from btkd_det import preflight, teacher_cache
-from btkd_det.analysis.unfinished_cache import UnfinishedCache
 from btkd_det.checkpoint import weights_only
-from btkd_det.config_file import type_name
+from btkd_det.config.command_line import add_config_options, add_teacher_options
+from btkd_det.config.reading import type_name
 from btkd_det.errors import ConfigError
 from btkd_det.models.probe import input_shape
-from btkd_det.options import add_config_options, add_teacher_options
+from btkd_det.teacher.cache.unfinished import UnfinishedCache
 
 SITES = dict(logits=dict(type='btkd_det.KDLoss'))
 
@@ -128,13 +128,13 @@ def gather(cfg, model, shape, unfinished):
     """Run the teacher over the training data that are left, with a progress bar."""
     from mmengine import ProgressBar
 
-    from btkd_det.analysis import teacher_cache as analysis
+    from btkd_det.teacher.cache import gathering
 
-    batches, total = analysis.training_batches(cfg, unfinished.done)
+    batches, total = gathering.training_batches(cfg, unfinished.done)
     if unfinished.done:
         print(f'Goes on after {unfinished.done} of {shape[0] * shape[1]} rows of an earlier run.')
     bar = ProgressBar(total, file=sys.stdout)
-    return analysis.gather(model, batches, shape, bar.update, unfinished)
+    return gathering.gather(model, batches, shape, bar.update, unfinished)
 
 
 if __name__ == '__main__':

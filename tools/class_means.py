@@ -10,9 +10,9 @@ import argparse
 import sys
 
 from btkd_det.checkpoint import weights_only
+from btkd_det.config.command_line import add_config_options, add_walk_options
 from btkd_det.errors import ConfigError
 from btkd_det.losses.class_means import write_class_means
-from btkd_det.options import add_config_options, add_walk_options
 from btkd_det.report import class_means, rows
 
 

@@ -16,15 +16,15 @@ from pathlib import Path
 import btkd_det.config
 from btkd_det import cpu_processes, preflight
 from btkd_det.checkpoint import load_weights, weights_only
-from btkd_det.config_file import type_name
-from btkd_det.errors import ConfigError
-from btkd_det.evaluation.evaluators import prepare_evaluators
-from btkd_det.options import (
+from btkd_det.config.command_line import (
     add_config_options,
     add_launcher_options,
     add_teacher_options,
     set_local_rank,
 )
+from btkd_det.config.reading import type_name
+from btkd_det.errors import ConfigError
+from btkd_det.evaluation.evaluators import prepare_evaluators
 from btkd_det.report.table import accuracy_table, detection_table
 
 

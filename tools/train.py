@@ -17,17 +17,17 @@ import btkd_det.config
 from btkd_det import cpu_processes, preflight
 from btkd_det.checkpoint import weights_only
 from btkd_det.checkpoint.resuming import newest_whole
-from btkd_det.config_file import type_name
-from btkd_det.errors import BUILD_ERRORS, ConfigError, TrainingError
-from btkd_det.log_options import average_log
-from btkd_det.models.probe import input_shape
-from btkd_det.options import (
+from btkd_det.config.command_line import (
     add_config_options,
     add_launcher_options,
     add_teacher_options,
     set_local_rank,
 )
-from btkd_det.preflight.options import merge_options, split_options
+from btkd_det.config.log_options import average_log
+from btkd_det.config.options import merge_options, split_options
+from btkd_det.config.reading import type_name
+from btkd_det.errors import BUILD_ERRORS, ConfigError, TrainingError
+from btkd_det.models.probe import input_shape
 from btkd_det.preflight.work_dir import check_work_dir
 
 

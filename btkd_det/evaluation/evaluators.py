@@ -2,7 +2,7 @@
 
 import copy
 
-from ..config_file import type_name
+from ..config.reading import type_name
 from ..errors import ConfigError
 
 #: What COCO's twelve numbers are of. Anything else stays MMDetection's.

@@ -8,7 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from ..config import CLASSIFIER, distilled_type, make_distilled
-from ..config_file import read_config, type_name
+from ..config.reading import read_config, type_name
 from ..errors import ConfigError
 from ..teacher.zoo import pretrained_address
 from .errors import NoCounterpart

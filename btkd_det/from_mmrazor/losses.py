@@ -6,7 +6,7 @@ is not known and refuses the translation.
 
 import functools
 
-from ..config_file import type_name
+from ..config.reading import type_name
 from .errors import NoCounterpart
 
 

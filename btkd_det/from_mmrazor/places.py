@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 from ..config import ANY, CLASSIFIER, TWO_STAGE
-from ..config_file import type_name
+from ..config.reading import type_name
 from .errors import NoCounterpart
 
 FEATURE_SITES = ('fpn', 'backbone', 'features')

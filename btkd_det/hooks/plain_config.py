@@ -5,7 +5,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from ..plain_config import plain_config
+from ..config.plain import plain_config
 from ..registry import HOOKS
 
 
@@ -15,7 +15,7 @@ class PlainConfigHook(Hook):
 
     MMEngine writes the config into each checkpoint, and ``DetInferencer(weights=...)`` builds the
     model from there. With this hook it is the student's plain config, see
-    :func:`btkd_det.plain_config.plain_config`; the same text lies in the work dir as
+    :func:`btkd_det.config.plain_config`; the same text lies in the work dir as
     ``CONFIG_plain.py``, for ``init_detector``. ``tools/train.py`` adds the hook to every distilled
     config.
     """

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmrazor.registry import TASK_UTILS
 
 from ..checkpoint import weights_only
-from ..config_file import read_config
+from ..config.reading import read_config
 from ..errors import ConfigError
 from ..registry import MODELS
 from ..sites.base import Step

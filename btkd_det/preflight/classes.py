@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..config_file import type_name
+from ..config.reading import type_name
 from ..datasets.coco_json import category_names
 from ..errors import ConfigError
 from ..models.data_classes import compares_classes, shown

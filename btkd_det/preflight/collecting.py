@@ -1,6 +1,6 @@
 """Losses that collect before they speak have to end collecting."""
 
-from ..config_file import type_name
+from ..config.reading import type_name
 from ..errors import ConfigError
 
 

@@ -4,7 +4,7 @@ import functools
 
 from mmengine.registry import DefaultScope
 
-from ..config_file import type_name
+from ..config.reading import type_name
 from ..errors import ConfigError
 from ..teacher_cache import kept_classes
 from .classes import check_label_order, label_classes

@@ -12,7 +12,7 @@ from pathlib import Path
 from mmengine import registry as root
 from mmengine.logging import print_log
 
-from ..config_file import type_name
+from ..config.reading import type_name
 from ..datasets.skip_bad_images import is_bad_image
 from ..errors import ConfigError
 from ..models.distilled import undisturbed_rng

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..config_file import type_name
+from ..config.reading import type_name
 from ..errors import ConfigError
 from ..models.data_classes import shown
 from .annotations import check_coco_file

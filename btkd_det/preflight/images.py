@@ -8,7 +8,7 @@ from pathlib import Path
 import mmcv
 from mmengine.logging import print_log
 
-from ..config_file import type_name
+from ..config.reading import type_name
 from ..errors import ConfigError
 
 ACTIONS = ('error', 'skip')

@@ -1,7 +1,7 @@
 """A config as a command gets it: read, with the options of the command line merged in."""
 
-from ..config_file import read_config
-from .options import check_distilled, check_first_keys, merge_options
+from ..config.options import check_distilled, check_first_keys, merge_options
+from ..config.reading import read_config
 from .shape import check_shape
 
 # What MMEngine's Runner reads beside the keys that a config has already.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mmengine import registry as root
 from mmengine.registry import Registry
 
-from ..config_file import type_name
+from ..config.reading import type_name
 from ..errors import BUILD_ERRORS, ConfigError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')

@@ -12,7 +12,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 
-from ..config_file import type_name
+from ..config.reading import type_name
 from ..errors import ConfigError
 from .building import build_part, reason
 from .registries import typed_nodes

@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import FUNCTIONS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
-from ..config_file import type_name
+from ..config.reading import type_name
 from ..errors import BUILD_ERRORS, ConfigError
 from ..models.distilled import undisturbed_rng
 

@@ -2,7 +2,7 @@
 
 from mmengine.config import Config
 
-from ..config_file import type_name
+from ..config.reading import type_name
 from ..errors import ConfigError
 from ..registry import MODELS, check_keys, suggest
 

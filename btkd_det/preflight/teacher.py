@@ -4,7 +4,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
 from ..checkpoint import class_names, read_checkpoint
-from ..config_file import type_name
+from ..config.reading import type_name
 from ..errors import ConfigError
 from ..models.data_classes import check_classes, compares_classes
 from ..models.teacher import build_teacher, pretrained_address

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmengine import registry as root
 
-from ..config_file import type_name
+from ..config.reading import type_name
 from ..errors import ConfigError
 from .images import on_bad_image
 from .optimization import check_optimization

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..checkpoint import find_misfits, read_checkpoint, read_content, state_of
-from ..config_file import read_config, type_name
+from ..config.reading import read_config, type_name
 from ..errors import ConfigError
 
 #: Of a model's values the least share that a checkpoint of the same architecture gives.

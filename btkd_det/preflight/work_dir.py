@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from ..config_file import type_name
+from ..config.reading import type_name
 from ..errors import ConfigError
 
 

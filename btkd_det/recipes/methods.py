@@ -3,7 +3,7 @@
 import copy
 from typing import NamedTuple
 
-from ..config import ROBUST
+from ..config.presets import btkd, loss_of, robust
 from ..errors import ConfigError
 from ..registry import suggest
 
@@ -39,47 +39,34 @@ _BTKD_SOURCE = 'BTKD (arXiv 2412.09874) around '
 _IKD_SOURCE = 'IKD (AAAI 2025); 6.5 beside DKD and 6.0 beside NKD are its own weights'
 _IKD_OURS = f'{_IKD_SOURCE}, 6.5 here is ours'
 
-_KD = dict(type='btkd_det.KDLoss', temperature=4.0)
-_DKD = dict(type='btkd_det.DKDLoss', alpha=1.0, beta=8.0, temperature=4.0, warmup=20 / 240)
-_NKD = dict(type='btkd_det.NKDLoss', gamma=1.5, temperature=1.0)
-_WTTM = dict(type='btkd_det.WTTMLoss', gamma=0.3, beta=1.5)
 
-
-def _btkd(host, **options):
-    return dict(type='btkd_det.BTKDLoss', loss=host, **options)
-
-
-def _ikd(weight=6.5):
-    return dict(
-        type='btkd_det.IKDLoss',
-        num_classes=None,
-        temperature=1.0,
-        collect_epochs=1,
-        loss_weight=weight,
-    )
+def _ikd(name='ikd'):
+    """The first epoch collects, as published."""
+    values = loss_of(name)
+    return dict(values, collect_epochs=1, loss_weight=values.pop('loss_weight'))
 
 
 METHODS = {
     'student': Method([], False, 'student alone', _ALONE),
     'teacher': Method([], False, 'teacher alone', _ALONE),
-    'kd': Method([_KD], True, 'KD', _KD_SOURCE),
-    'dkd': Method([_DKD], False, 'DKD', _DKD_SOURCE),
-    'nkd': Method([_NKD], False, 'NKD', _NKD_SOURCE),
-    'wttm': Method([_WTTM], False, 'WTTM', _WTTM_SOURCE),
+    'kd': Method([loss_of('kd')], True, 'KD', _KD_SOURCE),
+    'dkd': Method([loss_of('dkd')], False, 'DKD', _DKD_SOURCE),
+    'nkd': Method([loss_of('nkd')], False, 'NKD', _NKD_SOURCE),
+    'wttm': Method([loss_of('wttm')], False, 'WTTM', _WTTM_SOURCE),
     'btkd': Method(
-        [_btkd(_KD, **ROBUST, give_back=True)],
+        [robust('kd', give_back=True)],
         True,
         'BTKD, robust (KD)',
         f'{_BTKD_SOURCE}{_KD_SOURCE}, made robust (ours): posterior, calibration, relative trust',
     ),
-    'btkd-kd': Method([_btkd(_KD)], True, 'BTKD (KD)', _BTKD_SOURCE + _KD_SOURCE),
-    'btkd-dkd': Method([_btkd(_DKD)], False, 'BTKD (DKD)', _BTKD_SOURCE + _DKD_SOURCE),
-    'ikd-kd': Method([_KD, _ikd()], True, 'KD + IKD', _IKD_OURS),
-    'ikd-dkd': Method([_DKD, _ikd()], False, 'DKD + IKD', _IKD_SOURCE),
-    'ikd-nkd': Method([_NKD, _ikd(6.0)], False, 'NKD + IKD', _IKD_SOURCE),
-    'ikd-wttm': Method([_WTTM, _ikd()], False, 'WTTM + IKD', _IKD_OURS),
+    'btkd-kd': Method([btkd('kd')], True, 'BTKD (KD)', _BTKD_SOURCE + _KD_SOURCE),
+    'btkd-dkd': Method([btkd('dkd')], False, 'BTKD (DKD)', _BTKD_SOURCE + _DKD_SOURCE),
+    'ikd-kd': Method([loss_of('kd'), _ikd()], True, 'KD + IKD', _IKD_OURS),
+    'ikd-dkd': Method([loss_of('dkd'), _ikd()], False, 'DKD + IKD', _IKD_SOURCE),
+    'ikd-nkd': Method([loss_of('nkd'), _ikd('ikd beside nkd')], False, 'NKD + IKD', _IKD_SOURCE),
+    'ikd-wttm': Method([loss_of('wttm'), _ikd()], False, 'WTTM + IKD', _IKD_OURS),
     'btkd-ikd': Method(
-        [_btkd(_KD), _ikd()], True, 'BTKD (KD) + IKD', f'{_BTKD_SOURCE}KD; {_IKD_OURS}'
+        [btkd('kd'), _ikd()], True, 'BTKD (KD) + IKD', f'{_BTKD_SOURCE}KD; {_IKD_OURS}'
     ),
 }
 

@@ -2,7 +2,7 @@
 
 import copy
 
-from ..config_file import type_name
+from ..config.reading import type_name
 
 #: Keys of a data set's config under which other data sets stand.
 WRAPPED = ('dataset', 'datasets', 'unlabeled_dataset', 'labeled_dataset')

@@ -4,8 +4,9 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..registry import SITES
+from ..teacher.images import run_classifier
 from .base import Site
-from .images import ImageRecorder, check_no_boxes, run_classifier
+from .images import ImageRecorder, check_no_boxes
 
 
 @SITES.register_module(name='features')

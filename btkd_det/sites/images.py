@@ -1,13 +1,14 @@
 """Classifiers: the logits and maps of a batch of images."""
 
 import contextlib
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..teacher.images import ImageOutputs, run_teacher, select_rows
 from .base import Recorder, Step
 from .outputs import outputs_of
 
@@ -28,24 +29,6 @@ class ImageRecord:
     features: Sequence[Tensor]
     labels: Tensor
     kept: Tensor | None = None
-
-
-@dataclass
-class ImageOutputs:
-    """What the teacher gives for the same images, in the student's classes.
-
-    Attributes:
-        logits (Tensor | None): (N, C); ``None`` where no site reads them.
-        features (Sequence[Tensor] | None): (N, F', H', W') each, likewise.
-    """
-
-    logits: Tensor | None = None
-    features: Sequence[Tensor] | None = None
-
-    def rows(self, kept: Tensor) -> 'ImageOutputs':
-        """Those of some of the images."""
-        logits = None if self.logits is None else self.logits.index_select(0, kept)
-        return ImageOutputs(logits, self.features and select_rows(self.features, kept))
 
 
 class ImageRecorder(Recorder):
@@ -96,50 +79,6 @@ def single_labels(samples: Sequence) -> tuple[Tensor, Tensor | None]:
         return torch.cat([sample.gt_label for sample in samples]), None
     shares = torch.stack([sample.gt_score for sample in samples])
     return shares.argmax(dim=1), (shares > 0).sum(dim=1) > 1
-
-
-def run_teacher(teacher: nn.Module, images: Tensor, sites: Container[str]) -> ImageOutputs:
-    """What a teacher gives for images, in the student's classes.
-
-    Args:
-        teacher (Teacher): Of a classifier.
-        images (Tensor): (N, 3, H, W), normalized for the teacher.
-        sites (Container[str]): ``'logits'``, ``'features'`` or both.
-
-    Returns:
-        ImageOutputs: What the sites read.
-    """
-    outputs = run_classifier(teacher.model, images, sites, teacher.extract_feat)
-    if outputs.logits is not None and teacher.class_map is not None:
-        outputs.logits = outputs.logits[:, list(teacher.class_map)]
-    return outputs
-
-
-def run_classifier(model, images, sites, extract_feat=None) -> ImageOutputs:
-    """As :func:`run_teacher`, of any classifier and in its own classes.
-
-    A classifier without the parts ``backbone`` and ``head``, such as MMPretrain's
-    ``TimmClassifier``, gives logits alone.
-    """
-    if not hasattr(model, 'backbone'):
-        if 'features' in sites:
-            raise ConfigError(
-                f'distill.features: {type(model).__name__} has no backbone whose maps could be '
-                'taken; valid is the site logits, or an ImageClassifier'
-            )
-        return ImageOutputs(model(images))
-    outputs = ImageOutputs()
-    maps = (extract_feat or model.extract_feat)(images, stage='backbone')
-    if 'features' in sites:
-        outputs.features = maps
-    if 'logits' in sites:
-        outputs.logits = model.head(model.neck(maps) if model.with_neck else maps)
-    return outputs
-
-
-def select_rows(maps: Sequence[Tensor], rows: Tensor) -> tuple[Tensor, ...]:
-    """Some of the images of every map."""
-    return tuple(part.index_select(0, rows.to(part.device)) for part in maps)
 
 
 def check_no_boxes(site: str, losses: nn.ModuleList) -> None:

@@ -5,8 +5,9 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..registry import SITES
 from ..teacher.class_map import FEATURES_ALONE
+from ..teacher.images import run_classifier
 from .base import Site
-from .images import ImageRecorder, check_no_boxes, run_classifier
+from .images import ImageRecorder, check_no_boxes
 from .probe import probed
 
 

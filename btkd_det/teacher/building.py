@@ -8,9 +8,9 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import DefaultScope
 
 from ..checkpoint import weights_only
-from ..config_file import read_config
+from ..config.new_style import node_with_names
+from ..config.reading import read_config
 from ..errors import BUILD_ERRORS, ConfigError
-from ..new_style import node_with_names
 from ..provenance import config_digest
 
 

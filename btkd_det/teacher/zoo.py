@@ -2,7 +2,7 @@
 
 from mmengine.hub import get_config
 
-from ..config_file import read_config
+from ..config.reading import read_config
 from ..errors import ConfigError
 
 

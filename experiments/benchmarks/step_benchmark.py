@@ -9,7 +9,7 @@ from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 from btkd_det.models import Teacher
 
 from . import mmrazor_peer

@@ -15,7 +15,7 @@ import mmdet
 import torch
 
 import btkd_det
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 from btkd_det.errors import ConfigError
 from .detections import detect, load_detector
 from .progress import Progress

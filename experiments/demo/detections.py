@@ -6,7 +6,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from btkd_det.checkpoint import load_weights, weights_only
 from btkd_det.config import without_distillation
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 
 RIGHT, WRONG, IGNORED = 'right', 'wrong', 'ignored'
 

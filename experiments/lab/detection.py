@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from btkd_det.bias import is_right
 from btkd_det.config import distilled_type, make_distilled
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 from btkd_det.errors import ConfigError
 from btkd_det.report import rows
 from btkd_det.teacher_cache import file_digest

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from btkd_det.config import without_distillation
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 from btkd_det.errors import ConfigError
 from btkd_det.evaluation import COCO_NUMBERS
 from experiments.demo import demo as module

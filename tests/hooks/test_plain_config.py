@@ -9,9 +9,9 @@ from mmdet.apis import DetInferencer, init_detector
 from mmengine.config import Config
 
 from btkd_det.config import distill
-from btkd_det.config_file import read_config
+from btkd_det.config.plain import plain_config
+from btkd_det.config.reading import read_config
 from btkd_det.hooks import PlainConfigHook
-from btkd_det.plain_config import plain_config
 from tests.conftest import build_detector, tiny_faster_rcnn
 from tests.single_stage import tiny
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from mmengine.logging import MessageHub
 
-from btkd_det.analysis.teacher_cache import gather
 from btkd_det.errors import ConfigError
 from btkd_det.models import CachedTeacher
 from btkd_det.provenance import config_digest, file_digest
+from btkd_det.teacher.cache.gathering import gather
 from btkd_det.teacher_cache import describe_images, write_cache
 from tests.classifiers import (
     NUM_CLASSES,

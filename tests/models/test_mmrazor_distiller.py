@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 import btkd_det
 from btkd_det import preflight
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 from btkd_det.errors import ConfigError
 from btkd_det.losses import FeatureLoss, LogitLoss
 from btkd_det.registry import registered

@@ -33,7 +33,7 @@ ALL = dict(
 
 
 def tiny_cascade():
-    from btkd_det.config_file import read_config
+    from btkd_det.config.reading import read_config
 
     model = read_config('mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py', 'test').model
     small = tiny_faster_rcnn()
@@ -49,7 +49,7 @@ def tiny_cascade():
 
 def tiny_mask_rcnn():
     model = tiny_faster_rcnn()
-    from btkd_det.config_file import read_config
+    from btkd_det.config.reading import read_config
 
     mask = read_config('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', 'test').model
     model.type = 'MaskRCNN'

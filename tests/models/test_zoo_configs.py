@@ -9,7 +9,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import PixelData
 
 from btkd_det import config, preflight
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 from tests.conftest import detection_batch
 
 SSD300 = 'mmdet::ssd/ssd300_coco.py'

@@ -8,8 +8,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from btkd_det.config.options import merge_options, with_options
 from btkd_det.errors import ConfigError
-from btkd_det.preflight.options import merge_options, with_options
 
 from ..conftest import build_detector, tiny_faster_rcnn
 

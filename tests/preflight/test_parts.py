@@ -8,7 +8,7 @@ from mmengine import registry as root
 from mmengine.config import Config
 from torch import nn
 
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 from btkd_det.errors import ConfigError
 from btkd_det.preflight.loaders import check_loader
 from btkd_det.preflight.optimization import check_optimization

@@ -1,7 +1,7 @@
 """``btkd_det::coco/x.py`` names a config of this package, as ``mmdet::...`` names MMDetection's.
 
-The configs lie in ``.mim/configs`` next to this file: copied there in a wheel, by a link to the
-top-level ``configs/`` in a checkout.
+The configs lie in ``btkd_det/.mim/configs``: copied there in a wheel, by a link to the top-level
+``configs/`` in a checkout.
 """
 
 import functools
@@ -10,6 +10,8 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
 SCOPE = 'btkd_det'
+#: A module in the folder that ``.mim`` lies in.
+_BESIDE_MIM = 'btkd_det.registry'
 
 
 def register():
@@ -20,7 +22,7 @@ def register():
     # MMEngine asks for a package here and takes the folder that it lies in. A module does as
     # well, and is found alike in a wheel, an editable install and a bare checkout, where the
     # metadata of a package tells a place without configs or is not there at all.
-    MODULE2PACKAGE[SCOPE] = __name__
+    MODULE2PACKAGE[SCOPE] = _BESIDE_MIM
     if not hasattr(Config._get_cfg_path, 'without_scope'):
         Config._get_cfg_path = staticmethod(_without_scope(Config._get_cfg_path))
 

@@ -6,99 +6,13 @@ from pathlib import Path, PurePath
 
 from mmengine.config import Config
 
-from .config_file import read_config, type_name
-from .errors import ConfigError
+from ..errors import ConfigError
+from ..registry import suggest
+from .distilled_types import ANY, distilled_type
 from .new_style import with_names
-from .registry import suggest
-
-_KD = dict(type='btkd_det.KDLoss', temperature=1.0)
-_BINARY = dict(type='btkd_det.BinaryKDLoss')
-_PKD = dict(type='btkd_det.PKDLoss', loss_weight=6.0)
-TWO_STAGE = 'btkd_det.DistilledTwoStageDetector'
-SINGLE_STAGE = 'btkd_det.DistilledSingleStageDetector'
-ANY = 'btkd_det.DistilledDetector'
-CLASSIFIER = 'btkd_det.DistilledImageClassifier'
-
-# As the papers have them on CIFAR-100; the weight of the cross entropy is the recipe's.
-_CLS_KD = dict(type='btkd_det.KDLoss', temperature=4.0)
-_CLS_DKD = dict(type='btkd_det.DKDLoss', alpha=1.0, beta=8.0, temperature=4.0, warmup=20 / 240)
-_CLS_IKD = dict(type='btkd_det.IKDLoss', num_classes=None, temperature=1.0, loss_weight=6.5)
-
-# What the studies chose (docs/results.md): a wrong label is weighed against the teacher, the
-# teacher's doubts are scaled to what it gets wrong, and a teacher that is not ahead fades.
-ROBUST = dict(
-    rectify=dict(type='posterior', label_noise='estimated'),
-    schedule='none',
-    trust='relative',
-    calibrate=True,
-)
-# At RoIs a class is put right where teacher and label name two objects; what the teacher calls
-# background, or the assigner does, mostly overlaps an object in part.
-_ROBUST_TWO_STAGE = dict(ROBUST, judge='object')
-# The probabilities of sigmoid heads are small by training, and no study has scaled them.
-_ROBUST_SINGLE_STAGE = dict(ROBUST, calibrate=False)
-
-
-def _btkd(host, **options):
-    return dict(type='btkd_det.BTKDLoss', loss=host, **options)
-
-
-_RCNN_DKD = dict(type='btkd_det.DKDLoss', alpha=1.0, beta=0.25, temperature=1.0)
-
-# What each preset puts where, by the distilled class.
-PRESETS = {
-    'kd': {
-        TWO_STAGE: dict(roi_logits=_KD),
-        SINGLE_STAGE: dict(dense_logits=_BINARY),
-        CLASSIFIER: dict(logits=_CLS_KD),
-    },
-    'btkd': {
-        TWO_STAGE: dict(roi_logits=_btkd(_KD, **_ROBUST_TWO_STAGE)),
-        SINGLE_STAGE: dict(dense_logits=_btkd(_BINARY, **_ROBUST_SINGLE_STAGE)),
-        CLASSIFIER: dict(logits=_btkd(_CLS_KD, **ROBUST)),
-    },
-    'btkd-paper': {
-        TWO_STAGE: dict(roi_logits=_btkd(_KD)),
-        SINGLE_STAGE: dict(dense_logits=_btkd(_BINARY)),
-        CLASSIFIER: dict(logits=_btkd(_CLS_KD)),
-    },
-    'btkd-dkd': {
-        TWO_STAGE: dict(roi_logits=_btkd(_RCNN_DKD, **_ROBUST_TWO_STAGE)),
-        CLASSIFIER: dict(logits=_btkd(_CLS_DKD, **ROBUST)),
-    },
-    'btkd-pkd': {
-        TWO_STAGE: dict(roi_logits=_btkd(_KD, **_ROBUST_TWO_STAGE), fpn=_PKD),
-        SINGLE_STAGE: dict(dense_logits=_btkd(_BINARY, **_ROBUST_SINGLE_STAGE), fpn=_PKD),
-    },
-    'ikd': {
-        TWO_STAGE: dict(
-            roi_logits=[_KD, dict(type='btkd_det.IKDLoss', num_classes=None, loss_weight=1.0)]
-        ),
-        CLASSIFIER: dict(logits=[_CLS_KD, _CLS_IKD]),
-    },
-    'feature': {
-        TWO_STAGE: dict(fpn=_PKD),
-        SINGLE_STAGE: dict(fpn=_PKD),
-        ANY: dict(fpn=_PKD),
-        CLASSIFIER: dict(features=dict(type='btkd_det.ReviewKDLoss')),
-    },
-}
-
-# Plain model type -> the distilled class that takes its place. Any other detector of
-# MMDetection becomes a DistilledDetector.
-DISTILLED = {
-    'TwoStageDetector': TWO_STAGE,
-    'FasterRCNN': TWO_STAGE,
-    'MaskRCNN': TWO_STAGE,
-    'CascadeRCNN': TWO_STAGE,
-    'SingleStageDetector': SINGLE_STAGE,
-    'RetinaNet': SINGLE_STAGE,
-    'FCOS': SINGLE_STAGE,
-    'ATSS': SINGLE_STAGE,
-    'GFL': SINGLE_STAGE,
-    'RTMDet': SINGLE_STAGE,
-    'ImageClassifier': CLASSIFIER,
-}
+from .options import with_options
+from .presets import PRESETS
+from .reading import read_config, type_name
 
 
 def distill(cfg, teacher, preset='btkd'):
@@ -147,7 +61,7 @@ def distill(cfg, teacher, preset='btkd'):
 
 def _map_classes(cfg):
     """Map the teacher's classes by name where data and checkpoint are at hand, nowhere else."""
-    from .preflight import map_classes
+    from ..preflight import map_classes
 
     if Path(str(cfg.model.teacher.get('checkpoint'))).is_file():
         # Without its folders a data set may not tell its classes; training asks again.
@@ -194,24 +108,6 @@ def make_distilled(cfg, distilled, teacher, sites):
         cfg.custom_imports = dict(given, imports=[*names, 'btkd_det'])
 
 
-def without_distillation(cfg):
-    """The same config with neither teacher nor distillation: for evaluating the student.
-
-    Args:
-        cfg (Config): Any config; one without distillation comes back unchanged.
-
-    Returns:
-        Config: A copy.
-    """
-    cfg = copy.deepcopy(cfg)
-    # Other models may have a teacher, too: MMRazor's do.
-    if 'distill' in cfg.model or type_name(cfg.model).startswith('Distilled'):
-        for key in ('distill', 'teacher'):
-            if key in cfg.model:
-                cfg.model[key] = None
-    return cfg
-
-
 def teacher_from_options(config, checkpoint, options=None):
     """``--teacher-config`` and ``--teacher-checkpoint`` as the config's ``teacher``.
 
@@ -236,44 +132,7 @@ def teacher_from_options(config, checkpoint, options=None):
                 "--teacher-checkpoint (a path, or 'pretrained')"
             )
     teacher = dict(config=config, checkpoint=checkpoint)
-    if not options:
-        return teacher
-    from .preflight.options import with_options
-
-    return with_options(teacher, options, 'model.teacher')
-
-
-def distilled_type(model, field='model.type'):
-    """The distilled class that takes the place of a plain model.
-
-    Args:
-        model (dict): The plain model's config; its type is a name or a class.
-        field (str): Where it stands, for the error message.
-
-    Returns:
-        str: With its scope, such as ``'btkd_det.DistilledTwoStageDetector'``.
-
-    Raises:
-        ConfigError: It is distilled already, or has no distilled class.
-    """
-    name = type_name(model)
-    if str(model.get('type')).startswith('btkd_det.'):
-        raise ConfigError(
-            f'{field}: {name} is distilled already; valid is a plain config, or change its '
-            'model.distill by hand'
-        )
-    if name in DISTILLED:
-        return DISTILLED[name]
-    from mmdet.models.detectors import BaseDetector
-    from mmdet.registry import MODELS
-
-    cls = MODELS.get(name)
-    if cls is None or not issubclass(cls, BaseDetector):
-        raise ConfigError(
-            f'{field}: {name} has no distilled class; these have: {", ".join(DISTILLED)}, '
-            'and, for their features, all other detectors of MMDetection'
-        )
-    return ANY
+    return with_options(teacher, options, 'model.teacher') if options else teacher
 
 
 def _fill_class_count(cfg):
@@ -310,7 +169,7 @@ def count_classes(cfg):
         count = part.get('num_classes') if isinstance(part, dict) else None
         if isinstance(count, int) and count > 0:
             return count
-    from .preflight import classes_of_data
+    from ..preflight import classes_of_data
 
     classes = classes_of_data(cfg)
     return None if classes is None else len(classes)

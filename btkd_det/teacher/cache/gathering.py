@@ -1,4 +1,4 @@
-"""What a teacher says of every image of the training data, gathered once."""
+"""A teacher's logits of every image of the training data, gathered once."""
 
 import copy
 
@@ -7,9 +7,9 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import DefaultScope
 from torch.utils.data import Subset
 
-from ..errors import ConfigError
-from ..sites.images import run_teacher
-from ..teacher_cache import find_dataset, fixed_pipeline, view_settings
+from ...errors import ConfigError
+from ..images import run_teacher
+from .data import find_dataset, fixed_pipeline, view_settings
 
 
 def gather(model, batches, shape, report=None, unfinished=None):
@@ -33,18 +33,18 @@ def gather(model, batches, shape, report=None, unfinished=None):
     Raises:
         ConfigError: An image was not among the batches, or a logit is too large for float16.
     """
-    guest = model.teacher
+    teacher = model.teacher
     logits = torch.zeros(shape, dtype=torch.float16) if unfinished is None else unfinished.logits
     seen = torch.zeros(shape[:2], dtype=torch.bool)
     if unfinished is not None:
         seen.view(-1)[: unfinished.done] = True
     for batch in batches:
         data = model.data_preprocessor(batch, training=False)
-        with guest.at_work(data['inputs'].device.type):
-            said = run_teacher(guest, guest.images(data['inputs']), ('logits',)).logits.cpu()
+        with teacher.at_work(data['inputs'].device.type):
+            outputs = run_teacher(teacher, teacher.images(data['inputs']), ('logits',))
         images = torch.tensor([sample.get('sample_idx') for sample in data['data_samples']])
         views = torch.tensor([sample.get('view', 0) for sample in data['data_samples']])
-        logits[views, images] = said.half()
+        logits[views, images] = outputs.logits.cpu().half()
         seen[views, images] = True
         if unfinished is not None:
             unfinished.mark(_leading(seen))

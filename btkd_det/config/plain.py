@@ -1,16 +1,29 @@
-"""The student's plain config out of a distilled one: what inference needs, without the teacher."""
+"""The student's plain config out of a distilled one."""
 
 import copy
 
-from .config_file import type_name
+from .distilled_types import plain_type
+from .reading import type_name
 
-#: The plain class of each distilled one, with its scope.
-HOSTS = {
-    'DistilledTwoStageDetector': 'mmdet.TwoStageDetector',
-    'DistilledSingleStageDetector': 'mmdet.SingleStageDetector',
-    'DistilledImageClassifier': 'mmpretrain.ImageClassifier',
-}
 _OF_DISTILLATION = ('teacher', 'distill', 'host', 'mixed')
+
+
+def without_distillation(cfg):
+    """The same config with neither teacher nor distillation: for evaluating the student.
+
+    Args:
+        cfg (Config): Any config; one without distillation comes back unchanged.
+
+    Returns:
+        Config: A copy.
+    """
+    cfg = copy.deepcopy(cfg)
+    # Other models may have a teacher, too: MMRazor's do.
+    if 'distill' in cfg.model or type_name(cfg.model).startswith('Distilled'):
+        for key in ('distill', 'teacher'):
+            if key in cfg.model:
+                cfg.model[key] = None
+    return cfg
 
 
 def plain_config(cfg):
@@ -25,14 +38,11 @@ def plain_config(cfg):
         It imports ``btkd_det`` where something of it is left, such as a backbone. ``None`` where
         the model is not distilled, or by a class of somebody else's.
     """
-    model = cfg.get('model') or {}
-    name = type_name(model)
-    host = HOSTS.get(name) or (model.get('host') if name.endswith('DistilledDetector') else None)
-    if host is None or not str(model.get('type')).startswith(('btkd_det.', '<class')):
+    host = plain_type(cfg.get('model') or {})
+    if host is None:
         return None
     cfg = copy.deepcopy(cfg)
-    # RTMDet's own key; the plain class that all others have does not know it.
-    cfg.model.type = 'mmdet.RTMDet' if 'use_syncbn' in cfg.model else host
+    cfg.model.type = host
     for key in _OF_DISTILLATION:
         cfg.model.pop(key, None)
     if cfg.get('custom_hooks'):

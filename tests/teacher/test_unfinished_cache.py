@@ -7,8 +7,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from btkd_det.analysis.teacher_cache import gather, training_batches
-from btkd_det.analysis.unfinished_cache import UnfinishedCache
+from btkd_det.teacher.cache.gathering import gather, training_batches
+from btkd_det.teacher.cache.unfinished import UnfinishedCache
 from experiments.benchmarks.benchmark_table import benchmark_table
 from experiments.benchmarks.measure import alternate
 from tests.classifiers import build_classifier, distilled_resnet, tiny_resnet, write_images

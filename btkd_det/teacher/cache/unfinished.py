@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..provenance import digest
+from ...provenance import digest
 
 
 class UnfinishedCache:

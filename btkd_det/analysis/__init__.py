@@ -1,1 +1,0 @@
-"""Gathering a teacher's logits of the training data."""

@@ -1,0 +1,57 @@
+"""Reading the config that the user named, with an error that says what is wrong with it."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..errors import ConfigError
+from .new_style import with_names
+
+
+def read_config(path, field):
+    """Read an MMEngine config.
+
+    Args:
+        path (str): A file, or a config of an installed package (``'mmdet::...'``).
+        field (str): Where ``path`` comes from, for the error message.
+
+    Returns:
+        Config: The config, with names for types also where it is in MMEngine's new style.
+
+    Raises:
+        ConfigError: There is no such config, or it does not load.
+    """
+    path = str(path)
+    packaged = '::' in path
+    if not packaged and not Path(path).is_file():
+        raise ConfigError(
+            f'{field}: no file {path} (looked in {Path.cwd()}); valid is a config file or a '
+            "config of an installed package, such as 'mmdet::faster_rcnn/"
+            "faster-rcnn_r50_fpn_1x_coco.py'"
+        )
+    try:
+        if packaged:
+            # As the one base of an empty config: the way in which MMEngine looks packages up.
+            return Config.fromstring(f'_base_ = {path!r}\n', file_format='.py')
+        return with_names(Config.fromfile(path))
+    except (Exception, SystemExit) as error:  # a config is code: anything can go wrong in it
+        text = ' '.join(str(error).split())
+        what = f'it calls exit({text})' if isinstance(error, SystemExit) else text
+        raise ConfigError(
+            f'{field}: {path} does not load: {type(error).__name__}: {what}'
+        ) from error
+
+
+def type_name(node, key='type'):
+    """The name of a type that a config names, be it text or, in MMEngine's new style, a class.
+
+    Args:
+        node (dict): Part of a config; of anything else no type is known.
+        key (str): Where the type stands. Defaults to ``'type'``.
+
+    Returns:
+        str: Without its scope: ``'FasterRCNN'``; empty where there is none.
+    """
+    kind = node.get(key) if isinstance(node, dict) else None
+    name = getattr(kind, '__name__', None) or str(kind or '')
+    return name.rpartition('.')[2]
