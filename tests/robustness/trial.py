@@ -97,15 +97,29 @@ def attempt(args, folder: Path, env=None, timeout: float = 120) -> Outcome:
         given += ['--work-dir', str(work_dir)]
     start = time.monotonic()
     log = folder / 'printed.txt'
-    child = os.fork()
-    if child == 0:
-        _train(given, folder, log, env or {})
+    child = start_training(given, folder, log, env)
     code = _wait(child, start + timeout)
     text = log.read_text(errors='replace') if log.is_file() else ''
     started = STEP in text
     outcome = Outcome(code, text, started, work_dir.exists(), time.monotonic() - start)
     shutil.rmtree(work_dir, ignore_errors=True)
     return outcome
+
+
+def start_training(args, folder: Path, log: Path, env=None, before=lambda: None) -> int:
+    """Fork a child that runs ``tools/train.py``; gives its process id.
+
+    Args:
+        args (list[str]): The command line after ``train.py``.
+        folder (Path): The working directory.
+        log (Path): What the child prints.
+        env (dict[str, str], optional): Environment variables to add.
+        before (Callable): Called in the child before the training.
+    """
+    child = os.fork()
+    if child == 0:
+        _train([str(arg) for arg in args], folder, log, env or {}, before)
+    return child
 
 
 def _forget_earlier_runs():
@@ -117,7 +131,7 @@ def _forget_earlier_runs():
     sys.setrecursionlimit(1000)
 
 
-def _train(args, folder, log, env):
+def _train(args, folder, log, env, before):
     """The child: never returns."""
     code = 1
     try:
@@ -132,6 +146,7 @@ def _train(args, folder, log, env):
         os.environ.update(env)
         sys.argv = ['train.py', *args]
         _forget_earlier_runs()
+        before()
         runpy.run_path(str(ROOT / 'tools' / 'train.py'), run_name='__main__')
         code = 0
     except SystemExit as stop:
