@@ -1,12 +1,12 @@
 """What of a study's results is more than chance: paired differences, corrected for their number."""
 
 import dataclasses
-import math
 import statistics
 
 from scipy import stats
 
 from btkd_det.errors import ConfigError
+from btkd_det.report.intervals import paired_interval
 
 # Of all comparisons of a study together, so that a difference that is called one is one.
 LEVEL = 0.05
@@ -158,13 +158,11 @@ def compare(cell, arm, other, pairs):
         chance: there is no interval.
     """
     mean = statistics.fmean(pairs)
-    if len(pairs) < 2 or statistics.stdev(pairs) < 1e-9:
+    interval = paired_interval(pairs, LEVEL)
+    if interval is None:
         return Difference(cell, arm, other, len(pairs), mean)
-    error = statistics.stdev(pairs) / math.sqrt(len(pairs))
     p = float(stats.ttest_1samp(pairs, 0.0).pvalue)
-    return Difference(
-        cell, arm, other, len(pairs), mean, _interval(mean, error, len(pairs), LEVEL), p
-    )
+    return Difference(cell, arm, other, len(pairs), mean, interval, p)
 
 
 def holm(p_values):
@@ -210,8 +208,3 @@ def _with_correction(difference, p, level):
     wider = half * stats.t.ppf(1 - level / 2, freedom) / stats.t.ppf(1 - LEVEL / 2, freedom)
     interval = (difference.mean - wider, difference.mean + wider)
     return dataclasses.replace(difference, corrected_p=p, corrected_interval=interval)
-
-
-def _interval(mean, error, count, level):
-    half = error * float(stats.t.ppf(1 - level / 2, count - 1))
-    return mean - half, mean + half

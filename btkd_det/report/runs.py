@@ -1,0 +1,134 @@
+"""What a work dir tells of a training: its config, its seed, its curves."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..config.reading import read_config
+from ..errors import ConfigError
+
+#: The metrics that are looked for, in this order, where none is named.
+METRICS = ('coco/bbox_mAP', 'pascal_voc/mAP', 'accuracy/top1', 'single-label/f1-score')
+
+
+@dataclass
+class TrainingRun:
+    """One training.
+
+    Attributes:
+        name (str): What it is called in the table.
+        folder (Path): Its work dir.
+        seed (int | None): Of its config; None where it has none.
+        validations (list[tuple[int, dict[str, float]]]): Epoch or iteration, and the metrics that
+            were measured there, in order.
+    """
+
+    name: str
+    folder: Path
+    seed: int | None
+    validations: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+    def value(self, metric: str, best: bool = False) -> float:
+        """The metric of the last validation, or the best of all."""
+        values = [metrics[metric] for _, metrics in self.validations if metric in metrics]
+        return max(values) if best else values[-1]
+
+
+def read_run(text: str) -> TrainingRun:
+    """Read a work dir.
+
+    Args:
+        text (str): The folder, or ``NAME=FOLDER``.
+
+    Returns:
+        TrainingRun: Without a name in ``text`` it is called as its config.
+
+    Raises:
+        ConfigError: It is no work dir, or no validation has been finished in it.
+    """
+    name, _, folder = text.rpartition('=')
+    path = Path(folder)
+    logs = sorted(path.glob('*/vis_data/scalars.json'))
+    if not logs:
+        raise ConfigError(
+            f'RUN: {folder} holds no */vis_data/scalars.json; valid: the --work-dir of a training'
+        )
+    config = _config_of(path)
+    run = TrainingRun(name or config.stem, path, _seed(config))
+    by_step: dict[int, dict[str, float]] = {}
+    for log in logs:
+        for step, metrics in _validations(log):
+            by_step[step] = metrics
+    run.validations = sorted(by_step.items())
+    if not run.validations:
+        raise ConfigError(f'RUN: {folder}: no validation has been finished in it')
+    return run
+
+
+def common_metric(runs: list[TrainingRun], metric: str | None = None) -> str:
+    """The metric to compare by.
+
+    Args:
+        runs (list[TrainingRun]): Whose.
+        metric (str, optional): The one that is asked for. Defaults to the first of ``METRICS``
+            that all have.
+
+    Raises:
+        ConfigError: A run lacks it, or no metric is common to all.
+    """
+    measured = [{key for _, metrics in run.validations for key in metrics} for run in runs]
+    common = set.intersection(*measured)
+    if metric is None:
+        known = [name for name in METRICS if name in common]
+        metric = known[0] if known else (min(common) if common else None)
+    if metric is None or metric not in common:
+        lacking = next(
+            (r.folder for r, m in zip(runs, measured, strict=True) if metric not in m), ''
+        )
+        raise ConfigError(
+            f'--metric: {metric} was not measured in {lacking}; valid, in all of the runs: '
+            f'{", ".join(sorted(common)) or "none"}'
+        )
+    return metric
+
+
+def _validations(log: Path) -> list[tuple[int, dict[str, float]]]:
+    """The lines of a log that are no training's: step and metrics."""
+    found = []
+    for line in log.read_text(encoding='utf-8').splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # the last line of a run that was killed
+        if not isinstance(entry, dict) or 'lr' in entry or 'loss' in entry:
+            continue
+        numbers = {
+            key: float(value)
+            for key, value in entry.items()
+            if isinstance(value, (int, float)) and not isinstance(value, bool)
+        }
+        step = numbers.pop('step', None)
+        for key in ('data_time', 'time', 'epoch', 'iter', 'memory'):
+            numbers.pop(key, None)
+        if step is not None and numbers:
+            found.append((int(step), numbers))
+    return found
+
+
+def _config_of(folder: Path) -> Path:
+    """The config that MMEngine wrote into a work dir."""
+    configs = [p for p in sorted(folder.glob('*.py')) if not p.stem.endswith('_plain')]
+    dumped = sorted(folder.glob('*/vis_data/config.py'))
+    if not configs and not dumped:
+        raise ConfigError(f'RUN: {folder} holds no config; valid: the --work-dir of a training')
+    return configs[0] if configs else dumped[-1]
+
+
+def _seed(config: Path) -> int | None:
+    """The seed that a config names; read as text where it does not load any more."""
+    try:
+        return (read_config(str(config), 'RUN').get('randomness') or {}).get('seed')
+    except ConfigError:
+        match = re.search(r'randomness\s*=\s*dict\([^)]*seed=(\d+)', config.read_text())
+        return int(match[1]) if match else None
