@@ -34,8 +34,8 @@ class set_progress:
                 'number from 0 to 1, or None'
             )
         self._before = set_progress._current
-        told = None if share is None else (float(share), _last_of_runner())
-        set_progress._current = told
+        given = None if share is None else (float(share), _last_of_runner())
+        set_progress._current = given
 
     def __enter__(self):
         return self
@@ -52,9 +52,9 @@ def known_progress():
         float | None: What :func:`set_progress` was told, unless a runner has gone on since; else
         the runner's; None without either.
     """
-    told, last = set_progress._current, _last_of_runner()
-    if told is not None and told[1] == last:
-        return told[0]
+    given, last = set_progress._current, _last_of_runner()
+    if given is not None and given[1] == last:
+        return given[0]
     _, iteration, max_iters = last
     if iteration is None or not max_iters:
         return None

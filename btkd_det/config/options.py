@@ -49,8 +49,8 @@ def merge_options(cfg, options, path):
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, IndexError, AssertionError, AttributeError) as error:
-        said = str(error.args[0] if error.args else error)
-        raise ConfigError(f'--cfg-options: cannot be merged into {path}: {said}') from error
+        reason = str(error.args[0] if error.args else error)
+        raise ConfigError(f'--cfg-options: cannot be merged into {path}: {reason}') from error
 
 
 def split_options(options):

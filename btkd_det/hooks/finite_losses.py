@@ -98,13 +98,13 @@ class FiniteLossesHook(Hook):
         name = f'not_finite_iter_{iteration + 1}' + ('' if get_rank() == 0 else f'_{get_rank()}')
         path = Path(runner.work_dir, f'{name}.pth')
         images = [Path(str(image)).name for image in content['images'] if image]
-        shown = f', of {", ".join(images[:4])}' if images else ''
+        of_images = f', of {", ".join(images[:4])}' if images else ''
         try:
             with atomic_path(path) as part:
                 torch.save(content, part)
         except OSError as error:
-            return f'its batch{shown} cannot be saved ({error.strerror})'
-        return f'its batch{shown}, is {path}' if shown else f'its batch is {path}'
+            return f'its batch{of_images} cannot be saved ({error.strerror})'
+        return f'its batch{of_images}, is {path}' if of_images else f'its batch is {path}'
 
     def _guard(self, runner):
         wrapper = runner.optim_wrapper

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..config.reading import type_name
 from ..errors import ConfigError
-from ..models.data_classes import shown
+from ..models.data_classes import listed
 from .annotations import check_coco_file
 
 COCO_EVALUATORS = ('CocoMetric', 'CocoAP')
@@ -82,9 +82,9 @@ def _check_same_images(path, datasets, field, chosen):
             )
     if own[1] != categories:
         raise ConfigError(
-            f'{field}: {path} has the categories {shown(list(own[1]))} under the ids '
+            f'{field}: {path} has the categories {listed(list(own[1]))} under the ids '
             f'{list(own[1].values())[:10]}, but the data{_named(datasets)} '
-            f'{shown(list(categories))} under {list(categories.values())[:10]}; valid: '
+            f'{listed(list(categories))} under {list(categories.values())[:10]}; valid: '
             f'{", ".join(str(other) for _, other in datasets)}'
         )
 

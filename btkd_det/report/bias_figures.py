@@ -46,9 +46,9 @@ def confusion_figure(result):
     size = 2.4 + 0.32 * len(names)
     figure, axes = _axes(size + 0.8, size)
     # The diagonal is pale, or the mistakes would be lost beside it.
-    shown = shares.clone().fill_diagonal_(0)
-    top = max(float(shown.max()), 1e-9)
-    axes.imshow(shown.numpy(), cmap='Reds', vmin=0, vmax=top)
+    mistakes = shares.clone().fill_diagonal_(0)
+    top = max(float(mistakes.max()), 1e-9)
+    axes.imshow(mistakes.numpy(), cmap='Reds', vmin=0, vmax=top)
     for i, j in torch.cartesian_prod(*(torch.arange(len(names)),) * 2).view(-1, 2).tolist():
         share = float(shares[i, j])
         if share >= 0.05:

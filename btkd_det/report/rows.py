@@ -154,11 +154,11 @@ def walk(model, loader, report=None):
         ConfigError: The model is of neither kind, or its RoI head or its box heads' loss gives
             no logits for each class and background.
     """
-    look = _reader(model)
+    read = _reader(model)
     model.eval()
     for batch in loader:
         with torch.no_grad():
-            rows = look(model, model.data_preprocessor(batch, training=False))
+            rows = read(model, model.data_preprocessor(batch, training=False))
         yield batch, rows
         if report is not None:
             report()

@@ -12,8 +12,7 @@ from PIL import Image
 
 from btkd_det.datasets import SkipBadImages
 from btkd_det.errors import ConfigError
-from btkd_det.preflight.images import check_images, find_bad_images, on_bad_image
-from btkd_det.preflight.training import skip_bad_images
+from btkd_det.preflight.images import check_images, find_bad_images, on_bad_image, skip_bad_images
 
 LOAD = dict(type='LoadImageFromFile')
 
