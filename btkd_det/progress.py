@@ -1,11 +1,9 @@
 """How far is the training? Read from MMEngine's message hub, or told by the caller."""
 
-from numbers import Real
-
 import torch
 from mmengine.logging import MessageHub
 
-from .errors import ConfigError
+from .checks import check_number
 
 
 class set_progress:
@@ -27,12 +25,7 @@ class set_progress:
     _current = None
 
     def __init__(self, share):
-        number = isinstance(share, Real) and not isinstance(share, bool)
-        if share is not None and not (number and 0 <= share <= 1):
-            raise ConfigError(
-                f'set_progress: got {share!r}; valid: the share of the training that is done, a '
-                'number from 0 to 1, or None'
-            )
+        check_number('set_progress', share, least=0, most=1, optional=True)
         self._before = set_progress._current
         given = None if share is None else (float(share), _last_of_runner())
         set_progress._current = given

@@ -18,7 +18,8 @@ NOT_OF_THE_FIELD = {
 }
 #: From the bottom up; a module imports from rows below its own and from its own unit.
 LAYERS = (
-    ('errors', 'checks'),
+    ('errors',),
+    ('checks',),
     ('bias', 'checkpoint', 'cpu_processes', 'progress', 'registry'),
     ('compat', 'config', 'optim'),
     ('config_file', 'doctor', 'log_options', 'provenance'),

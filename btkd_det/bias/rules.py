@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..checks import check_choice
 from ..errors import ConfigError
 
 SPACES = ('logits', 'probs')
@@ -63,8 +64,7 @@ def register_rule(name, spaces=SPACES, pair=False, keeps_right=False, drops_wron
         ConfigError: The name is taken by another function, or a space is unknown.
     """
     for space in spaces:
-        if space not in SPACES:
-            raise ConfigError(f'spaces: unknown value {space!r}; valid: {", ".join(SPACES)}')
+        check_choice('spaces', space, SPACES)
 
     def register(function):
         taken = RULES.get(name)
@@ -106,10 +106,8 @@ def find_rule(name, space, options=()):
     Raises:
         ConfigError: See :func:`rectify`.
     """
-    if space not in SPACES:
-        raise ConfigError(f'space: unknown value {space!r}; valid: {", ".join(SPACES)}')
-    if not isinstance(name, str) or name not in RULES:
-        raise ConfigError(f'rectify: unknown rule {name!r}; valid: {", ".join(RULES)}')
+    check_choice('space', space, SPACES)
+    check_choice('rectify', name, RULES, 'rule')
     rule = RULES[name]
     if space not in rule.spaces:
         raise ConfigError(

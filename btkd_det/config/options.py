@@ -4,8 +4,8 @@ import difflib
 
 from mmengine.config import Config
 
+from ..checks import suggest
 from ..errors import ConfigError
-from ..registry import suggest
 
 #: Where ``--distill`` puts what it adds to a plain config.
 OF_DISTILLATION = ('model.teacher', 'model.distill')

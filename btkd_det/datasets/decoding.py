@@ -3,8 +3,9 @@
 import torch
 from mmengine.registry import DefaultScope
 
+from ..checks import suggest
 from ..errors import ConfigError
-from ..registry import DATASETS, suggest
+from ..registry import DATASETS
 from .image_files import check_image_files
 
 

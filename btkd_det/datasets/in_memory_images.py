@@ -4,6 +4,7 @@ import torch
 from mmengine.logging import print_log
 from torch.utils.data import Dataset, get_worker_info
 
+from ..checks import check_choice, check_number, check_whole, refuse
 from ..errors import ConfigError
 from ..provenance import sample_digest
 from ..registry import DATASETS
@@ -80,12 +81,9 @@ class InMemoryImages(Dataset):
         classes=None,
     ):
         _check_augmentation(crop_padding, flip, views, view_seed)
-        if device not in DEVICES or (device == 'cuda' and not torch.cuda.is_available()):
-            raise ConfigError(
-                f'device: {device!r}'
-                f'{", but PyTorch finds no GPU" if device == "cuda" else ""}; valid: '
-                f'{", ".join(DEVICES)}'
-            )
+        check_choice('device', device, DEVICES)
+        if device == 'cuda' and not torch.cuda.is_available():
+            refuse('device', device, 'cpu, auto', ', but PyTorch finds no GPU')
         self.crop_padding = crop_padding
         self.flip = flip
         self.views = views
@@ -275,19 +273,15 @@ def data_samples(rows, labels, view=None, image_set=None):
 
 
 def _check_augmentation(crop_padding, flip, views, view_seed):
-    if not isinstance(crop_padding, int) or crop_padding < 0:
-        raise ConfigError(f'crop_padding: {crop_padding!r}; valid: pixels, an integer from 0')
-    if not isinstance(flip, (int, float)) or not 0 <= flip <= 1:
-        raise ConfigError(f'flip: {flip!r}; valid: a probability, 0 to 1')
-    if views is not None and (not isinstance(views, int) or views < 1):
-        raise ConfigError(f'views: {views!r}; valid: None or an integer from 1')
+    check_whole('crop_padding', crop_padding, least=0)
+    check_number('flip', flip, least=0, most=1)
+    check_whole('views', views, least=1, optional=True)
     if views is not None and not crop_padding and not flip:
         raise ConfigError(
             f'views: {views}, but without crop_padding and flip all views are the image itself; '
             'valid: None, or set crop_padding or flip'
         )
-    if not isinstance(view_seed, int) or not 0 <= view_seed < 2**63:
-        raise ConfigError(f'view_seed: {view_seed!r}; valid: an integer from 0')
+    check_whole('view_seed', view_seed, least=0, below=2**63)
 
 
 def _place(images, device):

@@ -34,7 +34,7 @@ def read_side(node, where):
     """What MMRazor's ``architecture`` or ``teacher`` says; ConfigError."""
     if not isinstance(node, dict) or not node:
         raise ConfigError(
-            f"{where}: got {node!r}; valid: dict(cfg_path='mmdet::...'), or a model's own dict"
+            f"{where}: {node!r}; valid: dict(cfg_path='mmdet::...'), or a model's own dict"
         )
     if node.get('cfg_path') and not node.get('type'):
         field, known = 'cfg_path', ('cfg_path', 'pretrained', '_scope_')

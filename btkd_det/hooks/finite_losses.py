@@ -7,7 +7,8 @@ from mmengine.dist import all_reduce, get_rank
 from mmengine.hooks import Hook
 
 from ..checkpoint.writing import atomic_path
-from ..errors import ConfigError, NotFiniteError
+from ..checks import check_whole
+from ..errors import NotFiniteError
 from ..registry import HOOKS
 
 #: Steps in a row that mixed precision's loss scaling may leave out.
@@ -36,8 +37,7 @@ class FiniteLossesHook(Hook):
     priority = 'ABOVE_NORMAL'
 
     def __init__(self, skip=0):
-        if isinstance(skip, bool) or not isinstance(skip, int) or skip < 0:
-            raise ConfigError(f'FiniteLossesHook.skip: got {skip!r}; valid: a number from 0 on')
+        check_whole('FiniteLossesHook.skip', skip, least=0)
         self.skip = skip
         self._skipped = 0
         self._in_a_row = 0

@@ -7,12 +7,12 @@ from torch.nn import functional as F
 from ..bias.curriculum import check_curriculum, coefficient, count_parts, curriculum
 from ..bias.judge import judge_predicted
 from ..bias.rectify import apply_rule
+from ..checks import check_bool, check_choice, check_fraction
 from ..progress import training_progress
 from ..registry import MODELS, build
 from .btkd_options import (
     JUDGES,
     TRUSTS,
-    check_choice,
     check_give_back,
     check_host,
     estimated,
@@ -20,7 +20,7 @@ from .btkd_options import (
 )
 from .calibration import TeacherCalibration
 from .label_noise import EstimatedNoise
-from .logit_loss import LogitLoss, check_fraction, count_rows
+from .logit_loss import LogitLoss, count_rows
 from .ranks import sum_over_ranks
 from .trust import MeasuredTrust
 
@@ -117,6 +117,7 @@ class BTKDLoss(LogitLoss):
         check_choice('judge', judge, JUDGES)
         check_choice('trust', trust, TRUSTS)
         check_fraction(iou_threshold=iou_threshold)
+        check_bool(foreground_only=foreground_only, give_back=give_back, calibrate=calibrate)
         check_give_back(give_back, trust)
         self.space = space
         self.schedule = schedule

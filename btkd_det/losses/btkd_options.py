@@ -1,6 +1,7 @@
 """What the options of BTKDLoss may be, and how they go together."""
 
 from ..bias.rules import find_rule
+from ..checks import check_number
 from ..errors import ConfigError
 from ..registry import unwritten
 from .trust import FORMS
@@ -40,11 +41,6 @@ def estimated(options):
     return [name for name, value in options.items() if value == ESTIMATED]
 
 
-def check_choice(field, value, valid):
-    if value not in valid:
-        raise ConfigError(f'{field}: unknown value {value!r}; valid: {", ".join(map(str, valid))}')
-
-
 def parse_rule(rectify, space, eta):
     """The rule and its options from what the config says; ConfigError if they do not fit."""
     if isinstance(rectify, dict):
@@ -55,16 +51,9 @@ def parse_rule(rectify, space, eta):
     if eta is not None:
         options['eta'] = eta
     rule = find_rule(name, space, options)
-    if 'eta' in options and not (
-        isinstance(options['eta'], (int, float)) and 0 < options['eta'] <= 1
-    ):
-        raise ConfigError(f'eta: got {options["eta"]!r}; valid: above 0, at most 1')
-    for field in ('label_noise', 'missed'):
-        value = options.get(field)
-        if value is None or value == ESTIMATED:
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-            raise ConfigError(
-                f'rectify.{field}: got {value!r}; valid: above 0 and below 1, or {ESTIMATED!r}'
-            )
+    if 'eta' in options:
+        check_number('eta', options['eta'], above=0, most=1)
+    for name in ('label_noise', 'missed'):
+        given = dict(above=0, below=1, optional=True, other=(ESTIMATED,))
+        check_number(f'rectify.{name}', options.get(name), **given)
     return rule, options

@@ -48,12 +48,6 @@ def check_has_rows(file: ClassMeans, background: bool) -> None:
         )
 
 
-def check_whole(**values):
-    for field, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ConfigError(f'{field}: got {value!r}; valid: a whole number of at least 0')
-
-
 def check_collects(collect_epochs, collect_iters):
     field, value = 'collect_epochs', collect_epochs
     if collect_iters is not None:

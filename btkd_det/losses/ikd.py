@@ -6,13 +6,14 @@ import torch
 from mmengine.logging import print_log
 
 from ..bias.judge import is_right
+from ..checks import check_bool, check_positive, check_whole
 from ..errors import ConfigError
 from ..progress import current_iteration, iterations_per_epoch, runner_info
 from ..registry import MODELS
-from .class_mean_table import add_rows, check_collects, check_has_rows, check_whole
+from .class_mean_table import add_rows, check_collects, check_has_rows
 from .class_means import check_class_means, read_class_means
 from .divergences import kl_of_logits
-from .logit_loss import LogitLoss, as_float, check_positive, count_rows, reduce_rows
+from .logit_loss import LogitLoss, as_float, count_rows, reduce_rows
 
 FINISHED = -1
 
@@ -82,13 +83,12 @@ class IKDLoss(LogitLoss):
     ):
         super().__init__(loss_weight)
         check_positive(temperature=temperature)
-        check_whole(num_classes=num_classes, collect_epochs=collect_epochs)
-        if collect_iters is not None:
-            check_whole(collect_iters=collect_iters)
+        check_whole('num_classes', num_classes, least=2)
+        check_whole('collect_epochs', collect_epochs, least=0)
+        check_whole('collect_iters', collect_iters, least=0, optional=True)
+        check_bool(only_right=only_right, background=background)
         if class_means is None:
             check_collects(collect_epochs, collect_iters)
-        if num_classes < 2:
-            raise ConfigError(f'num_classes: got {num_classes!r}; valid: 2 or more')
         self.num_classes = num_classes
         self.temperature = temperature
         self.collect_epochs = collect_epochs

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..checks import check_file
 from ..config.reading import type_name
 from ..errors import ConfigError
 from ..models.data_classes import listed
@@ -36,11 +37,8 @@ def check_evaluator(cfg, split, parts):
         field = f'{split}_evaluator[{i}].ann_file' if several else f'{split}_evaluator.ann_file'
         if not path or '://' in str(path):
             continue
-        if not Path(path).is_file():
-            raise ConfigError(
-                f'{field}: no file {path} (looked in {Path.cwd()}); valid is the annotation file '
-                f'of {split}_dataloader' + _named(datasets)
-            )
+        valid = f'the annotation file of {split}_dataloader{_named(datasets)}'
+        check_file(field, path, valid)
         _check_same_images(Path(path), datasets, field, chosen)
 
 

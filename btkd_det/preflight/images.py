@@ -8,6 +8,7 @@ from pathlib import Path
 import mmcv
 from mmengine.logging import print_log
 
+from ..checks import check_choice
 from ..config.reading import type_name
 from ..errors import ConfigError
 
@@ -25,11 +26,7 @@ def on_bad_image(cfg) -> str:
         ConfigError: It is something else.
     """
     action = cfg.get('on_bad_image', 'error')
-    if action not in ACTIONS:
-        raise ConfigError(
-            f"on_bad_image: {action!r}; valid: 'error', or 'skip' to train on another image in "
-            'place of one that cannot be read'
-        )
+    check_choice('on_bad_image', action, ACTIONS)
     return action
 
 

@@ -1,10 +1,8 @@
 """What surrounds and drives a training, checked together."""
 
-from pathlib import Path
-
 from mmengine import registry as root
 
-from ..errors import ConfigError
+from ..checks import check_file
 from .optimization import check_optimization
 from .parts import check_evaluators, check_hooks, check_loops, check_phases, check_visualizer
 from .registries import find_type
@@ -70,8 +68,6 @@ def _check_initializers(node, field, scope):
 
 def _check_weights_file(node, field):
     path = node.get('checkpoint')
-    if isinstance(path, str) and '://' not in path and not Path(path).is_file():
-        raise ConfigError(
-            f'{field}.checkpoint: no file {path} (looked in {Path.cwd()}); valid: a checkpoint, or '
-            "an address such as 'torchvision://resnet50'"
-        )
+    if isinstance(path, str) and '://' not in path:
+        valid = "a checkpoint, or an address such as 'torchvision://resnet50'"
+        check_file(f'{field}.checkpoint', path, valid)

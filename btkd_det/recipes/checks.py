@@ -1,39 +1,24 @@
 """What a recipe can be asked for, and what goes together."""
 
-import math
-
+from ..checks import check_choice, check_number, check_whole
 from ..errors import ConfigError
-from ..registry import suggest
 from .methods import METHODS, PLAIN, methods_with
 
 
 def class_count(images, classes):
-    if classes is not None and classes not in range(2, images.num_classes + 1):
-        raise ConfigError(f'classes: {classes!r}; valid: None or 2 to {images.num_classes}')
+    check_number('classes', classes, least=2, most=images.num_classes, whole=True, optional=True)
     return classes or images.num_classes
 
 
 def check_pair(plan, teacher, student, method):
-    if method in PLAIN:
-        name = teacher if method == 'teacher' else student
-        if name not in plan.networks:
-            raise ConfigError(
-                f'{method}: no network {name!r}{suggest(name, plan.networks)}; valid: '
-                f'{", ".join(plan.networks)}'
-            )
-        return
-    for role, name in (('teacher', teacher), ('student', student)):
-        if name not in plan.networks:
-            raise ConfigError(
-                f'{role}: no network {name!r}{suggest(name, plan.networks)}; valid: '
-                f'{", ".join(plan.networks)}'
-            )
+    names = dict(teacher=teacher, student=student)
+    for role in [method] if method in PLAIN else names:
+        check_choice(role, names[role], plan.networks, 'network')
 
 
 def check_options(**values):
     for field, value in values.items():
-        if value is not None and (type(value) is not int or value < 1):
-            raise ConfigError(f'{field}: {value!r}; valid: None or a whole number from 1')
+        check_whole(field, value, least=1, optional=True)
 
 
 def check_collecting(epochs, row, method):
@@ -56,9 +41,7 @@ def check_temperature(temperature, method):
             f'temperature: {temperature!r} is that of KD, which the method {method!r} does not '
             f'have; valid: None, or one of the methods {", ".join(valid)}'
         )
-    number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
-    if not number or not 0 < temperature < math.inf:
-        raise ConfigError(f'temperature: {temperature!r}; valid: None or a number above 0')
+    check_number('temperature', temperature, above=0, optional=True)
 
 
 def check_teacherless(method, **values):
