@@ -1,11 +1,9 @@
 """How far is the training? Read from MMEngine's message hub, or told by the caller."""
 
-from numbers import Real
-
 import torch
 from mmengine.logging import MessageHub
 
-from .errors import ConfigError
+from .checks import check_number
 
 
 class set_progress:
@@ -27,15 +25,10 @@ class set_progress:
     _current = None
 
     def __init__(self, share):
-        number = isinstance(share, Real) and not isinstance(share, bool)
-        if share is not None and not (number and 0 <= share <= 1):
-            raise ConfigError(
-                f'set_progress: got {share!r}; valid: the share of the training that is done, a '
-                'number from 0 to 1, or None'
-            )
+        check_number('set_progress', share, least=0, most=1, optional=True)
         self._before = set_progress._current
-        told = None if share is None else (float(share), _last_of_runner())
-        set_progress._current = told
+        given = None if share is None else (float(share), _last_of_runner())
+        set_progress._current = given
 
     def __enter__(self):
         return self
@@ -52,9 +45,9 @@ def known_progress():
         float | None: What :func:`set_progress` was told, unless a runner has gone on since; else
         the runner's; None without either.
     """
-    told, last = set_progress._current, _last_of_runner()
-    if told is not None and told[1] == last:
-        return told[0]
+    given, last = set_progress._current, _last_of_runner()
+    if given is not None and given[1] == last:
+        return given[0]
     _, iteration, max_iters = last
     if iteration is None or not max_iters:
         return None

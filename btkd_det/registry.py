@@ -1,6 +1,5 @@
 """Child registries of MMEngine's, scope ``btkd_det``, and one careful ``build``."""
 
-import difflib
 import importlib
 import inspect
 
@@ -12,6 +11,7 @@ from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import DefaultScope, Registry
 
+from .checks import suggest
 from .errors import ConfigError
 
 SCOPE = 'btkd_det'
@@ -211,12 +211,6 @@ def registered(base):
         for name, cls in MODELS.module_dict.items()
         if inspect.isclass(cls) and issubclass(cls, base) and not _lacks(cls)
     )
-
-
-def suggest(name, valid):
-    """`` (did you mean 'x'?)`` for the valid name closest to ``name``, or an empty string."""
-    close = difflib.get_close_matches(str(name), list(valid), n=1)
-    return f' (did you mean {close[0]!r}?)' if close else ''
 
 
 def _find(name):

@@ -176,12 +176,12 @@ def test_a_preset_of_detectors_alone_is_named_with_those_that_go():
 @pytest.mark.parametrize(
     ('cfg', 'teacher', 'words'),
     [
-        (3, TEACHER, ['cfg: got int', 'a Config, a dict, or a file']),
+        (3, TEACHER, ['cfg: int', 'a Config, a dict, or a file']),
         (dict(model=dict()), TEACHER, ['cfg.model: missing']),
         (dict(data_root='x'), TEACHER, ['cfg.model: missing']),
         ('nowhere.py', TEACHER, ['cfg: no file nowhere.py']),
-        (CLASSIFIER, None, ['teacher: got None', 'checkpoint']),
-        (CLASSIFIER, 'teacher.py', ["teacher: got 'teacher.py'", 'dict(config=']),
+        (CLASSIFIER, None, ['teacher: None', 'checkpoint']),
+        (CLASSIFIER, 'teacher.py', ["teacher: 'teacher.py'", 'dict(config=']),
     ],
 )
 def test_what_is_no_config_or_no_teacher_is_named(cfg, teacher, words):

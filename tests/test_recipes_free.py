@@ -44,11 +44,9 @@ def test_any_two_networks_are_a_pair(dataset, teacher, student):
 
 
 def test_a_network_that_is_not_there_is_named():
-    with pytest.raises(
-        ConfigError, match=r"teacher: no network 'resnet21' \(did you mean 'resnet32"
-    ):
+    with pytest.raises(ConfigError, match=r"'resnet21', .* no network \(did you mean 'resnet32"):
         recipe('cifar100', 'resnet21', 'resnet20', 'kd')
-    with pytest.raises(ConfigError, match="student: no network 'vgg9'"):
+    with pytest.raises(ConfigError, match="student: 'vgg9', which is no network"):
         recipe('cifar100', 'resnet56', 'vgg9', 'kd')
 
 
@@ -144,7 +142,7 @@ def test_public_weights_give_the_public_networks_logits(prefix):
 
 
 def test_a_shortcut_that_is_not_there_is_an_error():
-    with pytest.raises(ConfigError, match="shortcut: got 'C'; valid: A, B"):
+    with pytest.raises(ConfigError, match="shortcut: 'C'; valid: A, B"):
         CIFARResNet(8, shortcut='C')
     with pytest.raises(ConfigError, match='adds channels'):
         CIFARResNet(8, stem_channels=32, shortcut='A')

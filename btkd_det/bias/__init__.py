@@ -2,6 +2,7 @@
 
 from .curriculum import curriculum
 from .judge import is_right
-from .rectify import rectify, register_rule
+from .rectify import rectify
+from .rules import register_rule
 
 __all__ = ['curriculum', 'is_right', 'rectify', 'register_rule']

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from ..checks import check_choice
 from ..errors import ConfigError
 
 SCHEDULES = ('cosine', 'linear', 'none')
@@ -122,9 +123,5 @@ def curriculum(
 
 def check_curriculum(schedule, normalize):
     """Raise a ConfigError unless both names are known."""
-    if schedule not in SCHEDULES:
-        raise ConfigError(f'schedule: unknown value {schedule!r}; valid: {", ".join(SCHEDULES)}')
-    if normalize not in NORMALIZATIONS:
-        raise ConfigError(
-            f'normalize: unknown value {normalize!r}; valid: {", ".join(NORMALIZATIONS)}'
-        )
+    check_choice('schedule', schedule, SCHEDULES)
+    check_choice('normalize', normalize, NORMALIZATIONS)

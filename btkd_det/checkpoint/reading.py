@@ -2,12 +2,12 @@
 
 import os
 from collections import OrderedDict
-from pathlib import Path
 from pickle import UnpicklingError
 
 import numpy as np
 import torch
 
+from ..checks import check_file
 from ..errors import ConfigError
 from .loading import allow_mmengine_types, first_line, refusal, weights_only
 
@@ -129,12 +129,8 @@ def class_names(meta):
 def _read_file(path, field):
     # As MMEngine reads it.
     path = os.path.expanduser(path)
-    if not Path(path).is_file():
-        raise ConfigError(
-            f'{field}: no file {path} (looked in {Path.cwd()}); valid is the path of a '
-            'checkpoint, an http(s) address, or for a teacher from the model zoo '
-            "'pretrained'"
-        )
+    valid = "the path of a checkpoint, an http(s) address, or a teacher's 'pretrained' (model zoo)"
+    check_file(field, path, valid)
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except (UnpicklingError, ConfigError) as error:

@@ -6,8 +6,8 @@ from pathlib import Path, PurePath
 
 from mmengine.config import Config
 
+from ..checks import check_choice
 from ..errors import ConfigError
-from ..registry import suggest
 from .distilled_types import ANY, distilled_type
 from .new_style import with_names
 from .options import with_options
@@ -36,14 +36,10 @@ def distill(cfg, teacher, preset='btkd'):
     cfg = _plain_config(cfg)
     if not isinstance(teacher, dict):
         raise ConfigError(
-            f"teacher: got {teacher!r}; valid: dict(config='CONFIG', checkpoint='FILE'), with "
+            f"teacher: {teacher!r}; valid: dict(config='CONFIG', checkpoint='FILE'), with "
             "'pretrained' for the model zoo's weights"
         )
-    if preset not in PRESETS:
-        raise ConfigError(
-            f'preset: {preset!r} is not known{suggest(preset, PRESETS)}; valid: '
-            f'{", ".join(PRESETS)}'
-        )
+    check_choice('preset', preset, PRESETS)
     host = type_name(cfg.model)
     distilled = distilled_type(cfg.model)
     if distilled not in PRESETS[preset]:
@@ -78,7 +74,7 @@ def _plain_config(cfg):
     elif isinstance(cfg, Config):
         cfg = copy.deepcopy(cfg)
     else:
-        raise ConfigError(f'cfg: got {type(cfg).__name__}; valid: a Config, a dict, or a file')
+        raise ConfigError(f'cfg: {type(cfg).__name__}; valid: a Config, a dict, or a file')
     cfg = with_names(cfg)
     if not isinstance(cfg.get('model'), dict) or not cfg.model.get('type'):
         raise ConfigError('cfg.model: missing, or without a type; valid: a whole config of a model')

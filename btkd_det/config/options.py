@@ -4,8 +4,8 @@ import difflib
 
 from mmengine.config import Config
 
+from ..checks import suggest
 from ..errors import ConfigError
-from ..registry import suggest
 
 #: Where ``--distill`` puts what it adds to a plain config.
 OF_DISTILLATION = ('model.teacher', 'model.distill')
@@ -49,8 +49,8 @@ def merge_options(cfg, options, path):
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, IndexError, AssertionError, AttributeError) as error:
-        said = str(error.args[0] if error.args else error)
-        raise ConfigError(f'--cfg-options: cannot be merged into {path}: {said}') from error
+        reason = str(error.args[0] if error.args else error)
+        raise ConfigError(f'--cfg-options: cannot be merged into {path}: {reason}') from error
 
 
 def split_options(options):

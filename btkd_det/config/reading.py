@@ -1,9 +1,8 @@
 """Reading the config that the user named, with an error that says what is wrong with it."""
 
-from pathlib import Path
-
 from mmengine.config import Config
 
+from ..checks import check_file
 from ..errors import ConfigError
 from .new_style import with_names
 
@@ -23,12 +22,12 @@ def read_config(path, field):
     """
     path = str(path)
     packaged = '::' in path
-    if not packaged and not Path(path).is_file():
-        raise ConfigError(
-            f'{field}: no file {path} (looked in {Path.cwd()}); valid is a config file or a '
-            "config of an installed package, such as 'mmdet::faster_rcnn/"
+    if not packaged:
+        valid = (
+            "a config file or a config of an installed package, such as 'mmdet::faster_rcnn/"
             "faster-rcnn_r50_fpn_1x_coco.py'"
         )
+        check_file(field, path, valid)
     try:
         if packaged:
             # As the one base of an empty config: the way in which MMEngine looks packages up.

@@ -2,15 +2,15 @@
 
 import torch
 from mmengine.logging import print_log
-from mmengine.registry import DefaultScope
 from torch.utils.data import Dataset, get_worker_info
 
+from ..checks import check_choice, check_number, check_whole, refuse
 from ..errors import ConfigError
 from ..provenance import sample_digest
-from ..registry import DATASETS, suggest
+from ..registry import DATASETS
 from ..teacher.cache.data import describe_images
 from .crop_flip import crop_and_flip, draw, draw_of_view
-from .image_files import check_image_files
+from .decoding import build_classification_set, check_pipeline, chosen_classes, decode
 
 DEVICES = ('cpu', 'cuda', 'auto')
 
@@ -81,18 +81,15 @@ class InMemoryImages(Dataset):
         classes=None,
     ):
         _check_augmentation(crop_padding, flip, views, view_seed)
-        if device not in DEVICES or (device == 'cuda' and not torch.cuda.is_available()):
-            raise ConfigError(
-                f'device: {device!r}'
-                f'{", but PyTorch finds no GPU" if device == "cuda" else ""}; valid: '
-                f'{", ".join(DEVICES)}'
-            )
+        check_choice('device', device, DEVICES)
+        if device == 'cuda' and not torch.cuda.is_available():
+            refuse('device', device, 'cpu, auto', ', but PyTorch finds no GPU')
         self.crop_padding = crop_padding
         self.flip = flip
         self.views = views
         self.view_seed = view_seed
-        self.dataset = _build(dataset)
-        _check_pipeline(self.dataset)
+        self.dataset = build_classification_set(dataset)
+        check_pipeline(self.dataset)
         self._metainfo = dict(self.dataset.metainfo)
         self._kept = range(len(self.dataset))
         images, labels = self._select_and_decode(classes)
@@ -194,11 +191,11 @@ class InMemoryImages(Dataset):
     def _select_and_decode(self, classes):
         """Images (N, C, H, W) and labels (N,) of the classes that are kept."""
         if classes is None:
-            return _decode(self.dataset, self._kept)
-        chosen = _chosen(classes, self._metainfo.get('classes') or ())
+            return decode(self.dataset, self._kept)
+        chosen = chosen_classes(classes, self._metainfo.get('classes') or ())
         self._kept = [i for i in self._kept if self.dataset.get_cat_ids(i)[0] in chosen]
         self._metainfo['classes'] = tuple(chosen.values())
-        images, labels = _decode(self.dataset, self._kept)
+        images, labels = decode(self.dataset, self._kept)
         return images, torch.tensor([list(chosen).index(label) for label in labels.tolist()])
 
     def _describe(self):
@@ -276,107 +273,15 @@ def data_samples(rows, labels, view=None, image_set=None):
 
 
 def _check_augmentation(crop_padding, flip, views, view_seed):
-    if not isinstance(crop_padding, int) or crop_padding < 0:
-        raise ConfigError(f'crop_padding: {crop_padding!r}; valid: pixels, an integer from 0')
-    if not isinstance(flip, (int, float)) or not 0 <= flip <= 1:
-        raise ConfigError(f'flip: {flip!r}; valid: a probability, 0 to 1')
-    if views is not None and (not isinstance(views, int) or views < 1):
-        raise ConfigError(f'views: {views!r}; valid: None or an integer from 1')
+    check_whole('crop_padding', crop_padding, least=0)
+    check_number('flip', flip, least=0, most=1)
+    check_whole('views', views, least=1, optional=True)
     if views is not None and not crop_padding and not flip:
         raise ConfigError(
             f'views: {views}, but without crop_padding and flip all views are the image itself; '
             'valid: None, or set crop_padding or flip'
         )
-    if not isinstance(view_seed, int) or not 0 <= view_seed < 2**63:
-        raise ConfigError(f'view_seed: {view_seed!r}; valid: an integer from 0')
-
-
-def _build(dataset):
-    """The wrapped set; a type without a scope is mmpretrain's unless a default scope is set."""
-    try:
-        import mmpretrain  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f'dataset: btkd_det.InMemoryImages needs mmpretrain, which cannot be imported: {error}'
-        ) from error
-    if isinstance(dataset, dict):
-        check_image_files(dataset, 'dataset')
-        if DefaultScope.get_current_instance() is None:
-            dataset = {'_scope_': 'mmpretrain', **dataset}
-        try:
-            dataset = DATASETS.build(dataset)
-        except (KeyError, TypeError, OSError, RuntimeError, AssertionError) as error:
-            raise ConfigError(f'dataset: cannot be built: {error}') from error
-    lacking = [name for name in ('metainfo', 'get_data_info') if not hasattr(dataset, name)]
-    if lacking:
-        raise ConfigError(
-            f'dataset: {dataset!r} has no {lacking[0]}; valid: the config of a data set of '
-            'mmpretrain, such as dict(type="CIFAR100", data_root=...), or such a data set'
-        )
-    return dataset
-
-
-def _check_pipeline(dataset):
-    for transform in getattr(getattr(dataset, 'pipeline', None), 'transforms', ()):
-        if getattr(transform, '_methods_with_randomness', None):
-            raise ConfigError(
-                f'dataset.pipeline: {type(transform).__name__} draws at random, but each image is '
-                'decoded only once; leave it out and use crop_padding and flip of '
-                'btkd_det.InMemoryImages'
-            )
-
-
-def _decode(dataset, indices):
-    """Images (N, C, H, W) uint8 and labels (N,) int64 of some indices."""
-    if not len(indices):
-        raise ConfigError('dataset: it has no images')
-    images, labels = None, torch.empty(len(indices), dtype=torch.long)
-    for row, index in enumerate(indices):
-        item = _packed(dataset[index])
-        image, label = item['inputs'], item['data_samples'].get('gt_label')
-        if label is None or label.numel() != 1:
-            raise ConfigError(f'dataset: image {index} has the label {label}; valid is one label')
-        if images is None:
-            images = torch.empty(len(indices), *image.shape, dtype=torch.uint8)
-        if image.dtype != torch.uint8 or image.shape != images.shape[1:]:
-            raise ConfigError(
-                f'dataset: image {index} is {tuple(image.shape)} of {image.dtype}, the first one '
-                f'{tuple(images.shape[1:])}; valid are uint8 images of one size: put Resize and '
-                'CenterCrop into dataset.pipeline'
-            )
-        images[row] = image
-        labels[row] = label.item()
-    return images, labels
-
-
-def _packed(item):
-    """The item, loaded and packed if the wrapped set's pipeline left that to us."""
-    if 'inputs' in item:
-        return item
-    from mmpretrain.datasets.transforms import LoadImageFromFile, PackInputs
-
-    if 'img' not in item:
-        item = LoadImageFromFile()(item)
-    return PackInputs()(item)
-
-
-def _chosen(classes, names):
-    """Labels to names of the classes to keep, in their new order."""
-    if isinstance(classes, int) and 1 <= classes <= len(names):
-        return dict(enumerate(names[:classes]))
-    if not isinstance(classes, (list, tuple)) or not classes:
-        raise ConfigError(
-            f'classes: {classes!r}; valid: names of classes, or a number from 1 to {len(names)}'
-        )
-    for name in classes:
-        if name not in names:
-            raise ConfigError(
-                f'classes: {name!r} is no class of the data set{suggest(name, names)}; valid: '
-                f'{", ".join(names)}'
-            )
-    if len(set(classes)) < len(classes):
-        raise ConfigError(f'classes: {classes!r} names a class twice; valid: each once')
-    return {list(names).index(name): name for name in classes}
+    check_whole('view_seed', view_seed, least=0, below=2**63)
 
 
 def _place(images, device):

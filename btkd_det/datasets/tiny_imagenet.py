@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.dataset import BaseDataset
 
+from ..checks import check_choice
 from ..errors import ConfigError
 from ..registry import DATASETS
 from .image_files import find_tiny_imagenet
@@ -33,8 +34,7 @@ class TinyImageNet(BaseDataset):
     """
 
     def __init__(self, data_root, split='train', metainfo=None, pipeline=(), **kwargs):
-        if split not in SPLITS:
-            raise ConfigError(f'split: {split!r}; valid: {", ".join(SPLITS)}')
+        check_choice('split', split, SPLITS)
         self.split = split
         root = find_tiny_imagenet(Path(data_root).expanduser(), split, 'dataset')
         wnids = tuple((root / 'wnids.txt').read_text().split())

@@ -40,8 +40,8 @@ def prepare_evaluators(cfg, classwise=False, class_count=None, predictions=None)
         elif name == 'VOCMetric':
             evaluator.update(type='btkd_det.VocAP', classwise=classwise)
         elif name == 'Accuracy':
-            asked = [int(k) for k in _listed(evaluator.get('topk', (1, 5)))]
-            possible = [k for k in asked if class_count is None or k <= class_count]
+            wanted = [int(k) for k in _listed(evaluator.get('topk', (1, 5)))]
+            possible = [k for k in wanted if class_count is None or k <= class_count]
             if class_count is None and 'topk' not in evaluator:
                 possible = [1]
             evaluator['topk'] = tuple(possible or [1])

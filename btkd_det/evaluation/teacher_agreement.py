@@ -70,8 +70,8 @@ class TeacherAgreement(BaseMetric):
             data_batch (dict): As the data loader gave it.
             data_samples (Sequence[dict]): The student's outputs.
         """
-        said = self.choices(data_batch).cpu()
-        for sample, choice in zip(data_samples, said, strict=True):
+        choices = self.choices(data_batch).cpu()
+        for sample, choice in zip(data_samples, choices, strict=True):
             label = sample['gt_label']
             self.results.append((int(label), int(sample['pred_label']), int(choice)))
 

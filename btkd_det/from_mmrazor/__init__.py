@@ -7,6 +7,7 @@ installed.
 """
 
 from .checkpoint import convert_checkpoint, read_student, save_student
-from .converter import Conversion, convert_config
+from .conversion import Conversion
+from .converter import convert_config
 
 __all__ = ['Conversion', 'convert_checkpoint', 'convert_config', 'read_student', 'save_student']

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from ..checkpoint import read_checkpoint
+from ..checks import check_file
 from ..errors import ConfigError
 
 
@@ -23,11 +24,8 @@ def read_student(source):
         ConfigError: ``source`` cannot be read, or holds no student.
     """
     source = str(source)
-    if '://' not in source and not Path(source).is_file():
-        raise ConfigError(
-            f'checkpoint: no file {source} (looked in {Path.cwd()}); valid: a checkpoint that '
-            'MMRazor saved while distilling'
-        )
+    if '://' not in source:
+        check_file('checkpoint', source, 'a checkpoint that MMRazor saved while distilling')
     state, meta = read_checkpoint(source, 'checkpoint')
     taken = {
         name.removeprefix('architecture.'): value

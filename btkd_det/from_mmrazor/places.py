@@ -6,22 +6,10 @@ from collections import Counter
 from ..config import ANY, CLASSIFIER, TWO_STAGE
 from ..config.reading import type_name
 from .errors import NoCounterpart
+from .levels import check_no_index, map_index, neck_level, out_indices, stage_level
 
 FEATURE_SITES = ('fpn', 'backbone', 'features')
 _RECORD = ('recorder', 'from_student', 'record_idx', 'data_idx', 'connector', 'connector_idx')
-# Backbones of MMPretrain whose ``layerN`` gives what the backbone gives of that stage.
-_STAGED = (
-    'ResNet',
-    'ResNetV1c',
-    'ResNetV1d',
-    'ResNet_CIFAR',
-    'ResNeXt',
-    'SEResNet',
-    'SEResNeXt',
-    'ResNeSt',
-    'Res2Net',
-    'RegNet',
-)
 # A connector that says this, or leaves it out, is the plain convolution that an adapter is. The
 # activation is not among them: left out, it is MMCV's ReLU.
 _PLAIN_CONVOLUTION = dict(
@@ -91,8 +79,8 @@ class Places:
         partner, its = self._place(mapping.get(keys[1]), keys[1], self.teacher, False)
         if site != partner or (level is None) != (its is None):
             raise NoCounterpart(
-                f'the student is asked at {_said(site, level)} and the teacher at '
-                f'{_said(partner, its)}'
+                f'the student is asked at {_place_text(site, level)} and the teacher at '
+                f'{_place_text(partner, its)}'
             )
         if takes_maps != (site in FEATURE_SITES):
             raise NoCounterpart(f'it cannot stand at the site {site}')
@@ -177,23 +165,23 @@ class Places:
         """Where ours takes what a module of the model gives."""
         if self.distilled == CLASSIFIER:
             if source == 'backbone' or source.startswith('backbone.'):
-                return 'features', _stage(source, data_idx, model.get('backbone') or {})
+                return 'features', stage_level(source, data_idx, model.get('backbone') or {})
             single = {'head.fc': 'logits'}
         else:
             if source == 'neck' or source.startswith('neck.fpn_convs'):
-                return 'fpn', _neck_level(source, data_idx, model.get('neck'))
+                return 'fpn', neck_level(source, data_idx, model.get('neck'))
             if self.distilled == ANY and source == 'backbone':
-                stages = _out_indices(model.get('backbone') or {})
-                return 'backbone', _index(data_idx, stages, 'the backbone')
+                stages = out_indices(model.get('backbone') or {})
+                return 'backbone', map_index(data_idx, stages, 'the backbone')
             two_stage = self.distilled == TWO_STAGE
             single = {'roi_head.bbox_head.fc_cls': 'roi_logits'} if two_stage else {}
         if source not in single:
             raise NoCounterpart(f'{self.distilled.partition(".")[2]} has no site at {source!r}')
-        _no_index(source, data_idx)
+        check_no_index(source, data_idx)
         return single[source], None
 
 
-def _said(site, level):
+def _place_text(site, level):
     return site if level is None else f'{site}[{level}]'
 
 
@@ -213,96 +201,3 @@ def _not_plain(connector):
     if connector.get('in_channel') == connector.get('out_channel'):
         return f'goes from {connector.get("in_channel")} channels to as many'
     return None
-
-
-def _neck_level(source, data_idx, neck):
-    """The level of a detector's neck, by its output's index or by FPN's convolution."""
-    if source == 'neck':
-        outs = neck.get('num_outs') if isinstance(neck, dict) else None
-        return _index(data_idx, outs and range(outs), 'the neck')
-    found = re.fullmatch(r'neck\.fpn_convs\.(\d+)(\.conv)?', source)
-    if not found:
-        raise NoCounterpart(f'{source!r} is none of neck, neck.fpn_convs.N, neck.fpn_convs.N.conv')
-    _no_index(source, data_idx)
-    if not (isinstance(neck, dict) and _is_of('mmdet', neck, ('FPN',))):
-        kind = type_name(neck) if isinstance(neck, dict) else neck
-        raise NoCounterpart(
-            f'{source!r} is what the neck gives for FPN alone, and this neck is {kind}'
-        )
-    if found[2] and (neck.get('norm_cfg') or neck.get('act_cfg')):
-        raise NoCounterpart(
-            f'{source!r} is not what the neck gives: a norm or an activation follows it'
-        )
-    if int(found[1]) >= _fpn_convolutions(neck):
-        raise NoCounterpart(f'the neck has no {source!r}: {_fpn_convolutions(neck)} convolutions')
-    # FPN's extra convolutions give the levels above, in their order.
-    return int(found[1])
-
-
-def _fpn_convolutions(neck):
-    """How many ``fpn_convs`` MMDetection's FPN makes."""
-    inputs, start, end = (
-        len(neck.in_channels),
-        neck.get('start_level', 0),
-        neck.get('end_level', -1),
-    )
-    used = (inputs if end in (-1, inputs - 1) else end + 1) - start
-    return max(used, neck.num_outs) if neck.get('add_extra_convs') else used
-
-
-def _stage(source, data_idx, backbone):
-    """The level of a classifier's backbone, by a module of its name or its index."""
-    stages = _out_indices(backbone)
-    if stages is None and _is_of('mmpretrain', backbone, _STAGED):
-        stages = [3]
-    if source == 'backbone':
-        return _index(data_idx, stages, 'the backbone')
-    _no_index(source, data_idx)
-    found = re.fullmatch(r'backbone\.layer([1-9])', source)
-    staged = _is_of('mmpretrain', backbone, _STAGED)
-    if not (found and staged and int(found[1]) - 1 in stages):
-        raise NoCounterpart(
-            f'the backbone {type_name(backbone)} gives no maps of {source!r} (out_indices={stages})'
-        )
-    return stages.index(int(found[1]) - 1)
-
-
-def _out_indices(backbone):
-    """Which stages a backbone gives, in its order, where its config says so; else None."""
-    given = backbone.get('out_indices')
-    if given is None:
-        return None
-    return [given] if isinstance(given, int) else sorted(given)
-
-
-def _index(data_idx, maps, what):
-    """``data_idx`` counted from the front; ``maps`` are those there are, None if not known."""
-    if data_idx is None:
-        return None
-    if not isinstance(data_idx, int) or isinstance(data_idx, bool):
-        raise NoCounterpart(f'data_idx={data_idx!r} is no number')
-    if maps is None:
-        if data_idx < 0:
-            raise NoCounterpart(
-                f'data_idx={data_idx} counts from the end, and how many maps {what} gives is not '
-                'known; valid: a number from 0 on'
-            )
-        return data_idx
-    if not -len(maps) <= data_idx < len(maps):
-        raise NoCounterpart(f'data_idx={data_idx}, but {what} gives {len(maps)} maps')
-    return data_idx % len(maps)
-
-
-def _no_index(source, data_idx):
-    if data_idx is not None:
-        raise NoCounterpart(f'data_idx={data_idx}, but {source!r} gives a single tensor')
-
-
-def _is_of(package, node, names):
-    """Whether a part of a model is one of these classes of a package."""
-    kind = node.get('type')
-    if isinstance(kind, type):
-        return kind.__name__ in names and kind.__module__.startswith(f'{package}.')
-    scope, _, name = str(kind).rpartition('.')
-    scope = scope or node.get('_scope_', package)
-    return name in names and scope.partition('.')[0] == package

@@ -10,7 +10,8 @@ from mmengine.runner import Runner
 
 from ..checkpoint.resuming import MARKER, marked_name
 from ..checkpoint.writing import atomic_path, write_text
-from ..errors import ConfigError, SavingError
+from ..checks import check_choice
+from ..errors import SavingError
 from ..registry import HOOKS
 
 
@@ -36,10 +37,7 @@ class AtomicCheckpointHook(CheckpointHook):
     """
 
     def __init__(self, *args, on_error='stop', **kwargs):
-        if on_error not in ('stop', 'continue'):
-            raise ConfigError(
-                f"default_hooks.checkpoint.on_error: {on_error!r}; valid: 'stop', 'continue'"
-            )
+        check_choice('default_hooks.checkpoint.on_error', on_error, ('stop', 'continue'))
         super().__init__(*args, **kwargs)
         self.on_error = on_error
 

@@ -7,7 +7,8 @@ from mmengine.dist import all_reduce, get_rank
 from mmengine.hooks import Hook
 
 from ..checkpoint.writing import atomic_path
-from ..errors import ConfigError, NotFiniteError
+from ..checks import check_whole
+from ..errors import NotFiniteError
 from ..registry import HOOKS
 
 #: Steps in a row that mixed precision's loss scaling may leave out.
@@ -36,8 +37,7 @@ class FiniteLossesHook(Hook):
     priority = 'ABOVE_NORMAL'
 
     def __init__(self, skip=0):
-        if isinstance(skip, bool) or not isinstance(skip, int) or skip < 0:
-            raise ConfigError(f'FiniteLossesHook.skip: got {skip!r}; valid: a number from 0 on')
+        check_whole('FiniteLossesHook.skip', skip, least=0)
         self.skip = skip
         self._skipped = 0
         self._in_a_row = 0
@@ -98,13 +98,13 @@ class FiniteLossesHook(Hook):
         name = f'not_finite_iter_{iteration + 1}' + ('' if get_rank() == 0 else f'_{get_rank()}')
         path = Path(runner.work_dir, f'{name}.pth')
         images = [Path(str(image)).name for image in content['images'] if image]
-        shown = f', of {", ".join(images[:4])}' if images else ''
+        of_images = f', of {", ".join(images[:4])}' if images else ''
         try:
             with atomic_path(path) as part:
                 torch.save(content, part)
         except OSError as error:
-            return f'its batch{shown} cannot be saved ({error.strerror})'
-        return f'its batch{shown}, is {path}' if shown else f'its batch is {path}'
+            return f'its batch{of_images} cannot be saved ({error.strerror})'
+        return f'its batch{of_images}, is {path}' if of_images else f'its batch is {path}'
 
     def _guard(self, runner):
         wrapper = runner.optim_wrapper

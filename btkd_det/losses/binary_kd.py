@@ -1,8 +1,9 @@
 """KD for heads that ask each class separately."""
 
+from ..checks import check_positive
 from ..registry import MODELS
 from .divergences import binary_kl
-from .logit_loss import LogitLoss, as_float, check_positive
+from .logit_loss import LogitLoss, as_float
 
 
 @MODELS.register_module()

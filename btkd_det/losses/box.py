@@ -4,8 +4,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..checks import check_fraction, check_not_negative
 from ..registry import MODELS
-from .logit_loss import as_float, check_fraction, check_not_negative
+from .logit_loss import as_float
 
 
 @MODELS.register_module()

@@ -2,25 +2,27 @@
 
 import torch
 from mmengine.dist import get_world_size
-from torch import nn
 from torch.nn import functional as F
 
 from ..bias.curriculum import check_curriculum, coefficient, count_parts, curriculum
 from ..bias.judge import judge_predicted
-from ..bias.rectify import apply_rule, find_rule
-from ..errors import ConfigError
+from ..bias.rectify import apply_rule
+from ..checks import check_bool, check_choice, check_fraction
 from ..progress import training_progress
-from ..registry import MODELS, build, unwritten
+from ..registry import MODELS, build
+from .btkd_options import (
+    JUDGES,
+    TRUSTS,
+    check_give_back,
+    check_host,
+    estimated,
+    parse_rule,
+)
 from .calibration import TeacherCalibration
-from .label_noise import LabelNoise
-from .logit_loss import LogitLoss, check_fraction, count_rows
+from .label_noise import EstimatedNoise
+from .logit_loss import LogitLoss, count_rows
 from .ranks import sum_over_ranks
-from .trust import FORMS, MeasuredTrust
-
-JUDGES = ('class', 'class_and_box', 'object')
-TRUSTS = (None, *FORMS)
-#: A rate of the rule that is measured as training goes.
-ESTIMATED = 'estimated'
+from .trust import MeasuredTrust
 
 
 @MODELS.register_module()
@@ -109,22 +111,14 @@ class BTKDLoss(LogitLoss):
         if loss is None:
             loss = {'type': 'KDLoss', 'temperature': 5.0}
         self.host = build(loss, field='loss', base=LogitLoss)
-        if not self.host.hosts or unwritten(type(self.host)):
-            raise ConfigError(
-                f'loss: {type(self.host).__name__} cannot be the host of BTKDLoss, it does not '
-                'compare a row of the student with one of the teacher; put it beside'
-            )
-        self.rule, self.rule_options = _parse_rule(rectify, space, eta)
-        if space not in self.host.host_spaces:
-            raise ConfigError(
-                f'space: {space!r} hands the host log-probabilities of a softmax, which '
-                f'{type(self.host).__name__} does not read; valid: '
-                f'{", ".join(map(repr, self.host.host_spaces))}'
-            )
+        self.rule, self.rule_options = parse_rule(rectify, space, eta)
+        check_host(self.host, space)
         check_curriculum(schedule, normalize)
-        _check_choice('judge', judge, JUDGES)
-        _check_choice('trust', trust, TRUSTS)
+        check_choice('judge', judge, JUDGES)
+        check_choice('trust', trust, TRUSTS)
         check_fraction(iou_threshold=iou_threshold)
+        check_bool(foreground_only=foreground_only, give_back=give_back, calibrate=calibrate)
+        check_give_back(give_back, trust)
         self.space = space
         self.schedule = schedule
         self.normalize = normalize
@@ -134,18 +128,11 @@ class BTKDLoss(LogitLoss):
             self.extra_inputs = tuple(n for n in self.extra_inputs if n != 'box_ious')
         self.iou_threshold = iou_threshold
         self.foreground_only = foreground_only
-        self.noise = nn.ModuleDict(
-            {name: LabelNoise() for name, value in self.rule_options.items() if value == ESTIMATED}
-        )
+        self.noise = EstimatedNoise(estimated(self.rule_options), judge == 'object')
         self.calibration = TeacherCalibration() if calibrate else None
         self.trust = None
         if trust is not None:
             self.trust = MeasuredTrust(trust_gain, trust_momentum, trust, trust_margin)
-        if give_back and trust is None:
-            raise ConfigError(
-                'give_back: gives the label what trust takes from the teacher, and trust is None; '
-                f'valid: give_back=False, or one of trust={", ".join(map(repr, FORMS))}'
-            )
         self.give_back = give_back
 
     def per_row(
@@ -186,7 +173,10 @@ class BTKDLoss(LogitLoss):
             teacher_logits = self.calibration(teacher_logits, labels, counted)
         predicted = teacher_logits.argmax(dim=1)
         class_right = right = predicted == labels
-        options = self._rule_options(student_logits, teacher_logits, predicted, labels, counted)
+        options = self.rule_options
+        if self.noise:
+            seen = student_logits, teacher_logits, predicted, labels, counted
+            options = self.noise(options, *seen)
         if self.judge != 'class' or self.foreground_only:
             background = teacher_logits.shape[1] - 1 if self.judge == 'object' else None
             right = self._judge(predicted, labels, box_ious, foreground, background)
@@ -207,7 +197,7 @@ class BTKDLoss(LogitLoss):
         if counted is not None:
             rows = rows.masked_fill(~counted, 0)
         gamma = None if self.schedule == 'none' else coefficient(progress, self.schedule)
-        self.log_vars = self._seen(rows.detach(), right, counts, gamma, counted)
+        self.log_vars = self._log_of_parts(rows.detach(), right, counts, gamma, counted)
         self.log_vars.update({name: options[name].detach() for name in self.noise})
         if self.calibration is not None:
             self.log_vars['teacher_scale'] = self.calibration.log_scale.exp()
@@ -222,16 +212,20 @@ class BTKDLoss(LogitLoss):
         noise = options.get('label_noise', 0.0)
         factor = self.trust(class_right, student_logits.detach(), labels, foreground, noise)
         self.log_vars.update(self.trust.log_vars)
-        if not self.give_back:
-            return rows * factor
-        label_rows = F.cross_entropy(student_logits, labels, reduction='none')
-        if counted is not None:
-            label_rows = label_rows.masked_fill(~counted, 0)
-        return rows * factor + label_rows * (1 - factor)
+        return self._give_back(rows * factor, 1 - factor, student_logits, labels, counted)
 
     def scale(self, progress=None):
         """``loss_weight`` times the host's; see :meth:`LogitLoss.scale`."""
         return self.loss_weight * self.host.scale(progress)
+
+    def _give_back(self, rows, share, student_logits, labels, counted):
+        """The rows with what trust took from them given to the cross entropy, if so wanted."""
+        if not self.give_back:
+            return rows
+        label_rows = F.cross_entropy(student_logits, labels, reduction='none')
+        if counted is not None:
+            label_rows = label_rows.masked_fill(~counted, 0)
+        return rows + label_rows * share
 
     def _judge(self, predicted, labels, box_ious, foreground, background):
         """Whether the teacher is right, where more than its class counts, (N,) bool."""
@@ -251,29 +245,6 @@ class BTKDLoss(LogitLoss):
             self.foreground_only,
             background,
         )
-
-    def _rule_options(self, student_logits, teacher_logits, predicted, labels, counted):
-        """The rule's options, with what is estimated of the labels."""
-        if not self.noise:
-            return self.rule_options
-        options = dict(self.rule_options)
-        confidence = teacher_logits.softmax(dim=1).amax(dim=1)
-        seen = confidence, predicted, student_logits.detach().argmax(dim=1), labels
-        everything = torch.ones_like(labels, dtype=torch.bool) if counted is None else counted
-        background = teacher_logits.shape[1] - 1
-        objects = everything
-        if 'missed' in options or self.judge == 'object':
-            objects = everything & (labels != background)
-        if self.judge == 'object':
-            # A teacher that says background doubts the box, not the annotator's class.
-            objects = objects & (predicted != background)
-        if 'label_noise' in self.noise:
-            options['label_noise'] = self.noise['label_noise'](*seen, objects)
-        if 'missed' in self.noise:
-            found = (labels == background) | (labels == predicted)
-            found = everything & found & (predicted != background)
-            options['missed'] = self.noise['missed'](*seen, found)
-        return options
 
     def _target(self, teacher_logits, labels, predicted, options):
         """The teacher that the host sees, (N, C)."""
@@ -303,45 +274,14 @@ class BTKDLoss(LogitLoss):
             return counts.clamp_(min=1)
         return sum_over_ranks(counts).clamp_(min=1) / get_world_size()
 
-    def _seen(self, rows, right, counts, gamma=None, counted=None):
+    def _log_of_parts(self, rows, right, counts, gamma=None, counted=None):
         """The log entries: the share of right rows, the means of both parts, gamma."""
         mask = (right if counted is None else right & counted).to(rows.dtype)
         right_sum = (rows * mask).sum()
-        sums = torch.stack([right_sum, rows.sum() - right_sum])
-        easy, hard = (sums / counts).unbind()
-        seen = {'right': mask.sum() / count_rows(rows, counted), 'easy': easy, 'hard': hard}
+        easy, hard = (torch.stack([right_sum, rows.sum() - right_sum]) / counts).unbind()
+        log_vars = {'right': mask.sum() / count_rows(rows, counted), 'easy': easy, 'hard': hard}
         if gamma is not None:
             if not isinstance(gamma, torch.Tensor):
                 gamma = torch.full((), gamma, dtype=rows.dtype, device=rows.device)
-            seen['gamma'] = gamma.detach()
-        return seen
-
-
-def _check_choice(field, value, valid):
-    if value not in valid:
-        raise ConfigError(f'{field}: unknown value {value!r}; valid: {", ".join(map(str, valid))}')
-
-
-def _parse_rule(rectify, space, eta):
-    """The rule and its options from what the config says; ConfigError if they do not fit."""
-    if isinstance(rectify, dict):
-        options = dict(rectify)
-        name = options.pop('type', None)
-    else:
-        name, options = rectify, {}
-    if eta is not None:
-        options['eta'] = eta
-    rule = find_rule(name, space, options)
-    if 'eta' in options and not (
-        isinstance(options['eta'], (int, float)) and 0 < options['eta'] <= 1
-    ):
-        raise ConfigError(f'eta: got {options["eta"]!r}; valid: above 0, at most 1')
-    for field in ('label_noise', 'missed'):
-        value = options.get(field)
-        if value is None or value == ESTIMATED:
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-            raise ConfigError(
-                f'rectify.{field}: got {value!r}; valid: above 0 and below 1, or {ESTIMATED!r}'
-            )
-    return rule, options
+            log_vars['gamma'] = gamma.detach()
+        return log_vars

@@ -7,6 +7,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
+from ..checks import check_file
 from ..errors import ConfigError
 from ..provenance import check_content, check_teacher, content_digest
 
@@ -116,8 +117,7 @@ def read_class_means(path):
         ConfigError: The file is missing, is no such file, is damaged, or has numbers that are not
             finite.
     """
-    if not Path(path).is_file():
-        raise ConfigError(f'class_means: no file {str(path)!r}; {COMMAND} writes one')
+    check_file('class_means', path, f'a file that {COMMAND} wrote')
     try:
         stored = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:

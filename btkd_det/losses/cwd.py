@@ -1,9 +1,9 @@
 """CWD: where in the picture each channel looks."""
 
+from ..checks import check_positive
 from ..registry import MODELS
 from .divergences import kl_divergence
 from .feature_loss import FeatureLoss
-from .logit_loss import check_positive
 
 
 @MODELS.register_module()

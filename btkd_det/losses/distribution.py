@@ -2,9 +2,10 @@
 
 from torch import nn
 
+from ..checks import check_not_negative, check_positive
 from ..registry import MODELS
 from .divergences import kl_divergence
-from .logit_loss import as_float, check_not_negative, check_positive
+from .logit_loss import as_float
 
 
 @MODELS.register_module()

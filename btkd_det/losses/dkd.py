@@ -1,10 +1,11 @@
 """Decoupled knowledge distillation."""
 
+from ..checks import check_fraction, check_not_negative, check_positive
 from ..progress import training_progress
 from ..registry import MODELS
 from .class_split import against_rest, without
 from .divergences import binary_kl, kl_divergence
-from .logit_loss import LogitLoss, check_fraction, check_not_negative, check_positive
+from .logit_loss import LogitLoss
 
 
 def decoupled_kl_per_row(student_logits, teacher_logits, labels, alpha, beta, temperature):

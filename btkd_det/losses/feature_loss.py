@@ -7,9 +7,10 @@ from mmengine.logging import print_log
 from torch import nn
 from torch.nn import functional as F
 
+from ..checks import check_choice, check_not_negative
 from ..errors import ConfigError
 from ..registry import MODELS
-from .logit_loss import as_float, check_not_negative
+from .logit_loss import as_float
 
 GATES = (None, 'teacher_right', 'foreground')
 
@@ -61,12 +62,10 @@ class FeatureLoss(nn.Module):
     ):
         super().__init__()
         check_not_negative(loss_weight=loss_weight, background_weight=background_weight)
-        if gate not in GATES:
-            raise ConfigError(f'gate: got {gate!r}; valid: {", ".join(map(repr, GATES))}')
+        check_choice('gate', gate, GATES)
         self.gate = gate
         self.background_weight = background_weight
-        if adapter not in ('auto', None):
-            raise ConfigError(f"adapter: got {adapter!r}; valid: 'auto', None")
+        check_choice('adapter', adapter, ('auto', None))
         self.levels = _parse_levels(levels, teacher_levels)
         self.adapter = adapter
         self.loss_weight = loss_weight
@@ -254,7 +253,7 @@ def _parse_levels(levels, teacher_levels):
             or not all(isinstance(level, int) and level >= 0 for level in value)
         ):
             raise ConfigError(
-                f'{field}: got {value!r}; valid: None, or distinct numbers from 0 on, such as '
+                f'{field}: {value!r}; valid: None, or distinct numbers from 0 on, such as '
                 '(0, 1, 2, 3)'
             )
     if teacher_levels is None:
@@ -263,7 +262,7 @@ def _parse_levels(levels, teacher_levels):
         levels = ()
     if len(teacher_levels or ()) != len(levels):
         raise ConfigError(
-            f'teacher_levels: got {teacher_levels!r} for levels={levels!r}; valid: one for each'
+            f'teacher_levels: {teacher_levels!r} for levels={levels!r}; valid: one for each'
         )
     return tuple(sorted(zip(levels, teacher_levels, strict=True))) if levels else None
 

@@ -6,13 +6,14 @@ import torch
 from mmengine.logging import print_log
 
 from ..bias.judge import is_right
+from ..checks import check_bool, check_positive, check_whole
 from ..errors import ConfigError
 from ..progress import current_iteration, iterations_per_epoch, runner_info
 from ..registry import MODELS
+from .class_mean_table import add_rows, check_collects, check_has_rows
 from .class_means import check_class_means, read_class_means
 from .divergences import kl_of_logits
-from .logit_loss import LogitLoss, as_float, check_positive, count_rows, reduce_rows
-from .ranks import sum_over_ranks
+from .logit_loss import LogitLoss, as_float, count_rows, reduce_rows
 
 FINISHED = -1
 
@@ -82,13 +83,12 @@ class IKDLoss(LogitLoss):
     ):
         super().__init__(loss_weight)
         check_positive(temperature=temperature)
-        _check_whole(num_classes=num_classes, collect_epochs=collect_epochs)
-        if collect_iters is not None:
-            _check_whole(collect_iters=collect_iters)
+        check_whole('num_classes', num_classes, least=2)
+        check_whole('collect_epochs', collect_epochs, least=0)
+        check_whole('collect_iters', collect_iters, least=0, optional=True)
+        check_bool(only_right=only_right, background=background)
         if class_means is None:
-            _check_collects(collect_epochs, collect_iters)
-        if num_classes < 2:
-            raise ConfigError(f'num_classes: got {num_classes!r}; valid: 2 or more')
+            check_collects(collect_epochs, collect_iters)
         self.num_classes = num_classes
         self.temperature = temperature
         self.collect_epochs = collect_epochs
@@ -128,23 +128,13 @@ class IKDLoss(LogitLoss):
         self._unmapped = count > self.num_classes and mapped_later
         self.class_names = file.classes
         if count == self.num_classes:
-            self._check_seen(file)
+            check_has_rows(file, self.background)
             self.class_means.copy_(file.means)
             self.class_counts.copy_(file.counts)
         elif not self._unmapped:
             raise ConfigError(
                 f'class_means: {file.path!r} has class_means of shape {(count, count)}; valid: '
                 f'{(self.num_classes,) * 2}, for num_classes={self.num_classes}'
-            )
-
-    def _check_seen(self, file):
-        counts = file.counts if self.background else file.counts[:-1]
-        if not bool((counts > 0).any()):
-            classes = '' if self.background else ', the background apart'
-            raise ConfigError(
-                f'class_means: {file.path} has no rows of any class{classes}, so that the term '
-                'would be 0 for ever; valid: a file that tools/class_means.py wrote of data with '
-                'these classes'
             )
 
     def update(self, teacher_logits, labels):
@@ -242,17 +232,7 @@ class IKDLoss(LogitLoss):
             kept = kept & (labels < self.num_classes - 1)
         if counted is not None:
             kept = kept & counted
-        kept = kept.unsqueeze(1)
-        values = teacher_logits.detach().to(self.class_means.dtype).masked_fill(~kept, 0)
-        rows = torch.cat([values, kept.to(values.dtype)], dim=1)
-        batch = rows.new_zeros(self.num_classes, self.num_classes + 1)
-        batch.index_add_(0, labels, rows)
-        sum_over_ranks(batch)
-        sums, counts = batch[:, :-1], batch[:, -1:]
-        self.class_counts.add_(counts.squeeze(1))
-        # A moving mean and not a sum: the table is ready for use at any time.
-        rows_so_far = self.class_counts.clamp(min=1).unsqueeze(1)
-        self.class_means.add_((sums - self.class_means * counts) / rows_so_far)
+        add_rows(self.class_means, self.class_counts, teacher_logits, labels, kept)
 
     @torch.compiler.disable
     def _collect(self, teacher_logits, labels, counted):
@@ -303,20 +283,3 @@ class IKDLoss(LogitLoss):
     def _load_from_state_dict(self, *args, **kwargs):
         super()._load_from_state_dict(*args, **kwargs)
         self._collected = int(self.collected)
-
-
-def _check_whole(**values):
-    for field, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ConfigError(f'{field}: got {value!r}; valid: a whole number of at least 0')
-
-
-def _check_collects(collect_epochs, collect_iters):
-    field, value = 'collect_epochs', collect_epochs
-    if collect_iters is not None:
-        field, value = 'collect_iters', collect_iters
-    if value == 0:
-        raise ConfigError(
-            f'{field}: 0 collects nothing, so that the term would be 0 for ever; valid: 1 or more, '
-            'or class_means, a file that tools/class_means.py wrote'
-        )

@@ -1,8 +1,9 @@
 """Hinton's knowledge distillation."""
 
+from ..checks import check_positive
 from ..registry import MODELS
 from .divergences import kl_of_logits
-from .logit_loss import LogitLoss, check_positive
+from .logit_loss import LogitLoss
 
 
 @MODELS.register_module()

@@ -1,5 +1,8 @@
 """How many labels are wrong, by what teacher and student agree on."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -87,3 +90,58 @@ class LabelNoise(nn.Module):
         sides = (choice + 1) / (choice + label + 2)
         noise = differs / number.clamp(min=torch.finfo(rows.dtype).tiny) * sides
         return noise.clamp(self.LOWEST, self.HIGHEST)
+
+
+class EstimatedNoise(nn.ModuleDict):
+    """The rates of a rule of correction that are measured as training goes.
+
+    Args:
+        names (Iterable[str]): ``'label_noise'``, ``'missed'`` or both: one
+            :class:`LabelNoise` each.
+        objects_only (bool): The share of wrong labels is that between objects. A teacher that
+            says background doubts the box, not the annotator's class.
+    """
+
+    def __init__(self, names: Iterable[str], objects_only: bool = False):
+        super().__init__({name: LabelNoise() for name in names})
+        self.objects_only = objects_only
+
+    def forward(
+        self,
+        options: dict[str, Any],
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        predicted: Tensor,
+        labels: Tensor,
+        counted: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """The rule's options with the estimates in their places.
+
+        Args:
+            options (dict): The rule's.
+            student_logits (Tensor): (N, C).
+            teacher_logits (Tensor): (N, C).
+            predicted (Tensor): The teacher's choice, (N,).
+            labels (Tensor): (N,).
+            counted (Tensor, optional): Rows that count, (N,) bool. None means all.
+
+        Returns:
+            dict: A copy; tensors without dimensions in the places of what is estimated.
+        """
+        options = dict(options)
+        confidence = teacher_logits.softmax(dim=1).amax(dim=1)
+        seen = confidence, predicted, student_logits.detach().argmax(dim=1), labels
+        everything = torch.ones_like(labels, dtype=torch.bool) if counted is None else counted
+        background = teacher_logits.shape[1] - 1
+        objects = everything
+        if 'missed' in options or self.objects_only:
+            objects = everything & (labels != background)
+        if self.objects_only:
+            objects = objects & (predicted != background)
+        if 'label_noise' in self:
+            options['label_noise'] = self['label_noise'](*seen, objects)
+        if 'missed' in self:
+            found = (labels == background) | (labels == predicted)
+            found = everything & found & (predicted != background)
+            options['missed'] = self['missed'](*seen, found)
+        return options

@@ -2,14 +2,24 @@
 
 import functools
 import inspect
-import math
 from abc import abstractmethod
 
 import torch
 from torch import nn
 
-from ..errors import ConfigError
+from ..checks import check_fraction, check_not_negative, check_positive
 from ..registry import MODELS
+
+__all__ = [
+    'LogitLoss',
+    'as_float',
+    'check_fraction',
+    'check_not_negative',
+    'check_positive',
+    'count_rows',
+    'declared_extras',
+    'reduce_rows',
+]
 
 
 def as_float(*tensors):
@@ -24,31 +34,6 @@ def as_float(*tensors):
     half = (torch.float16, torch.bfloat16)
     cast = tuple([t.float() if t.dtype in half else t for t in tensors])
     return cast[0] if len(cast) == 1 else cast
-
-
-def check_positive(**values):
-    """Raise a ConfigError unless each value is a finite number above 0."""
-    for field, value in values.items():
-        if not _is_number(value) or value <= 0:
-            raise ConfigError(f'{field}: got {value!r}; valid: a number above 0')
-
-
-def check_not_negative(**values):
-    """Raise a ConfigError unless each value is a finite number of at least 0."""
-    for field, value in values.items():
-        if not _is_number(value) or value < 0:
-            raise ConfigError(f'{field}: got {value!r}; valid: a number of at least 0')
-
-
-def check_fraction(**values):
-    """Raise a ConfigError unless each value is at least 0 and below 1."""
-    for field, value in values.items():
-        if not _is_number(value) or not 0 <= value < 1:
-            raise ConfigError(f'{field}: got {value!r}; valid: at least 0 and below 1')
-
-
-def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @MODELS.register_module()

@@ -1,8 +1,9 @@
 """Normalized knowledge distillation."""
 
+from ..checks import check_not_negative, check_positive
 from ..registry import MODELS
 from .class_split import without
-from .logit_loss import LogitLoss, check_not_negative, check_positive
+from .logit_loss import LogitLoss
 
 
 def normalized_per_row(student_logits, teacher_logits, labels, gamma, temperature):

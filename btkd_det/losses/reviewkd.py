@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..errors import ConfigError
+from ..checks import check_count
 from ..registry import MODELS
 from .feature_loss import FeatureLoss, as_levels, weighted_sum
 from .logit_loss import as_float
@@ -35,8 +35,7 @@ class ReviewKDLoss(FeatureLoss):
 
     def __init__(self, loss_weight=1.0, mid_channels=256, **kwargs):
         super().__init__(loss_weight=loss_weight, **kwargs)
-        if not isinstance(mid_channels, int) or mid_channels <= 0:
-            raise ConfigError(f'mid_channels: got {mid_channels!r}; valid: a number above 0')
+        check_count(mid_channels=mid_channels)
         self.mid_channels = mid_channels
         self.fusions = nn.ModuleDict()
 

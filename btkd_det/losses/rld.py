@@ -1,9 +1,10 @@
 """Refined logit distillation."""
 
+from ..checks import check_not_negative, check_positive
 from ..registry import MODELS
 from .class_split import against_rest, without
 from .divergences import binary_kl, kl_divergence
-from .logit_loss import LogitLoss, check_not_negative, check_positive
+from .logit_loss import LogitLoss
 
 
 def refined_per_row(

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
-from .logit_loss import check_fraction, check_positive
+from ..checks import check_choice, check_fraction, check_positive
 from .ranks import sum_over_ranks
 
 FORMS = ('measured', 'relative')
@@ -54,10 +53,7 @@ class MeasuredTrust(nn.Module):
         super().__init__()
         check_positive(trust_gain=gain)
         check_fraction(trust_momentum=momentum, trust_margin=margin)
-        if form not in FORMS:
-            raise ConfigError(
-                f'trust: unknown value {form!r}; valid: None, {", ".join(map(repr, FORMS))}'
-            )
+        check_choice('trust', form, FORMS)
         self.gain = gain
         self.form = form
         self.margin = margin

@@ -1,8 +1,9 @@
 """Weighted transformed teacher matching."""
 
+from ..checks import check_not_negative, check_positive
 from ..registry import MODELS
 from .divergences import kl_divergence
-from .logit_loss import LogitLoss, check_not_negative, check_positive
+from .logit_loss import LogitLoss
 
 
 def weighted_matching_per_row(student_logits, teacher_logits, gamma):

@@ -3,7 +3,7 @@
 from mmengine.registry import DefaultScope
 from mmpretrain.models import ImageClassifier
 
-from ..errors import ConfigError
+from ..checks import check_choice
 from ..registry import MODELS, check_keys
 from ..sites.images import ImageRecorder
 from ..teacher import CachedTeacher
@@ -46,8 +46,7 @@ class DistilledImageClassifier(Distilled, ImageClassifier):
     recorders = (ImageRecorder,)
 
     def __init__(self, *args, mixed='larger', **kwargs):
-        if mixed not in MIXED:
-            raise ConfigError(f'mixed: got {mixed!r}; valid: {", ".join(map(repr, MIXED))}')
+        check_choice('mixed', mixed, MIXED)
         super().__init__(*args, **kwargs)
         self.mixed = mixed
 

@@ -6,8 +6,8 @@ from ..teacher.class_names import (
     classes_of_meta,
     classes_of_run,
     compares_classes,
+    listed,
 )
-from ..teacher.class_names import listed as shown
 
 __all__ = [
     'check_classes',
@@ -15,5 +15,5 @@ __all__ = [
     'classes_of_meta',
     'classes_of_run',
     'compares_classes',
-    'shown',
+    'listed',
 ]

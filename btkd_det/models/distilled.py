@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
+from ..checks import suggest
 from ..errors import ConfigError
 from ..progress import forget_logged
-from ..registry import suggest
 from ..sites.base import Site, Step
 from ..sites.placing import check_place, sites_of, warn_if_nothing_is_distilled
 from ..sites.probe import evaluating, undisturbed_rng

@@ -153,14 +153,13 @@ class BTKDDistiller(ConfigurableDistiller):
         super().prepare_from_teacher(model)
         if any(parameter.requires_grad for parameter in model.parameters()):
             raise ConfigError(
-                'teacher_trainable: got True; BTKDDistiller learns from a frozen teacher; valid: '
-                'False'
+                'teacher_trainable: True; BTKDDistiller learns from a frozen teacher; valid: False'
             )
         object.__setattr__(self, '_teacher', Teacher(model))
         gates = [loss.gate for loss in self.distill.at('fpn')]
         if any(gates):
             raise ConfigError(
-                f'distiller.distill.fpn.gate: got {next(filter(None, gates))!r}; MMRazor does not '
+                f'distiller.distill.fpn.gate: {next(filter(None, gates))!r}; MMRazor does not '
                 'show its distillers the annotations that a gate needs; valid: None, or '
                 'btkd_det.DistilledTwoStageDetector in place of MMRazor'
             )

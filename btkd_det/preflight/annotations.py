@@ -108,7 +108,7 @@ def _check(key, classes, masks):
     found.mended = mend(content)
     _check_annotations(annotations, used, known, masks, found)
     found.sample = sample_of(content, found)
-    _say(found, has_mark(path))
+    _raise_first(found, has_mark(path))
     return found
 
 
@@ -249,7 +249,7 @@ def _short(value):
     return text if len(text) <= 60 else f'{text[:57]}...'
 
 
-def _say(found, mark):
+def _raise_first(found, mark):
     """Warn of what is mended, and of what MMDetection leaves out without a word."""
     lines = []
     if mark:

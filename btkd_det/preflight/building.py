@@ -67,8 +67,8 @@ def reason(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     if not text and frames:
         text = frames[-1].line or 'no reason given'
-    speaks = isinstance(error, (AssertionError, ValueError)) and str(error)
-    return text if speaks else f'{type(error).__name__}: {text}'
+    plain = isinstance(error, (AssertionError, ValueError)) and str(error)
+    return text if plain else f'{type(error).__name__}: {text}'
 
 
 def unforeseen(error: Exception) -> str:

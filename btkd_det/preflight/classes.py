@@ -7,7 +7,7 @@ from pathlib import Path
 from ..config.reading import type_name
 from ..datasets.coco_json import category_names
 from ..errors import ConfigError
-from ..models.data_classes import compares_classes, shown
+from ..models.data_classes import compares_classes, listed
 from .json_classes import openmmlab_classes
 
 
@@ -98,10 +98,10 @@ def label_classes(dataset, scope='mmdet'):
     if names is None or not numbers_by_file(dataset_class(dataset, scope)):
         return names
     path = annotation_file(dataset)
-    listed = category_names(path) if path is not None and path.suffix == '.json' else None
-    if listed is None or not set(names) <= set(listed):
+    of_file = category_names(path) if path is not None and path.suffix == '.json' else None
+    if of_file is None or not set(names) <= set(of_file):
         return names
-    return [name for name in listed if name in names]
+    return [name for name in of_file if name in names]
 
 
 def check_label_order(cfg, datasets, scope):
@@ -133,8 +133,8 @@ def check_label_order(cfg, datasets, scope):
 def _check_same_order(meant, field, before, place):
     if meant != before:
         raise ConfigError(
-            f'{field}.ann_file: lists its categories as {shown(meant)}, but {place}.ann_file as '
-            f'{shown(before)}; CocoDataset numbers its labels by the file, so one label would '
+            f'{field}.ann_file: lists its categories as {listed(meant)}, but {place}.ann_file as '
+            f'{listed(before)}; CocoDataset numbers its labels by the file, so one label would '
             'mean two classes; valid: the same order of "categories" in both files'
         )
 
@@ -146,8 +146,8 @@ def _check_stated_order(cfg, dataset, field, stated, meant):
     if teacher.get('class_map') is not None or teacher.get('cache'):
         return
     raise ConfigError(
-        f'{field}.metainfo.classes: {shown(stated)}, but the labels of CocoDataset are numbered '
-        f'by {dataset.get("ann_file")}, which lists {shown(meant)}; valid: metainfo.classes='
+        f'{field}.metainfo.classes: {listed(stated)}, but the labels of CocoDataset are numbered '
+        f'by {dataset.get("ann_file")}, which lists {listed(meant)}; valid: metainfo.classes='
         f'{tuple(meant)}, or say which classes the teacher means by model.teacher.class_map '
         f'(where it learned from the same file, {list(range(len(meant)))})'
     )

@@ -25,14 +25,14 @@ def _check_collecting(loss, train_cfg, field):
     needed = loss.get(name, 1)
     max_epochs, max_iters = train_cfg.get('max_epochs'), train_cfg.get('max_iters')
     if name == 'collect_iters':
-        limit, said = max_iters, f'train_cfg.max_iters is {max_iters}'
+        limit, length = max_iters, f'train_cfg.max_iters is {max_iters}'
     elif max_iters is None:
-        limit, said = max_epochs, f'train_cfg.max_epochs is {max_epochs}'
+        limit, length = max_epochs, f'train_cfg.max_epochs is {max_epochs}'
     else:
-        limit, said = 1, 'a training of max_iters is one epoch to MMEngine'
+        limit, length = 1, 'a training of max_iters is one epoch to MMEngine'
     if isinstance(needed, int) and isinstance(limit, int) and needed and needed >= limit:
         raise ConfigError(
-            f'{field}.{name}: {needed} of IKDLoss, but {said}: it would collect to the end and '
+            f'{field}.{name}: {needed} of IKDLoss, but {length}: it would collect to the end and '
             'never speak; valid: fewer, or collect_iters, or class_means, a file of '
             'tools/class_means.py'
         )

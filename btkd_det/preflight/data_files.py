@@ -7,7 +7,7 @@ from mmengine.logging import print_log
 from ..datasets.coco_json import UnreadableError, category_names, read_json
 from ..datasets.image_files import check_image_files
 from ..errors import ConfigError
-from ..models.data_classes import shown
+from ..models.data_classes import listed
 from .classes import dataset_class, is_coco, label_classes, numbers_by_file, stated_classes
 
 
@@ -54,8 +54,8 @@ def _check_categories(dataset, path, field, scope):
     missing = [name for name in classes if name not in names]
     if missing:
         raise ConfigError(
-            f'{field}: {path} does not list the classes {shown(missing)} of '
-            f'metainfo.classes; valid are its categories: {shown(names)}'
+            f'{field}: {path} does not list the classes {listed(missing)} of '
+            f'metainfo.classes; valid are its categories: {listed(names)}'
         )
     if numbers_by_file(dataset_class(dataset, scope)) and label_classes(dataset, scope) != classes:
         print_log(

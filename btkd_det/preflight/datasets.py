@@ -72,11 +72,11 @@ def check_datasets(datasets, loader: str, scope: str, action: str, classes_of) -
         if (coco or voc) and not dataset.get('ann_file'):
             raise ConfigError(f'{place}.ann_file: missing; valid: a file below the data root')
         if coco and classes:
-            _look(total, *_check_coco(dataset, place, scope, action, classes, total.details))
+            _count(total, *_check_coco(dataset, place, scope, action, classes, total.details))
         elif voc and classes:
             paths = check_voc(dataset, classes, place)
             check_images(paths, dataset, place, action)
-            _look(total, len(paths), len(paths), _try_voc(dataset, place, scope, action))
+            _count(total, len(paths), len(paths), _try_voc(dataset, place, scope, action))
         else:
             if voc:
                 voc_folders(dataset, place)
@@ -103,7 +103,7 @@ def _is_remote(dataset):
     return bool(dataset.get('backend_args')) or '://' in str(dataset.get('data_root') or '')
 
 
-def _look(total, length, boxes, sample):
+def _count(total, length, boxes, sample):
     if total.length is not None:
         total.length += length
         total.boxes += boxes
@@ -149,8 +149,8 @@ def _why_empty(dataset, path, found, used):
         reasons.append(f'filter_cfg={dict(filters)}')
     if not used and dataset.get('indices') is not None:
         reasons.append(f'indices={dataset["indices"]!r}')
-    said = f' ({"; ".join(reasons)})' if reasons else ''
-    return f'no {"box" if used else "image"} of the {len(found.images)} images of {path}{said}'
+    why = f' ({"; ".join(reasons)})' if reasons else ''
+    return f'no {"box" if used else "image"} of the {len(found.images)} images of {path}{why}'
 
 
 def _nothing_left(total, loader):

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from ..checks import check_file
 from ..config.reading import type_name
 from ..errors import ConfigError
-from ..models.data_classes import shown
+from ..models.data_classes import listed
 from .annotations import check_coco_file
 
 COCO_EVALUATORS = ('CocoMetric', 'CocoAP')
@@ -36,11 +37,8 @@ def check_evaluator(cfg, split, parts):
         field = f'{split}_evaluator[{i}].ann_file' if several else f'{split}_evaluator.ann_file'
         if not path or '://' in str(path):
             continue
-        if not Path(path).is_file():
-            raise ConfigError(
-                f'{field}: no file {path} (looked in {Path.cwd()}); valid is the annotation file '
-                f'of {split}_dataloader' + _named(datasets)
-            )
+        valid = f'the annotation file of {split}_dataloader{_named(datasets)}'
+        check_file(field, path, valid)
         _check_same_images(Path(path), datasets, field, chosen)
 
 
@@ -82,9 +80,9 @@ def _check_same_images(path, datasets, field, chosen):
             )
     if own[1] != categories:
         raise ConfigError(
-            f'{field}: {path} has the categories {shown(list(own[1]))} under the ids '
+            f'{field}: {path} has the categories {listed(list(own[1]))} under the ids '
             f'{list(own[1].values())[:10]}, but the data{_named(datasets)} '
-            f'{shown(list(categories))} under {list(categories.values())[:10]}; valid: '
+            f'{listed(list(categories))} under {list(categories.values())[:10]}; valid: '
             f'{", ".join(str(other) for _, other in datasets)}'
         )
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import mmcv
 from mmengine.logging import print_log
 
+from ..checks import check_choice
 from ..config.reading import type_name
 from ..errors import ConfigError
 
 ACTIONS = ('error', 'skip')
 # How long to look into files, in seconds for each data set: a network drive takes its time.
-LOOK_SECONDS = 20
+CHECK_SECONDS = 20
 DECODE_SECONDS = 5
 STARTS = (b'\xff\xd8\xff', b'\x89PNG', b'BM', b'RIFF', b'II*\0', b'MM\0*', b'GIF8', b'\0\0\0\x0cjP')
 
@@ -25,11 +26,7 @@ def on_bad_image(cfg) -> str:
         ConfigError: It is something else.
     """
     action = cfg.get('on_bad_image', 'error')
-    if action not in ACTIONS:
-        raise ConfigError(
-            f"on_bad_image: {action!r}; valid: 'error', or 'skip' to train on another image in "
-            'place of one that cannot be read'
-        )
+    check_choice('on_bad_image', action, ACTIONS)
     return action
 
 
@@ -57,13 +54,13 @@ def check_images(paths: list, dataset: dict, field: str, action: str) -> None:
     if not bad:
         return
     path, reason = next(iter(bad.items()))
-    said = f'{field}: {path}: {reason} ({len(bad)} of {len(paths)} images cannot be used'
+    message = f'{field}: {path}: {reason} ({len(bad)} of {len(paths)} images cannot be used'
     if action == 'error' or dataset.get('test_mode'):
         option = '' if dataset.get('test_mode') else "; on_bad_image='skip' trains without them"
-        raise ConfigError(f'{said}); valid: images that OpenCV or Pillow can read{option}')
+        raise ConfigError(f'{message}); valid: images that OpenCV or Pillow can read{option}')
     if len(bad) == len(paths):
-        raise ConfigError(f'{said}); valid: at least one image to train on')
-    print_log(f"{said}): on_bad_image='skip' leaves them out", 'current', level=30)
+        raise ConfigError(f'{message}); valid: at least one image to train on')
+    print_log(f"{message}): on_bad_image='skip' leaves them out", 'current', level=30)
 
 
 def find_bad_images(paths: list, dataset: dict) -> tuple[dict, dict]:
@@ -78,11 +75,11 @@ def find_bad_images(paths: list, dataset: dict) -> tuple[dict, dict]:
     """
     decode = _decoder(dataset.get('pipeline') or ())
     bad, cut, listed = {}, {}, {}
-    end, left = time.monotonic() + LOOK_SECONDS, DECODE_SECONDS
+    end, left = time.monotonic() + CHECK_SECONDS, DECODE_SECONDS
     for path in dict.fromkeys(paths):
         reason = _no_file(path, listed)
         if reason is None and time.monotonic() < end:
-            whole = _looks_whole(path)
+            whole = _is_whole(path)
             if whole is True or (whole is None and left <= 0):
                 continue
             start = time.monotonic()
@@ -124,7 +121,7 @@ def _is_plain_file(entry):
         return False
 
 
-def _looks_whole(path):
+def _is_whole(path):
     """Whether start and end are those of a JPEG or PNG file; None where only the start is known."""
     try:
         with open(path, 'rb') as file:
@@ -162,3 +159,33 @@ def _decoder(pipeline):
         return f'no image: starts with {content[:12]!r}'
 
     return decode
+
+
+def skip_bad_images(cfg) -> None:
+    """With ``on_bad_image='skip'``, put the pipelines of training into a ``SkipBadImages``.
+
+    Args:
+        cfg (Config): The whole config, changed in place.
+    """
+    if on_bad_image(cfg) != 'skip' or not cfg.get('train_dataloader'):
+        return
+    _wrap(cfg.train_dataloader.get('dataset'), 'pipeline')
+    for hook in cfg.get('custom_hooks') or ():
+        if type_name(hook) == 'PipelineSwitchHook':
+            _wrap(hook, 'switch_pipeline')
+    given = dict(cfg.get('custom_imports') or {})
+    names = given.get('imports') or []
+    names = [names] if isinstance(names, str) else list(names)
+    if 'btkd_det' not in names:
+        cfg.custom_imports = dict(given, imports=[*names, 'btkd_det'])
+
+
+def _wrap(node, key):
+    if not isinstance(node, dict):
+        return
+    transforms = node.get(key)
+    if transforms and type_name(transforms[0]) != 'SkipBadImages':
+        node[key] = [dict(type='btkd_det.SkipBadImages', transforms=transforms)]
+    _wrap(node.get('dataset'), key)
+    for part in node.get('datasets') or ():
+        _wrap(part, key)

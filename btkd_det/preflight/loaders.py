@@ -3,8 +3,8 @@
 from mmengine import registry as root
 from torch.utils.data import DataLoader, Sampler
 
+from ..checks import check_known_keys, check_whole
 from ..errors import ConfigError
-from ..registry import suggest
 from .building import ERRORS, build_part, cannot_build, explain_keys
 from .registries import find_type, signature_names
 
@@ -49,11 +49,9 @@ def check_loader(loader: dict, field: str, scope: str, length: int | None = None
     stand = _Stand(length or 1000)
     sampler = _build(loader['sampler'], f'{field}.sampler', scope, dataset=stand, seed=0)
     size = loader.get('batch_size', 1)
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise ConfigError(f'{field}.batch_size: {size!r}; valid: a whole number above 0')
+    check_whole(f'{field}.batch_size', size, least=1)
     workers = loader.get('num_workers', 0)
-    if not isinstance(workers, int):
-        raise ConfigError(f'{field}.num_workers: {workers!r}; valid: 0 or a whole number above it')
+    check_whole(f'{field}.num_workers', workers, least=0)
     options = {k: v for k, v in loader.items() if k not in OWN_KEYS}
     batches = None
     if isinstance(loader.get('batch_sampler'), dict):
@@ -80,12 +78,7 @@ def _check_keys(loader, field):
     if 'batch_size' not in loader:
         raise ConfigError(f'{field}.batch_size: missing; valid: the number of images in a batch')
     valid = [*OWN_KEYS, *signature_names(DataLoader)]
-    for key, value in loader.items():
-        if key not in valid:
-            raise ConfigError(
-                f'{field}: unknown key {key!r} (value {value!r}){suggest(key, valid)}; valid keys: '
-                f'{", ".join(valid)}'
-            )
+    check_known_keys(field, loader, valid)
 
 
 def _build(node, field, scope, **given):

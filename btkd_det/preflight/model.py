@@ -8,7 +8,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from ..checkpoint import load_weights, read_checkpoint, weights_only
 from ..errors import BUILD_ERRORS, ConfigError
 from ..models.data_classes import check_distilled as check_distilled_classes
-from ..models.data_classes import shown
+from ..models.data_classes import listed
 from .building import reason
 from .data import classes_of_data
 from .registries import explain_type
@@ -86,5 +86,5 @@ def _check_class_count(model, classes):
         if count != len(classes):
             raise ConfigError(
                 f'model.{name}.num_classes: {count}, but the data set has {len(classes)} classes '
-                f'({shown(classes)}); valid: {len(classes)}'
+                f'({listed(classes)}); valid: {len(classes)}'
             )

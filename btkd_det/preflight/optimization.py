@@ -7,8 +7,8 @@ from mmengine import registry as root
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
+from ..checks import check_choice, check_known_keys
 from ..errors import ConfigError
-from ..registry import suggest
 from .building import ERRORS, build_part, cannot_build, explain_keys
 from .registries import find_type, signature_names
 
@@ -72,15 +72,9 @@ def _check_clipping(cfg):
     field = 'optim_wrapper.clip_grad'
     clips = dict(norm=clip_grad_norm_, value=clip_grad_value_)
     kind = clip.get('type', 'norm')
-    if kind not in clips:
-        raise ConfigError(f'{field}.type: {kind!r}; valid: {", ".join(clips)}')
+    check_choice(f'{field}.type', kind, clips)
     valid = [name for name in signature_names(clips[kind]) if name != 'parameters']
-    for key, value in clip.items():
-        if key not in ('type', *valid):
-            raise ConfigError(
-                f'{field}: unknown key {key!r} (value {value!r}){suggest(key, valid)}; valid keys: '
-                f'{", ".join(valid)}'
-            )
+    check_known_keys(field, clip, [*valid, 'type'])
     if valid[0] not in clip:
         raise ConfigError(f'{field}: needs the key {valid[0]!r}')
 

@@ -11,9 +11,9 @@ from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Priority, Runner, get_priority
 from mmengine.visualization import Visualizer
 
+from ..checks import suggest
 from ..config.reading import type_name
 from ..errors import ConfigError
-from ..registry import suggest
 from .building import ERRORS, build_part, cannot_build, explain_keys
 from .registries import find_type, signature_names, typed_nodes
 

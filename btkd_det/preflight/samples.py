@@ -15,6 +15,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from ..config.reading import type_name
 from ..errors import BUILD_ERRORS, ConfigError
 from ..models.distilled import undisturbed_rng
+from .images import skip_bad_images
 
 LOADERS = ('train_dataloader', 'val_dataloader')
 
@@ -36,8 +37,6 @@ def check_samples(cfg, loaders=LOADERS, found=None):
         ConfigError: A data set does not build, is empty, or gives no sample, or the preprocessor
             refuses it.
     """
-    from .training import skip_bad_images
-
     cfg = copy.deepcopy(cfg)
     skip_bad_images(cfg)
     shapes = {}

@@ -6,8 +6,8 @@ from mmengine import registry as root
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 
+from ..checks import check_choice, check_known_keys, check_whole
 from ..errors import ConfigError
-from ..registry import suggest
 from .building import ERRORS, build_part, reason
 
 
@@ -32,12 +32,11 @@ def check_settings(cfg) -> None:
             "'fork' or 'spawn', opencv_num_threads=0)"
         ) from error
     limit = environment.get('resource_limit', 4096)
-    if not isinstance(limit, int):
-        raise ConfigError(f'env_cfg.resource_limit: {limit!r}; valid: a number of open files')
+    check_whole('env_cfg.resource_limit', limit)
     level = cfg.get('log_level', 'INFO')
     names = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
-    if level not in names and not (isinstance(level, int) and level in range(51)):
-        raise ConfigError(f'log_level: {level!r}{suggest(level, names)}; valid: {", ".join(names)}')
+    if not (isinstance(level, int) and level in range(51)):
+        check_choice('log_level', level, names)
     processor = {'type': 'LogProcessor', **_dict(cfg, 'log_processor')}
     scope = cfg.get('default_scope') or 'mmengine'
     build_part(processor, root.LOG_PROCESSORS, 'log_processor', scope)
@@ -53,25 +52,14 @@ def _dict(cfg, key):
 
 def _check_randomness(given):
     valid = [n for n in inspect.signature(Runner.set_randomness).parameters if n != 'self']
-    for key, value in given.items():
-        if key not in valid:
-            raise ConfigError(
-                f'randomness: unknown key {key!r} (value {value!r}){suggest(key, valid)}; valid '
-                f'keys: {", ".join(valid)}'
-            )
+    check_known_keys('randomness', given, valid)
     seed = given.get('seed')
     if given and 'seed' not in given:
         raise ConfigError("randomness: needs the key 'seed'; valid: a whole number, or None")
-    if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**32):
-        raise ConfigError(f'randomness.seed: {seed!r}; valid: a whole number of 32 bits, or None')
+    check_whole('randomness.seed', seed, least=0, below=2**32, optional=True)
 
 
 def _check_scaling(given):
     if not given.get('enable'):
         return
-    size = given.get('base_batch_size')
-    if not isinstance(size, int) or size < 1:
-        raise ConfigError(
-            f'auto_scale_lr.base_batch_size: {size!r}; valid: the batch size, over all GPUs, that '
-            'the learning rate is for'
-        )
+    check_whole('auto_scale_lr.base_batch_size', given.get('base_batch_size'), least=1)

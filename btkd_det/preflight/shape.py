@@ -2,9 +2,10 @@
 
 from mmengine.config import Config
 
+from ..checks import suggest
 from ..config.reading import type_name
 from ..errors import ConfigError
-from ..registry import MODELS, check_keys, suggest
+from ..registry import MODELS, check_keys
 
 _DICT = 'a dict with a type'
 _EXAMPLES = {
@@ -33,10 +34,10 @@ def check_shape(cfg):
         _check_dict((cfg.get(loader) or {}).get('dataset'), f'{loader}.dataset')
     hooks = cfg.get('custom_hooks')
     if hooks is not None and not isinstance(hooks, (list, tuple)):
-        raise ConfigError(f'custom_hooks: got {hooks!r}; valid: a list of dicts with a type')
+        raise ConfigError(f'custom_hooks: {hooks!r}; valid: a list of dicts with a type')
     for i, hook in enumerate(hooks or []):
         if isinstance(hook, (str, int, float, list, tuple)) or hook is None:
-            raise ConfigError(f'custom_hooks[{i}]: got {hook!r}; valid: {_DICT}')
+            raise ConfigError(f'custom_hooks[{i}]: {hook!r}; valid: {_DICT}')
     model = cfg.get('model') or {}
     _check_dict(model.get('teacher'), 'model.teacher')
     _check_dict(model.get('distill'), 'model.distill')
@@ -47,7 +48,7 @@ def _check_dict(value, field):
     # What is built already, such as a teacher or a data set, may stand there in a program.
     plain = isinstance(value, (str, int, float, list, tuple, set))
     if plain and not isinstance(value, Config):
-        raise ConfigError(f'{field}: got {value!r}; valid: {_EXAMPLES.get(field, _DICT)}')
+        raise ConfigError(f'{field}: {value!r}; valid: {_EXAMPLES.get(field, _DICT)}')
 
 
 def _check_model(model):

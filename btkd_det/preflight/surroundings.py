@@ -57,9 +57,9 @@ def check_launcher(launcher: str) -> None:
     for name in ENVIRONMENT.get(launcher, ()):
         value = os.environ.get(name)
         if value is None or (name not in TEXT and not value.isdigit()):
-            said = 'is not set' if value is None else f'is {value!r}'
+            state = 'is not set' if value is None else f'is {value!r}'
             raise ConfigError(
-                f'--launcher {launcher}: the environment variable {name} {said}; valid: a command '
+                f'--launcher {launcher}: the environment variable {name} {state}; valid: a command '
                 f'started by {STARTED_BY[launcher]}, or --launcher none for one process'
             )
 

@@ -36,8 +36,8 @@ def map_classes(cfg):
 def _needs_classes(model):
     """Whether something is made of what the teacher says of single classes."""
     teacher = model.get('teacher')
-    asked = any(teacher.get(key) for key in ('init_student', 'evaluate_teacher'))
-    return asked or compares_classes(model.get('distill'))
+    needed = any(teacher.get(key) for key in ('init_student', 'evaluate_teacher'))
+    return needed or compares_classes(model.get('distill'))
 
 
 def _map_classes(teacher, classes, field):

@@ -1,12 +1,8 @@
 """What surrounds and drives a training, checked together."""
 
-from pathlib import Path
-
 from mmengine import registry as root
 
-from ..config.reading import type_name
-from ..errors import ConfigError
-from .images import on_bad_image
+from ..checks import check_file
 from .optimization import check_optimization
 from .parts import check_evaluators, check_hooks, check_loops, check_phases, check_visualizer
 from .registries import find_type
@@ -72,38 +68,6 @@ def _check_initializers(node, field, scope):
 
 def _check_weights_file(node, field):
     path = node.get('checkpoint')
-    if isinstance(path, str) and '://' not in path and not Path(path).is_file():
-        raise ConfigError(
-            f'{field}.checkpoint: no file {path} (looked in {Path.cwd()}); valid: a checkpoint, or '
-            "an address such as 'torchvision://resnet50'"
-        )
-
-
-def skip_bad_images(cfg) -> None:
-    """With ``on_bad_image='skip'``, put the pipelines of training into a ``SkipBadImages``.
-
-    Args:
-        cfg (Config): The whole config, changed in place.
-    """
-    if on_bad_image(cfg) != 'skip' or not cfg.get('train_dataloader'):
-        return
-    _wrap(cfg.train_dataloader.get('dataset'), 'pipeline')
-    for hook in cfg.get('custom_hooks') or ():
-        if type_name(hook) == 'PipelineSwitchHook':
-            _wrap(hook, 'switch_pipeline')
-    given = dict(cfg.get('custom_imports') or {})
-    names = given.get('imports') or []
-    names = [names] if isinstance(names, str) else list(names)
-    if 'btkd_det' not in names:
-        cfg.custom_imports = dict(given, imports=[*names, 'btkd_det'])
-
-
-def _wrap(node, key):
-    if not isinstance(node, dict):
-        return
-    transforms = node.get(key)
-    if transforms and type_name(transforms[0]) != 'SkipBadImages':
-        node[key] = [dict(type='btkd_det.SkipBadImages', transforms=transforms)]
-    _wrap(node.get('dataset'), key)
-    for part in node.get('datasets') or ():
-        _wrap(part, key)
+    if isinstance(path, str) and '://' not in path:
+        valid = "a checkpoint, or an address such as 'torchvision://resnet50'"
+        check_file(f'{field}.checkpoint', path, valid)

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from ..errors import ConfigError
-from ..models.data_classes import shown
+from ..models.data_classes import listed
 from .annotations import class_of
 
 
@@ -72,12 +72,12 @@ def check_voc(dataset: dict, classes, field: str) -> list[str]:
         ConfigError: A folder or a file is missing or is not as MMDetection reads it, or none of
             the objects has a name of ``classes``.
     """
-    listed = Path(dataset.get('data_root') or '', dataset['ann_file'])
-    names = listed.read_text(errors='replace').splitlines()
+    list_file = Path(dataset.get('data_root') or '', dataset['ann_file'])
+    names = list_file.read_text(errors='replace').splitlines()
     if not any(names):
         raise ConfigError(
-            f'{field}.ann_file: {listed}: an empty list; valid: a name without extension in each '
-            'line'
+            f'{field}.ann_file: {list_file}: an empty list; valid: a name without extension in '
+            'each line'
         )
     annotations, images = voc_folders(dataset, field)
     found, used = collections.Counter(), []
@@ -88,28 +88,28 @@ def check_voc(dataset: dict, classes, field: str) -> list[str]:
         known = any(label in classes for label in count)
         if known or dataset.get('test_mode') or not kept.get('filter_empty_gt'):
             used.append(os.fspath(images / f'{name}.jpg'))
-    _check_names(found, classes, field, annotations, listed)
+    _check_names(found, classes, field, annotations, list_file)
     return used
 
 
-def _check_names(found, classes, field, folder, listed):
+def _check_names(found, classes, field, folder, list_file):
     """Refuse files without an object of the classes, and warn of objects of others."""
     if not found:
         raise ConfigError(
-            f'{field}.ann_file: {listed}: {folder} has no object of metainfo.classes, '
-            f'{shown(list(classes))}; valid: XML files with an <object> for each box'
+            f'{field}.ann_file: {list_file}: {folder} has no object of metainfo.classes, '
+            f'{listed(list(classes))}; valid: XML files with an <object> for each box'
         )
     unknown = [name for name in found if name not in classes]
     if len(unknown) == len(found):
         raise ConfigError(
-            f'{field}.metainfo.classes: {shown(list(classes))}, but the objects in {folder} are '
-            f'called {shown(unknown)}, so none would be left; valid are the names in the XML files'
+            f'{field}.metainfo.classes: {listed(list(classes))}, but the objects in {folder} are '
+            f'called {listed(unknown)}, so none would be left; valid are the names in the XML files'
         )
     if unknown:
         number = sum(found[name] for name in unknown)
         print_log(
             f'{field}: {number} of {found.total()} objects in {folder} are of classes that '
-            f'metainfo.classes does not name ({shown(unknown)}); the data set leaves them out',
+            f'metainfo.classes does not name ({listed(unknown)}); the data set leaves them out',
             'current',
             level=30,
         )

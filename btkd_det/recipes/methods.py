@@ -3,9 +3,8 @@
 import copy
 from typing import NamedTuple
 
+from ..checks import check_choice
 from ..config.presets import btkd, loss_of, robust
-from ..errors import ConfigError
-from ..registry import suggest
 
 #: A network that learns alone, in the student's place or in the teacher's.
 PLAIN = ('student', 'teacher')
@@ -83,10 +82,7 @@ def find_method(name):
     Raises:
         ConfigError: There is none of this name.
     """
-    if name not in METHODS:
-        raise ConfigError(
-            f'method: {name!r} is not known{suggest(name, METHODS)}; valid: {", ".join(METHODS)}'
-        )
+    check_choice('method', name, METHODS)
     return METHODS[name]
 
 

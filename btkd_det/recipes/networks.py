@@ -1,8 +1,7 @@
 """Students and teachers as configs of mmpretrain's ImageClassifier."""
 
-from ..errors import ConfigError
+from ..checks import check_choice
 from ..models.backbones import CIFAR_NETWORKS, cifar_classifier_config, image_classifier_config
-from ..registry import suggest
 
 #: ImageNet's networks: the backbone, and the channels that its head sees.
 LARGE = {
@@ -48,7 +47,4 @@ def large_network(name, num_classes, field='student'):
 
 
 def _check(name, valid, field):
-    if name not in valid:
-        raise ConfigError(
-            f'{field}: no network {name!r}{suggest(name, valid)}; valid: {", ".join(valid)}'
-        )
+    check_choice(field, name, valid, 'network')

@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from ..errors import ConfigError
-from ..registry import suggest
+from ..checks import check_choice
 from .data import CIFAR10, CIFAR100, IMAGENET, TINY_IMAGENET, Images, at_imagenet_size
 from .networks import CIFAR_NETWORKS, LARGE, ZOO, cifar_network, large_network
 
@@ -144,12 +143,6 @@ def find_protocol(dataset, name='common'):
     Raises:
         ConfigError: There is no such data set, or it has no such protocol.
     """
-    for field, value, valid in (
-        ('dataset', dataset, DATASETS),
-        ('protocol', name, DATASETS.get(dataset, {})),
-    ):
-        if value not in valid:
-            raise ConfigError(
-                f'{field}: {value!r} is not known{suggest(value, valid)}; valid: {", ".join(valid)}'
-            )
+    check_choice('dataset', dataset, DATASETS)
+    check_choice('protocol', name, DATASETS[dataset])
     return DATASETS[dataset][name]

@@ -1,16 +1,23 @@
 """A whole config from a data set, two networks and a method."""
 
 import copy
-import math
 from pathlib import Path
 
 from mmengine.config import Config
 
 from ..errors import ConfigError
-from ..registry import suggest
+from .checks import (
+    check_cache,
+    check_collecting,
+    check_options,
+    check_pair,
+    check_teacherless,
+    check_temperature,
+    class_count,
+)
 from .config_text import file_name
 from .data import loaders, preprocessor
-from .methods import METHODS, PLAIN, find_method, losses_at_logits, methods_with
+from .methods import METHODS, PLAIN, find_method, losses_at_logits
 from .protocols import find_protocol
 
 
@@ -69,14 +76,14 @@ def recipe(
     """
     plan = find_protocol(dataset, protocol)
     row = find_method(method)
-    _check_pair(plan, teacher, student, method)
-    _check_options(epochs=epochs, batch_size=batch_size, gpus=gpus, views=views)
-    _check_collecting(epochs, row, method)
-    _check_temperature(temperature, method)
-    _check_teacherless(method, cache=cache, teacher_checkpoint=teacher_checkpoint)
-    _check_cache(cache, views, data)
+    check_pair(plan, teacher, student, method)
+    check_options(epochs=epochs, batch_size=batch_size, gpus=gpus, views=views)
+    check_collecting(epochs, row, method)
+    check_temperature(temperature, method)
+    check_teacherless(method, cache=cache, teacher_checkpoint=teacher_checkpoint)
+    check_cache(cache, views, data)
     name = teacher if method == 'teacher' else student
-    num_classes = _class_count(plan.images, classes)
+    num_classes = class_count(plan.images, classes)
     root = data_root or plan.images.folders()[1]
     batch_size = batch_size or plan.batch_size
     if batch_size % gpus:
@@ -84,23 +91,17 @@ def recipe(
     train, test = loaders(plan.images, root, batch_size // gpus, data, classes, views)
     model = plan.network(name, num_classes)
     topk = (1, 5) if num_classes > 5 else (1,)
-    normalization = preprocessor(plan.images, num_classes)
     if method not in PLAIN:
-        model.update(type='btkd_det.DistilledImageClassifier')
-        model['head']['loss']['loss_weight'] = plan.balance[0] if row.balanced else 1.0
+        given = dict(checkpoint=teacher_checkpoint, cache=cache)
         model['teacher'] = _teacher(dataset, protocol, teacher, num_classes)
-        if teacher_checkpoint is not None:
-            model['teacher'].update(checkpoint=teacher_checkpoint)
-        if cache is not None:
-            model['teacher'].update(cache=cache)
-        changes = _changes(plan, row, student, temperature)
-        model['distill'] = dict(logits=losses_at_logits(row, num_classes, changes))
+        model['teacher'].update({k: v for k, v in given.items() if v is not None})
+        _distill(model, plan, row, num_classes, _changes(plan, row, student, temperature))
     return Config(
         dict(
             default_scope='mmpretrain',
             custom_imports=dict(imports=['btkd_det']),
             data_root=root,
-            data_preprocessor=normalization,
+            data_preprocessor=preprocessor(plan.images, num_classes),
             model=model,
             train_dataloader=train,
             val_dataloader=test,
@@ -200,6 +201,13 @@ def _teacher(dataset, protocol, name, num_classes):
     )
 
 
+def _distill(model, plan, row, num_classes, changes):
+    """Make a plain student's model learn from its teacher, in place."""
+    model['type'] = 'btkd_det.DistilledImageClassifier'
+    model['head']['loss']['loss_weight'] = plan.balance[0] if row.balanced else 1.0
+    model['distill'] = dict(logits=losses_at_logits(row, num_classes, changes))
+
+
 def _changes(plan, row, student, temperature):
     """What the protocol and the user change of a method's losses, by type."""
     changes = copy.deepcopy(plan.losses)
@@ -245,75 +253,3 @@ def _runtime():
         load_from=None,
         resume=False,
     )
-
-
-def _class_count(images, classes):
-    if classes is not None and classes not in range(2, images.num_classes + 1):
-        raise ConfigError(f'classes: {classes!r}; valid: None or 2 to {images.num_classes}')
-    return classes or images.num_classes
-
-
-def _check_pair(plan, teacher, student, method):
-    if method in PLAIN:
-        name = teacher if method == 'teacher' else student
-        if name not in plan.networks:
-            raise ConfigError(
-                f'{method}: no network {name!r}{suggest(name, plan.networks)}; valid: '
-                f'{", ".join(plan.networks)}'
-            )
-        return
-    for role, name in (('teacher', teacher), ('student', student)):
-        if name not in plan.networks:
-            raise ConfigError(
-                f'{role}: no network {name!r}{suggest(name, plan.networks)}; valid: '
-                f'{", ".join(plan.networks)}'
-            )
-
-
-def _check_options(**values):
-    for field, value in values.items():
-        if value is not None and (type(value) is not int or value < 1):
-            raise ConfigError(f'{field}: {value!r}; valid: None or a whole number from 1')
-
-
-def _check_collecting(epochs, row, method):
-    """IKD speaks only when collecting is over; ``epochs`` are those of the user."""
-    needed = max([loss.get('collect_epochs', 0) for loss in row.losses], default=0)
-    if epochs is not None and needed and epochs <= needed:
-        raise ConfigError(
-            f'epochs: {epochs!r}, but the method {method!r} collects what the teacher says of '
-            f'each class for collect_epochs={needed} and says nothing before; valid: more than '
-            f'{needed}, or a method without IKD'
-        )
-
-
-def _check_temperature(temperature, method):
-    if temperature is None:
-        return
-    valid = methods_with('KDLoss')
-    if method not in valid:
-        raise ConfigError(
-            f'temperature: {temperature!r} is that of KD, which the method {method!r} does not '
-            f'have; valid: None, or one of the methods {", ".join(valid)}'
-        )
-    number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
-    if not number or not 0 < temperature < math.inf:
-        raise ConfigError(f'temperature: {temperature!r}; valid: None or a number above 0')
-
-
-def _check_teacherless(method, **values):
-    for field, value in values.items():
-        if method in PLAIN and value is not None:
-            raise ConfigError(
-                f'{field}: {value!r}, but the method {method!r} has no teacher; valid: None, or '
-                f'one of the methods {", ".join(name for name in METHODS if name not in PLAIN)}'
-            )
-
-
-def _check_cache(cache, views, data):
-    if cache is not None and data == 'memory' and views is None:
-        raise ConfigError(
-            f"cache: {cache!r} with data='memory' also needs views=K, the number of augmented "
-            'views that the cache has; without, the teacher would be asked of images that it has '
-            'not seen'
-        )

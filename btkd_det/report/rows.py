@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .. import preflight
 from ..checkpoint import load_weights
+from ..checks import check_whole
 from ..config import without_distillation
 from ..errors import ConfigError
 from ..models.data_classes import classes_of_meta
@@ -99,8 +100,7 @@ def data(cfg, loader='train_dataloader', seed=0, max_iters=None):
     from mmengine.registry import DefaultScope
     from mmengine.runner import Runner, set_random_seed
 
-    if max_iters is not None and max_iters < 1:
-        raise ConfigError(f'--max-iters: got {max_iters}; valid: 1 or more')
+    check_whole('--max-iters', max_iters, least=1, optional=True)
     set_random_seed(seed)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
         found = Runner.build_dataloader(one_pass(cfg[loader]), seed=seed)
@@ -154,11 +154,11 @@ def walk(model, loader, report=None):
         ConfigError: The model is of neither kind, or its RoI head or its box heads' loss gives
             no logits for each class and background.
     """
-    look = _reader(model)
+    read = _reader(model)
     model.eval()
     for batch in loader:
         with torch.no_grad():
-            rows = look(model, model.data_preprocessor(batch, training=False))
+            rows = read(model, model.data_preprocessor(batch, training=False))
         yield batch, rows
         if report is not None:
             report()

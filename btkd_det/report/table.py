@@ -93,30 +93,30 @@ def accuracy_table(metrics):
     """
     rest = dict(metrics)
     own = {k.rpartition('/')[2]: rest.pop(k) for k in list(rest) if k.startswith('accuracy/')}
-    said = {k.rpartition('/')[2]: rest.pop(k) for k in list(rest) if k.startswith('teacher/')}
+    of_teacher = {k.rpartition('/')[2]: rest.pop(k) for k in list(rest) if k.startswith('teacher/')}
     rows = [['student', *(f'{value:.2f}' for value in own.values())]]
-    if said:
-        rows.append(['teacher', *(f'{said[k]:.2f}' if k in said else '' for k in own)])
+    if of_teacher:
+        rows.append(['teacher', *(f'{of_teacher[k]:.2f}' if k in of_teacher else '' for k in own)])
     parts = [text_table(['accuracy in %', *own], rows)] if own else []
-    if said:
-        parts.append(_agreement_table(said))
+    if of_teacher:
+        parts.append(_agreement_table(of_teacher))
     parts.extend(f'{name}: {value}' for name, value in rest.items())
     return '\n\n'.join(parts)
 
 
-def _agreement_table(said):
+def _agreement_table(of_teacher):
     share = lambda value: '-' if value < 0 else f'{value:.2f}'
     rows = [
         [
             'teacher wrong, student right (beyond the teacher)',
-            f'{said["beyond"]} of {said["wrong"]}',
-            share(said['beyond_share']),
+            f'{of_teacher["beyond"]} of {of_teacher["wrong"]}',
+            share(of_teacher['beyond_share']),
         ],
         [
             'teacher right, student right (kept)',
-            f'{said["kept"]} of {said["right"]}',
-            share(said['kept_share']),
+            f'{of_teacher["kept"]} of {of_teacher["right"]}',
+            share(of_teacher['kept_share']),
         ],
-        ['same choice (agreement)', '', share(said['agreement'])],
+        ['same choice (agreement)', '', share(of_teacher['agreement'])],
     ]
     return text_table(['student and teacher', 'images', '%'], rows)

@@ -69,8 +69,8 @@ class BiasCount:
         bins = (confidence * BINS).long().clamp(max=BINS - 1)
         self.confidence += (right * BINS + bins).bincount(minlength=2 * BINS).view(2, BINS)
         if areas is not None:
-            shown = labels != self.background
-            _count(self.sizes, areas[shown], list(SIZES.values())[:-1], right[shown])
+            objects = labels != self.background
+            _count(self.sizes, areas[objects], list(SIZES.values())[:-1], right[objects])
         if overlaps is not None:
             _count(self.overlaps, overlaps, OVERLAPS[1:], right)
         wrong = ~right

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ..checks import check_known_keys, check_number
 from ..errors import ConfigError
 from ..progress import known_progress
-from ..registry import MODELS, build, suggest
+from ..registry import MODELS, build
 from .probe import probed
 
 
@@ -131,13 +132,7 @@ class Site(nn.ModuleList):
             options = {key: value for key, value in cfg.items() if key != '_scope_'}
             cfg = options.pop('losses')
             where = f'{where}.losses'
-        valid = ('losses', *self.options)
-        for key in options:
-            if key not in valid:
-                raise ConfigError(
-                    f'{where}: unknown key {key!r}{suggest(key, valid)}; valid keys: '
-                    f'{", ".join(valid)}'
-                )
+        check_known_keys(where, options, ('losses', *self.options))
         self.set_options(where, **options)
         several = isinstance(cfg, (list, tuple))
         family = MODELS.get(f'btkd_det.{self.family}')
@@ -152,11 +147,7 @@ class Site(nn.ModuleList):
             where (str): Where they stand in the config.
             stop_at (float): See the class.
         """
-        if not isinstance(stop_at, (int, float)) or not 0 < stop_at <= 1:
-            raise ConfigError(
-                f'{where}.stop_at: got {stop_at!r}; valid: a share of training, above 0 and '
-                'at most 1'
-            )
+        check_number(f'{where}.stop_at', stop_at, above=0, most=1)
         self.stop_at = stop_at
 
     @property

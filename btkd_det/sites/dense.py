@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Recorder, Step
-from .dense_checks import not_recorded
+from .dense_checks import unknown_loss
 
 
 @dataclass
@@ -123,7 +123,7 @@ class DenseRecorder(Recorder):
         shapes = [tuple(part.shape) for part in (*record.level_labels, *record.level_counted)]
         found = sum(map(len, record.level_logits))
         if found != anchors or any(len(shape) != 1 for shape in shapes):
-            raise not_recorded(record.head)
+            raise unknown_loss(record.head)
 
     def teacher_outputs(self, record: DenseRecord, step: Step) -> DenseOutputs:
         """The teacher's dense head on the maps of its own neck."""

@@ -9,7 +9,7 @@ from .probe import probed
 #: Heads of MMDetection whose ``loss_by_feat`` gives ``loss_cls`` every anchor exactly once, in the
 #: order of :func:`~btkd_det.sites.dense.rows`, with a class index each; so do those that inherit
 #: it.
-RECORDED = (
+KNOWN_HEADS = (
     dense_heads.AnchorHead,
     dense_heads.ATSSHead,
     dense_heads.DDODHead,
@@ -36,7 +36,7 @@ def heads_of(student, teacher):
     Raises:
         ConfigError: The student's cannot be recorded, or the teacher has none.
     """
-    check_recorded(student.bbox_head)
+    check_known_loss(student.bbox_head)
     its = getattr(teacher.model, 'bbox_head', None)
     if its is None:
         raise ConfigError(
@@ -57,24 +57,24 @@ def check_equal(head, its, names):
             )
 
 
-def check_recorded(bbox_head: nn.Module) -> None:
+def check_known_loss(bbox_head: nn.Module) -> None:
     """Raise a ConfigError if logits and labels of a dense head cannot be recorded.
 
     A head from outside of MMDetection is taken at its word; the first iteration checks it.
     """
     owners = [cls for cls in type(bbox_head).__mro__ if 'loss_by_feat' in vars(cls)]
-    known = not owners or owners[0] in RECORDED or not owners[0].__module__.startswith('mmdet.')
+    known = not owners or owners[0] in KNOWN_HEADS or not owners[0].__module__.startswith('mmdet.')
     if not hasattr(bbox_head, 'loss_cls') or not known:
-        raise not_recorded(bbox_head)
+        raise unknown_loss(bbox_head)
 
 
-def not_recorded(bbox_head: nn.Module) -> ConfigError:
+def unknown_loss(bbox_head: nn.Module) -> ConfigError:
     """The error for a dense head whose logits and labels cannot be recorded."""
     return ConfigError(
         f'bbox_head: {type(bbox_head).__name__} does not tell its loss_cls of every anchor with '
         'one class each, so nothing can stand at dense_logits or dense_boxes; valid: a head with '
-        f'the loss_by_feat of {", ".join(cls.__name__ for cls in RECORDED)}, or use the site fpn '
-        'alone'
+        f'the loss_by_feat of {", ".join(cls.__name__ for cls in KNOWN_HEADS)}, or use the site '
+        'fpn alone'
     )
 
 

@@ -80,6 +80,6 @@ def check_logit_loss(loss, field, num_classes):
     by_class = isinstance(loss, MODELS.get('btkd_det.IKDLoss'))
     if by_class and loss.num_classes != num_classes + 1:
         raise ConfigError(
-            f'{field}.num_classes: got {loss.num_classes}; valid: {num_classes + 1}, the '
+            f'{field}.num_classes: {loss.num_classes}; valid: {num_classes + 1}, the '
             f"{num_classes} classes of the student's bbox_head and a column for background"
         )

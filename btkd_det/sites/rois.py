@@ -10,6 +10,7 @@ from mmdet.structures.bbox import bbox2roi, bbox_overlaps
 from torch import Tensor, nn
 
 from ..bias import is_right
+from ..checks import check_choice
 from ..errors import ConfigError
 from .base import Recorder, Site, Step
 from .gate import Objects, annotated_objects
@@ -190,8 +191,7 @@ class RoISite(Site):
     def set_options(self, where, stop_at=1.0, stages='all'):
         """See :meth:`Site.set_options`; ``stages`` is ``'all'`` or ``'last'``."""
         super().set_options(where, stop_at)
-        if stages not in ('all', 'last'):
-            raise ConfigError(f"{where}.stages: got {stages!r}; valid: 'all', 'last'")
+        check_choice(f'{where}.stages', stages, ('all', 'last'))
         self.stages = stages
 
     def takes(self, record):

@@ -33,7 +33,7 @@ class ClassMap(list):
             or len(set(indices)) != len(indices)
         ):
             raise ConfigError(
-                f"teacher.class_map: got {indices!r}; valid: a list with the teacher's index of "
+                f"teacher.class_map: {indices!r}; valid: a list with the teacher's index of "
                 "each of the student's classes, distinct whole numbers from 0 on, or None"
             )
         super().__init__(int(index) for index in indices)
@@ -51,7 +51,7 @@ class ClassMap(list):
         """
         if len(self) != ours or max(self) >= its:
             raise ConfigError(
-                f'teacher.class_map: got {list(self)}; valid: for each of the {ours} classes of '
+                f'teacher.class_map: {list(self)}; valid: for each of the {ours} classes of '
                 f"the student{whose} an index below {its}, the number of the teacher's"
             )
 

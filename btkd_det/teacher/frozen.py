@@ -9,9 +9,10 @@ from mmengine.logging import print_log
 from torch import nn
 
 from ..checkpoint import class_names, load_weights
+from ..checks import check_choice, check_known_keys
 from ..errors import ConfigError
 from ..provenance import checkpoint_file, config_digest, file_digest
-from ..registry import check_keys, suggest
+from ..registry import check_keys
 from .building import build_model, read_model
 from .class_map import ClassMap
 from .normalization import Renormalize
@@ -72,14 +73,8 @@ class Teacher(nn.Module):
         evaluate_teacher=False,
     ):
         super().__init__()
-        if dtype is not None and dtype not in DTYPES:
-            raise ConfigError(
-                f'teacher.dtype: {dtype!r} is not known; valid: None, {", ".join(DTYPES)}'
-            )
-        if init_student not in (None, 'teacher'):
-            raise ConfigError(
-                f"teacher.init_student: {init_student!r} is not known; valid: None, 'teacher'"
-            )
+        check_choice('teacher.dtype', dtype, (None, *DTYPES))
+        check_choice('teacher.init_student', init_student, (None, 'teacher'))
         self.init_student = init_student
         self.evaluate_teacher = evaluate_teacher
         self.class_map = None if class_map is None else ClassMap(class_map)
@@ -207,22 +202,17 @@ def _compiled(function, options):
     known = [name for name in inspect.signature(torch.compile).parameters if name != 'model']
     if not isinstance(options, (bool, dict)):
         raise ConfigError(
-            f'teacher.compile: got {options!r}; valid: True, False, or a dict of arguments of '
+            f'teacher.compile: {options!r}; valid: True, False, or a dict of arguments of '
             f'torch.compile ({", ".join(known)})'
         )
     if options is False:
         return function
     options = {} if options is True else {k: v for k, v in options.items() if k != '_scope_'}
-    for key in options:
-        if key not in known:
-            raise ConfigError(
-                f'teacher.compile: unknown key {key!r}{suggest(key, known)}; valid keys: '
-                f'{", ".join(known)}'
-            )
+    check_known_keys('teacher.compile', options, known)
     try:
         return torch.compile(function, **options)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise ConfigError(f'teacher.compile: got {options}: {error}') from error
+        raise ConfigError(f'teacher.compile: {options}: {error}') from error
 
 
 def build_teacher(teacher):

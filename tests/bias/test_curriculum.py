@@ -92,7 +92,7 @@ def test_what_the_weights_add_up_to(total):
 
 
 def test_unknown_names():
-    with pytest.raises(ConfigError, match="schedule: unknown value 'cos'; valid: cosine"):
+    with pytest.raises(ConfigError, match="schedule: 'cos' .*; valid: cosine"):
         curriculum(RIGHT, 0.5, 'cos')
-    with pytest.raises(ConfigError, match="normalize: unknown value 'n'; valid: subset, all"):
+    with pytest.raises(ConfigError, match="normalize: 'n'; valid: subset, all"):
         curriculum(RIGHT, 0.5, 'cosine', 'n')

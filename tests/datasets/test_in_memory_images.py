@@ -195,12 +195,12 @@ def test_wrapped_in_a_set_of_mmengine():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(crop_padding=-1), 'crop_padding: -1; valid: pixels'),
-        (dict(crop_padding=0.5), 'crop_padding: 0.5; valid: pixels'),
-        (dict(flip=1.5), 'flip: 1.5; valid: a probability'),
-        (dict(views=0, flip=0.5), 'views: 0; valid: None or'),
+        (dict(crop_padding=-1), 'crop_padding: -1; valid: a whole number of at least 0'),
+        (dict(crop_padding=0.5), 'crop_padding: 0.5; valid: a whole number'),
+        (dict(flip=1.5), 'flip: 1.5; valid: a number from 0 to 1'),
+        (dict(views=0, flip=0.5), 'views: 0; valid: a whole number of at least 1, or None'),
         (dict(views=2), 'views: 2, but without crop_padding and flip'),
-        (dict(view_seed=-3), 'view_seed: -3; valid: an integer from 0'),
+        (dict(view_seed=-3), 'view_seed: -3; valid: a whole number of at least 0'),
         (dict(device='gpu'), "device: 'gpu'; valid: cpu, cuda, auto"),
         (dict(classes=5), 'classes: 5; valid: names of classes, or a number from 1 to 4'),
         (dict(classes=0), 'classes: 0; valid'),

@@ -126,7 +126,7 @@ def test_or_it_goes_on_without_saving(tmp_path, disk, capfd):
 
 
 def test_another_answer_to_errors_is_refused():
-    with pytest.raises(ConfigError, match="on_error: 'ignore'; valid: 'stop', 'continue'"):
+    with pytest.raises(ConfigError, match="on_error: 'ignore'; valid: stop, continue"):
         AtomicCheckpointHook(on_error='ignore')
 
 

@@ -215,22 +215,22 @@ def test_any_host_computes_in_float32_and_never_trains_the_teacher():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(rectify='swop'), "x.rectify: unknown rule 'swop'; valid: swap, blend, pair_blend"),
-        (dict(rectify=['swap']), 'x.rectify: unknown rule'),
-        (dict(space='prob'), "x.space: unknown value 'prob'; valid: logits, probs"),
-        (dict(schedule='cos'), "x.schedule: unknown value 'cos'; valid: cosine, linear, none"),
-        (dict(normalize='n'), "x.normalize: unknown value 'n'; valid: subset, all"),
-        (dict(trust=True), 'x.trust: unknown value True; valid: None, measured'),
-        (dict(judge='box'), "x.judge: unknown value 'box'; valid: class, class_and_box"),
+        (dict(rectify='swop'), "x.rectify: 'swop', which is no rule .*; valid: swap, blend, pair"),
+        (dict(rectify=['swap']), r"x.rectify: \['swap'\], which is no rule"),
+        (dict(space='prob'), "x.space: 'prob' .*; valid: logits, probs"),
+        (dict(schedule='cos'), "x.schedule: 'cos' .*; valid: cosine, linear, none"),
+        (dict(normalize='n'), "x.normalize: 'n'; valid: subset, all"),
+        (dict(trust=True), 'x.trust: True; valid: None, measured'),
+        (dict(judge='box'), "x.judge: 'box'.*; valid: class, class_and_box"),
         (dict(rectify='label_revision'), "x.space: rule 'label_revision' is not defined on 'logi"),
-        (dict(rectify='label_revision', space='probs', eta=2), 'x.eta: got 2; valid: above 0, at'),
+        (dict(rectify='label_revision', space='probs', eta=2), 'x.eta: 2; valid: a number above 0'),
         (dict(eta=0.9), "x.eta: rule 'swap' has no such option"),
         (dict(rectify=dict(type='swap', b=1)), "x.b: rule 'swap' has no such option"),
-        (dict(loss_weight=-1), 'x.loss_weight: got -1; valid: a number of at least 0'),
-        (dict(iou_threshold=1.5), 'x.iou_threshold: got 1.5; valid'),
-        (dict(trust='measured', trust_gain=0), 'x.trust_gain: got 0; valid: a number above 0'),
-        (dict(trust='measured', trust_momentum=1), 'x.trust_momentum: got 1; valid: at least 0'),
-        (dict(loss=dict(type='KDLoss', temperature=0)), 'x.loss.temperature: got 0; valid: a numb'),
+        (dict(loss_weight=-1), 'x.loss_weight: -1; valid: a number of at least 0'),
+        (dict(iou_threshold=1.5), 'x.iou_threshold: 1.5; valid'),
+        (dict(trust='measured', trust_gain=0), 'x.trust_gain: 0; valid: a number above 0'),
+        (dict(trust='measured', trust_momentum=1), 'x.trust_momentum: 1; valid: a number of at'),
+        (dict(loss=dict(type='KDLoss', temperature=0)), 'x.loss.temperature: 0; valid: a numb'),
         (dict(loss=dict(type='KDLos')), r"x.loss.type: 'KDLos' is not .* \(did you mean 'KDLoss'"),
         (dict(loss=dict(type='BTKDLoss')), 'x.loss: BTKDLoss cannot be the host of BTKDLoss'),
         (
@@ -266,7 +266,7 @@ def test_values_that_cannot_work_are_refused_at_build_time(options, message):
     ],
 )
 def test_hosts_refuse_values_out_of_range(cfg, field):
-    with pytest.raises(ConfigError, match=rf'x\.{field}: got'):
+    with pytest.raises(ConfigError, match=rf'x\.{field}: .*; valid'):
         build(cfg, 'x', LogitLoss)
 
 

@@ -78,5 +78,5 @@ def test_inside_and_outside_of_the_boxes(config, site, cls, tmp_path):
 def test_the_teachers_judgement_needs_a_box_head(config, site, cls, tmp_path):
     save(config, tmp_path / 'teacher.pth')
     sites = {site: dict(GATED, gate='teacher_right')}
-    with pytest.raises(ConfigError, match=rf"distill\.{site}\.gate: got 'teacher_right'.*valid: N"):
+    with pytest.raises(ConfigError, match=rf"distill\.{site}\.gate: 'teacher_right'.*valid: N"):
         build_detector(distilled(config, config, tmp_path / 'teacher.pth', sites, **cls))

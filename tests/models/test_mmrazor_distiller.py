@@ -163,9 +163,9 @@ def test_a_copy_learns_from_its_own_student(progress):
         (
             dict(fpn=dict(type='btkd_det.PKDLoss', gate='foreground')),
             {},
-            r"^distiller\.distill\.fpn\.gate: got 'foreground'.*valid: None",
+            r"^distiller\.distill\.fpn\.gate: 'foreground'.*valid: None",
         ),
-        (dict(roi_logits=KD), dict(teacher_trainable=True), 'teacher_trainable: got True'),
+        (dict(roi_logits=KD), dict(teacher_trainable=True), 'teacher_trainable: True'),
         (dict(roi_logit=KD), {}, r"^distiller\.distill: unknown site 'roi_logit' .did you mean"),
         (dict(roi_logits=KD), dict(num_classes=5), 'the teacher tells 5 classes apart and the'),
     ],

@@ -122,7 +122,7 @@ def test_the_command_writes_a_file_that_the_loss_reads(monkeypatch, folder, caps
     [
         (['nowhere.py', 'teacher.pth'], 'error: CONFIG'),
         (['config.py', 'nowhere.pth'], 'error: CKPT'),
-        (['config.py', 'teacher.pth', '--max-iters', '0'], 'error: --max-iters: got 0'),
+        (['config.py', 'teacher.pth', '--max-iters', '0'], 'error: --max-iters: 0'),
         (['config.py', 'teacher.pth', '--cfg-options', 'data_root=/nowhere'], 'error: '),
     ],
 )

@@ -273,7 +273,7 @@ def test_a_student_as_good_as_its_teacher_is_advised_against(monkeypatch, folder
     [
         (['nowhere.py', 'teacher.pth'], 'error: CONFIG'),
         (['config.py', 'nowhere.pth'], 'error: CKPT'),
-        (['config.py', 'teacher.pth', '--max-iters', '0'], 'error: --max-iters: got 0'),
+        (['config.py', 'teacher.pth', '--max-iters', '0'], 'error: --max-iters: 0'),
         (['config.py', 'teacher.pth', '--data', 'val'], 'error: CONFIG.val_dataloader: missing'),
         (['retinanet.py', 'retinanet.pth'], 'error: CONFIG.model.type: RetinaNet gives no logits'),
     ],

@@ -87,9 +87,9 @@ class CIFARBackbone(BaseModule):
         for index in indices:
             if type(index) is not int or not -count <= index < count:
                 raise ConfigError(
-                    f'out_indices: got {out_indices!r}; {type(self).__name__} gives {count} '
+                    f'out_indices: {out_indices!r}; {type(self).__name__} gives {count} '
                     f'maps, so valid indices are {-count} to {count - 1}'
                 )
         if not indices:
-            raise ConfigError(f'out_indices: got {out_indices!r}; valid: one index or more')
+            raise ConfigError(f'out_indices: {out_indices!r}; valid: one index or more')
         return tuple(index % count for index in indices)

@@ -1,7 +1,7 @@
 """ResNet-50 and deeper for 32x32 images."""
 
+from ...checks import check_choice, check_count
 from ...registry import MODELS
-from .checks import check_choice, check_count
 from .cifar_backbone import CIFARBackbone
 from .conv_bn import conv_bn
 from .residual_block import bottleneck_block, stages_of

@@ -6,9 +6,8 @@ from mmengine.model import BaseModule, initialize
 from torch import nn
 from torch.nn import functional as F
 
-from ...errors import ConfigError
-from ...registry import build, suggest
-from .checks import check_count
+from ...checks import check_choice, check_count
+from ...registry import build
 from .cifar_backbone import UNIFORM, CIFARBackbone
 
 UNIFORM_LINEAR = dict(UNIFORM, layer='Linear')
@@ -195,10 +194,6 @@ def image_classifier_config(backbone, in_channels, num_classes, **head):
 
 
 def _network(name, num_classes):
-    if not isinstance(name, str) or name not in CIFAR_NETWORKS:
-        raise ConfigError(
-            f'name: {name!r} is no CIFAR network{suggest(name, CIFAR_NETWORKS)}; valid names: '
-            f'{", ".join(CIFAR_NETWORKS)}'
-        )
+    check_choice('name', name, CIFAR_NETWORKS, 'CIFAR network')
     check_count(num_classes=num_classes)
     return CIFAR_NETWORKS[name]

@@ -2,9 +2,9 @@
 
 from torch import nn
 
+from ...checks import check_count
 from ...errors import ConfigError
 from ...registry import MODELS
-from .checks import check_count
 from .cifar_backbone import CIFARBackbone
 from .conv_bn import conv_bn
 
@@ -70,7 +70,7 @@ class CIFARMobileNetV2(CIFARBackbone):
 
     def __init__(self, widen_factor=0.5, expand_ratio=6, out_indices=(-1,), init_cfg=None):
         if not isinstance(widen_factor, (int, float)) or widen_factor * 16 < 1:
-            raise ConfigError(f'widen_factor: got {widen_factor!r}; valid: 1/16 or more')
+            raise ConfigError(f'widen_factor: {widen_factor!r}; valid: 1/16 or more')
         check_count(expand_ratio=expand_ratio)
         stem_channels = in_channels = int(32 * widen_factor)
         stages, channels = [], []

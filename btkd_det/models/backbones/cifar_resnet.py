@@ -1,8 +1,8 @@
 """ResNet for 32x32 images."""
 
+from ...checks import check_choice, check_count
 from ...errors import ConfigError
 from ...registry import MODELS
-from .checks import check_choice, check_count
 from .cifar_backbone import CIFARBackbone
 from .conv_bn import conv_bn
 from .residual_block import basic_block, padded_block, stages_of
@@ -43,7 +43,7 @@ class CIFARResNet(CIFARBackbone):
         init_cfg=None,
     ):
         if type(depth) is not int or depth < 8 or depth % 6 != 2:
-            raise ConfigError(f'depth: got {depth!r}; valid: 6n + 2, such as 8, 20, 56 or 110')
+            raise ConfigError(f'depth: {depth!r}; valid: 6n + 2, such as 8, 20, 56 or 110')
         check_choice('shortcut', shortcut, ('A', 'B'))
         if shortcut == 'A' and stem_channels > base_channels:
             raise ConfigError(

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
+from ...checks import check_choice
 from ...registry import MODELS
 from .channel_shuffle import ChannelShuffle
-from .checks import check_choice
 from .cifar_backbone import UNIFORM, UNIT_NORM, CIFARBackbone
 from .conv_bn import conv_bn
 

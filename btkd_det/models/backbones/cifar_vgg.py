@@ -3,8 +3,8 @@
 from torch import nn
 from torch.nn import functional as F
 
+from ...checks import check_choice
 from ...registry import MODELS
-from .checks import check_choice
 from .cifar_backbone import CIFARBackbone
 from .conv_bn import conv_bn
 

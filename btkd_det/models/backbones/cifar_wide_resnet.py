@@ -2,9 +2,9 @@
 
 from torch import nn
 
+from ...checks import check_count
 from ...errors import ConfigError
 from ...registry import MODELS
-from .checks import check_count
 from .cifar_backbone import CIFARBackbone
 from .residual_block import stages_of
 
@@ -64,7 +64,7 @@ class CIFARWideResNet(CIFARBackbone):
 
     def __init__(self, depth, widen_factor=1, out_indices=(-1,), init_cfg=None):
         if type(depth) is not int or depth < 10 or depth % 6 != 4:
-            raise ConfigError(f'depth: got {depth!r}; valid: 6n + 4, such as 16 or 40')
+            raise ConfigError(f'depth: {depth!r}; valid: 6n + 4, such as 16 or 40')
         check_count(widen_factor=widen_factor)
         channels = [16 * widen_factor * 2**i for i in range(3)]
         super().__init__(

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from ...checkpoint.writing import atomic_path
+from ...checks import check_file
 from ...errors import ConfigError
 from ...provenance import (
     OF_TEACHER,
@@ -59,10 +60,7 @@ def read_cache(path, field='teacher.cache'):
     Raises:
         ConfigError: The file is missing, is no such file, or contradicts its own header.
     """
-    if not Path(path).is_file():
-        raise ConfigError(
-            f'{field}: no file {path} (looked in {Path.cwd()}); tools/cache_teacher.py writes one'
-        )
+    check_file(field, path, f'a file that {COMMAND} wrote')
     try:
         stored = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
     except Exception as error:
