@@ -27,6 +27,20 @@ class SavingError(TrainingError):
     """
 
 
+class InterruptedTraining(TrainingError):
+    """A signal asked the training to end.
+
+    The message says where its checkpoint lies.
+
+    Attributes:
+        number (int): Of the signal.
+    """
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.number = number
+
+
 #: What MMEngine's builders raise on a config that cannot work, a package that is missing included.
 BUILD_ERRORS = (
     KeyError,

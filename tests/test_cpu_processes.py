@@ -75,13 +75,14 @@ def test_two_processes_train_one_model(tmp_path):
 @pytest.mark.parametrize(
     ('launcher', 'words'),
     [
-        ('slurm', ["--launcher: 'slurm' needs a GPU", 'pytorch']),
+        ('mpi', ["--launcher: 'mpi' needs a GPU", 'pytorch, slurm']),
+        ('slurm', ['SLURM_PROCID, SLURM_NTASKS', 'srun -n N']),
         ('pytorch', ['RANK, WORLD_SIZE', 'torchrun --nproc-per-node N']),
     ],
 )
 def test_a_launcher_that_cannot_work_here_is_one_line(launcher, words, monkeypatch):
     monkeypatch.setattr(cpu_processes, 'get_device', lambda: 'cpu')
-    for name in cpu_processes._NEEDED:
+    for name in (*cpu_processes._NEEDED, *cpu_processes._SLURM.values()):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigError) as caught:
         cpu_processes.join(Config(dict(launcher=launcher)))

@@ -20,7 +20,7 @@ NOT_OF_THE_FIELD = {
 LAYERS = (
     ('errors',),
     ('checks',),
-    ('bias', 'checkpoint', 'cpu_processes', 'progress', 'registry'),
+    ('bias', 'checkpoint', 'cpu_processes', 'interrupts', 'lost_ranks', 'progress', 'registry'),
     ('compat', 'config', 'optim'),
     ('config_file', 'doctor', 'log_options', 'provenance'),
     ('losses', 'teacher'),

@@ -1,6 +1,6 @@
 """Train any MMEngine config: one of this package, or a user's own, plain or distilled.
 
-python tools/train.py CONFIG [--work-dir D] [--resume [CKPT]] [--amp]
+python tools/train.py CONFIG [--work-dir D] [--resume [CKPT]] [--save-on-interrupt] [--amp]
 python tools/train.py CONFIG --teacher-config T --teacher-checkpoint C [--distill PRESET]
 """
 
@@ -26,7 +26,9 @@ from btkd_det.config.command_line import (
 from btkd_det.config.log_options import average_log
 from btkd_det.config.options import merge_options, split_options
 from btkd_det.config.reading import type_name
-from btkd_det.errors import BUILD_ERRORS, ConfigError, TrainingError
+from btkd_det.errors import BUILD_ERRORS, ConfigError, InterruptedTraining, TrainingError
+from btkd_det.interrupts import noted
+from btkd_det.lost_ranks import introduce, lost_ranks_named
 from btkd_det.models.probe import input_shape
 from btkd_det.preflight.work_dir import check_work_dir
 
@@ -41,6 +43,11 @@ def parse_args():
         const='auto',
         metavar='CKPT',
         help='go on from CKPT, or without one from the latest checkpoint in the work dir',
+    )
+    parser.add_argument(
+        '--save-on-interrupt',
+        action='store_true',
+        help='Ctrl-C and SIGTERM end the training after a step, and leave a checkpoint',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     add_config_options(parser)
@@ -99,6 +106,8 @@ def make_config(args):
     add_hook(cfg, 'btkd_det.ExactResumeHook')
     add_hook(cfg, 'btkd_det.MissedValidationHook')
     add_hook(cfg, 'btkd_det.FiniteLossesHook')
+    if args.save_on_interrupt:
+        add_hook(cfg, 'btkd_det.SaveOnInterruptHook')
     if cfg.model.get('distill'):
         add_hook(cfg, 'btkd_det.RightRateHook')
         average_log(cfg)
@@ -142,8 +151,14 @@ def main():
             cfg = make_config(args)
             shape = check(cfg)
             cpu_processes.join(cfg)
-        with input_shape(shape):
+        with input_shape(shape), lost_ranks_named(), noted(args.save_on_interrupt):
             runner = train(cfg)
+    except InterruptedTraining as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(128 + error.number)
+    except KeyboardInterrupt:
+        print('error: ended by SIGINT. Go on with --resume', file=sys.stderr)
+        sys.exit(130)
     except (ConfigError, TrainingError) as error:
         sys.exit(f'error: {error}')
     if runner.rank == 0:
@@ -191,6 +206,7 @@ def train(cfg):
 
     with unforeseen_explained():
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        introduce()
     # Before the first step is over, what fails is what the config asks for.
     with unforeseen_explained(unless=lambda: has_begun(runner)):
         runner.train()

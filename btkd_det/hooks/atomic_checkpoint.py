@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import FileClient, LocalBackend, get_file_backend
@@ -13,6 +14,9 @@ from ..checkpoint.writing import atomic_path, write_text
 from ..checks import check_choice
 from ..errors import SavingError
 from ..registry import HOOKS
+
+#: What a run that is killed before it has removed them leaves behind, in its checkpoint's hub.
+OUTDATED, OUTDATED_BEST = 'outdated_ckpt_ids', 'outdated_best_ckpts'
 
 
 @HOOKS.register_module()
@@ -41,17 +45,41 @@ class AtomicCheckpointHook(CheckpointHook):
         super().__init__(*args, **kwargs)
         self.on_error = on_error
 
+    def before_train(self, runner):
+        """Finish what a run that was killed while saving has left to do."""
+        super().before_train(runner)
+        info = runner.message_hub.runtime_info
+        if runner._resume and info.get('last_ckpt'):
+            # MMEngine's is None here, and a better one is not noted in the checkpoint then.
+            name = Path(info['last_ckpt']).name
+            self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        if is_main_process() and isinstance(self.file_backend, LocalBackend):
+            self._remove_left_over(info if runner._resume else {})
+
+    def _remove_left_over(self, info):
+        """Remove half-written files, and what the checkpoint says is outdated."""
+        folder = Path(self.out_dir)
+        kept = {Path(str(path)).name for key, path in info.items() if key.startswith('best_ckpt')}
+        outdated = {self.filename_tmpl.format(step) for step in info.get(OUTDATED, ())}
+        outdated.update(info.get(OUTDATED_BEST, ()))
+        for name in outdated - kept:
+            _remove(self.file_backend, folder / name)
+        for path in [*folder.glob('.*.pth.part'), *folder.glob(f'.{MARKER}.*.part')]:
+            _remove(self.file_backend, path)
+
     def _save_checkpoint_with_step(self, runner, step, meta):
         kept = list(self.keep_ckpt_ids) if self.max_keep_ckpts > 0 else []
         outdated = []
         if self.max_keep_ckpts > 0 and step not in kept:
             outdated = kept[: max(len(kept) + 1 - self.max_keep_ckpts, 0)]
             self._keep(runner, [*kept[len(outdated) :], step])
+            runner.message_hub.update_info(OUTDATED, outdated)
         before, name = self.last_ckpt, self.filename_tmpl.format(step)
         self._note(runner, self.file_backend.join_path(self.out_dir, name))
         runner.call_hook('before_step_checkpoint', iterations=meta['iter'])
         with self._errors_handled(runner, name) as failed:
-            _AtomicRunner(runner).save_checkpoint(
+            save_whole(
+                runner,
                 self.out_dir,
                 name,
                 file_client_args=self.file_client_args,
@@ -76,7 +104,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner, metrics):
         """As MMEngine's, which removes the best one so far before it writes the better one."""
-        backend, later = self.file_backend, _RemovesLater(self.file_backend)
+        backend, later = self.file_backend, _RemovesLater(self.file_backend, runner.message_hub)
         saver = _AtomicRunner(runner)
         self.file_backend = later
         try:
@@ -117,11 +145,26 @@ class AtomicCheckpointHook(CheckpointHook):
             runner.logger.warning(f'{reason}; of the earlier ones {kept}. The training goes on.')
 
 
+def save_whole(runner: Runner, out_dir: str, name: str, **options: Any) -> None:
+    """Save a checkpoint beside its place and move it there; every rank has to call it.
+
+    Args:
+        runner (Runner): Whose checkpoint it is.
+        out_dir (str): The folder.
+        name (str): Of the file.
+        **options: Of MMEngine's ``Runner.save_checkpoint``.
+
+    Raises:
+        OSError: It cannot be written; what was there before is as it was.
+    """
+    _AtomicRunner(runner).save_checkpoint(out_dir, name, **options)
+
+
 class _AtomicRunner:
     """A runner whose checkpoints are written beside their places and moved there."""
 
     def __init__(self, runner):
-        self._runner = runner
+        self._runner = runner._runner if isinstance(runner, _AtomicRunner) else runner
         self.written = []
 
     def __getattr__(self, name):
@@ -151,10 +194,10 @@ class _AtomicRunner:
 
 
 class _RemovesLater:
-    """A file backend that notes what to remove, and removes nothing."""
+    """A file backend that notes what to remove, in the checkpoint too, and removes nothing."""
 
-    def __init__(self, backend):
-        self._backend = backend
+    def __init__(self, backend, message_hub):
+        self._backend, self._message_hub = backend, message_hub
         self.outdated = []
 
     def __getattr__(self, name):
@@ -163,10 +206,12 @@ class _RemovesLater:
     def remove(self, path):
         """Note a file."""
         self.outdated.append(path)
+        names = [Path(each).name for each in self.outdated]
+        self._message_hub.update_info(OUTDATED_BEST, names)
 
     def rmtree(self, path):
         """Note a folder."""
-        self.outdated.append(path)
+        self.remove(path)
 
 
 def _part(path):

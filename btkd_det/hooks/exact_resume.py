@@ -86,6 +86,8 @@ class ExactResumeHook(Hook):
         states = checkpoint.pop(KEY, None)
         if runner._resume and states is not None and len(states) == runner.world_size:
             self._resumed = states[get_rank()]
+            # A validation that is made up for saves the checkpoint again.
+            self._gathered = checkpoint['meta'].get('iter'), states
         self._is_resumed = bool(runner._resume)
 
     def before_train_epoch(self, runner):
@@ -120,6 +122,8 @@ class ExactResumeHook(Hook):
 
     def _run_states(self, runner):
         """What a checkpoint keeps of this process."""
+        if self._resumed is not None:
+            return self._resumed
         states = self._before_validation or _states()
         return {**states, 'sampler_seed': _sampler_seed(runner.train_dataloader)}
 

@@ -53,6 +53,9 @@ def _is_due(runner):
     loop = runner.train_loop
     if counts_iterations(runner):
         now, last = loop.iter, loop.max_iters
+    elif loop.iter != loop.epoch * len(runner.train_dataloader):
+        # Saved inside an epoch.
+        return False
     else:
         now, last = loop.epoch, loop.max_epochs
     # The interval may change as training goes on; the loop keeps the one of its next step.

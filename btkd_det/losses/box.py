@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from ..checks import check_fraction, check_not_negative
 from ..registry import MODELS
 from .logit_loss import as_float
+from .ranks import mean_over_ranks
 
 
 @MODELS.register_module()
@@ -16,7 +17,7 @@ class BoxLoss(nn.Module):
     Where the teacher's box overlaps the ground truth by at least ``iou_threshold``, the target
     is the teacher's box; where it does not, the mean of the teacher's box and the ground truth,
     both as deltas of the RoI. The sum over a RoI's four deltas is averaged over all foreground
-    RoIs; none of them cost an exact 0.
+    RoIs, in distributed training those of all ranks; none of them cost an exact 0.
 
     Source: ours, from the BTKD authors' remark that a wrong box is a bias of the teacher too.
 
@@ -62,7 +63,8 @@ class BoxLoss(nn.Module):
         right = foreground & (ious >= self.iou_threshold)
         target = torch.where(right.unsqueeze(1), teacher, (teacher + truth) / 2)
         target = torch.where(rows, target, student.detach())
-        count = foreground.sum().clamp(min=1)
-        self.log_vars = {'right': right.sum() / count}
+        count = foreground.sum()
+        self.log_vars = {'right': right.sum() / count.clamp(min=1)}
+        count = mean_over_ranks(count) if self.training else count.clamp(min=1)
         loss = F.smooth_l1_loss(student, target, beta=self.beta, reduction='none')
         return loss.sum() / count * self.loss_weight

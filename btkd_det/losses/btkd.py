@@ -258,10 +258,10 @@ class BTKDLoss(LogitLoss):
 
     def _total(self, rows, counted):
         """What the weights of the rows that count add up to: their number."""
-        if counted is None or self.schedule == 'none' or self.normalize == 'all':
+        if self.schedule == 'none' or self.normalize == 'all':
             # Then every row has its own share of N, whatever the others are.
             return rows.shape[0]
-        return counted.sum()
+        return self.count(rows, counted)
 
     def _part_sizes(self, right, dtype, counted=None):
         """Number of right and of wrong rows, the mean over ranks, at least 1 in all of them.

@@ -6,6 +6,7 @@ from ..checks import check_not_negative, check_positive
 from ..registry import MODELS
 from .divergences import kl_divergence
 from .logit_loss import as_float
+from .ranks import mean_over_ranks
 
 
 @MODELS.register_module()
@@ -13,8 +14,8 @@ class DistributionLoss(nn.Module):
     """KL divergence of the distributions over a box's four sides, on foreground anchors.
 
     Source: Localization Distillation (Zheng et al., CVPR 2022), equation 2, on the main
-    distillation region; the mean over sides and foreground anchors, times the squared
-    temperature.
+    distillation region; the mean over sides and foreground anchors, in distributed training
+    those of all ranks, times the squared temperature.
 
     Args:
         temperature (float): Of both softmaxes.
@@ -47,5 +48,7 @@ class DistributionLoss(nn.Module):
             for sides in as_float(student_sides, teacher_sides.detach())
         )
         divergence = kl_divergence(student, teacher, dim=2).mean(dim=1)
-        total = (divergence * foreground).sum() / foreground.sum().clamp(min=1)
+        count = foreground.sum()
+        count = mean_over_ranks(count) if self.training else count.clamp(min=1)
+        total = (divergence * foreground).sum() / count
         return self.temperature**2 * total * self.loss_weight

@@ -5,10 +5,11 @@ import inspect
 from abc import abstractmethod
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..checks import check_fraction, check_not_negative, check_positive
 from ..registry import MODELS
+from .ranks import mean_over_ranks, num_ranks
 
 __all__ = [
     'LogitLoss',
@@ -159,7 +160,8 @@ class LogitLoss(nn.Module):
                 :attr:`needs_labels` asks for them.
             weight (Tensor, optional): Factor of each row, (N,).
             avg_factor (float | Tensor, optional): What the sum of the rows is divided by
-                instead of N.
+                instead of N. In distributed training N is the mean over the ranks, so that each
+                row weighs the same, on whichever rank it is.
             reduction_override (str, optional): ``'mean'``, ``'sum'`` or ``'none'``. None, the
                 default, means ``'mean'``.
             progress (float | Tensor, optional): The share e / E of the training that is done,
@@ -186,8 +188,31 @@ class LogitLoss(nn.Module):
         if 'progress' in self.extra_inputs:
             extra['progress'] = progress
         rows = self.rows(student_logits, teacher_logits, labels, counted, **extra)
-        reduced = reduce_rows(rows, weight, avg_factor, reduction_override, counted)
+        spread = self.spread() and avg_factor is None and reduction_override in (None, 'mean')
+        reduction = 'sum' if spread else reduction_override
+        reduced = reduce_rows(rows, weight, avg_factor, reduction, counted)
+        if spread:
+            reduced = reduced / self.count(rows, counted)
         return reduced * self.scale(progress)
+
+    def spread(self) -> bool:
+        """Whether the rows of an iteration are spread over several processes."""
+        return self.training and num_ranks() > 1
+
+    def count(self, rows: Tensor, counted: Tensor | None = None) -> int | Tensor:
+        """What the mean over the rows is divided by, at least 1.
+
+        Args:
+            rows (Tensor): (N, ...).
+            counted (Tensor, optional): Rows that count, (N,) bool. None means all.
+
+        Returns:
+            int | Tensor: Their number; in distributed training the mean over the ranks.
+        """
+        if not self.spread():
+            return count_rows(rows, counted)
+        number = torch.full((), len(rows), device=rows.device) if counted is None else counted.sum()
+        return mean_over_ranks(number)
 
 
 def declared_extras(per_row):

@@ -1,6 +1,7 @@
 """Sums over all processes of a distributed training."""
 
-from torch import distributed
+import torch
+from torch import Tensor, distributed
 
 
 def num_ranks():
@@ -24,3 +25,20 @@ def sum_over_ranks(tensor):
     if num_ranks() > 1:
         distributed.all_reduce(tensor)
     return tensor
+
+
+def mean_over_ranks(number: Tensor) -> Tensor:
+    """The mean of every rank's number of rows, at least 1 in all of them together.
+
+    A sum over a rank's rows is divided by it: distributed training takes the mean of the ranks'
+    gradients, and this way each row weighs the same, whatever rank it is on.
+
+    Args:
+        number (Tensor): Rows of this rank, 0 included, without dimensions.
+
+    Returns:
+        Tensor: float32, without dimensions; ``number`` itself, at least 1, without other ranks.
+    """
+    if num_ranks() == 1:
+        return number.clamp(min=1)
+    return sum_over_ranks(number.to(torch.float32, copy=True)).clamp_(min=1) / num_ranks()

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,44 @@ def test_so_is_a_folder(tmp_path):
         raise KeyboardInterrupt
     assert (path / 'rank0').read_text() == 'second'
     assert [p.name for p in tmp_path.iterdir()] == ['epoch_1.pth']
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_at(monkeypatch, number):
+    """A kill after so many files are moved into their places; before any is removed."""
+    moves = []
+
+    def move(source, target, replace=os.replace):
+        replace(source, target)
+        moves.append(target)
+        if len(moves) == number:
+            raise Killed
+
+    monkeypatch.setattr(os, 'replace', move)
+
+
+@pytest.mark.parametrize('number', range(1, 14))
+def test_killed_at_any_move_the_resumed_run_leaves_what_a_whole_run_leaves(
+    tmp_path, monkeypatch, number
+):
+    keys = validation(max_keep_ckpts=1)
+    hooks = [dict(type='btkd_det.MissedValidationHook')]
+    with monkeypatch.context() as patched, contextlib.suppress(Killed):
+        killed_at(patched, number)
+        train(tmp_path, NEW, more_hooks=hooks, **keys)
+        pytest.fail('it was not killed')
+    (tmp_path / '.best_score_epoch_1.pth.part').write_text('half')
+    BestOfAll.calls = (
+        int(Path(tmp_path, 'last_validation').read_text()) // 4
+        if (tmp_path / 'last_validation').is_file()
+        else 0
+    )
+    resume = any(tmp_path.glob('epoch_*.pth'))
+    train(tmp_path, NEW, more_hooks=hooks, resume=resume, **keys)
+    names = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert {name for name in names if 'pth' in name} == {'epoch_3.pth', 'best_score_epoch_3.pth'}
+    info = torch.load(tmp_path / 'epoch_3.pth', weights_only=False)['message_hub']['runtime_info']
+    assert (info['best_score'], Path(info['best_ckpt']).name) == (3, 'best_score_epoch_3.pth')

@@ -104,3 +104,19 @@ def test_without_being_resumed_nothing_comes_first(tmp_path):
     found = []
     run(tmp_path, found=found)
     assert found == [4, 8, 12]
+
+
+def test_killed_once_more_after_it_the_run_is_still_the_same(tmp_path):
+    BestOfAll.calls = 0
+    whole = tmp_path / 'whole'
+    _, weight = run(whole)
+    BestOfAll.calls = 0
+    parts = tmp_path / 'parts'
+    run(parts, killed=[4])
+    # Validation saves the best one, and the last one again, before any batch is drawn.
+    run(parts, killed=[4, False], resume=True)
+    _, same = run(parts, resume=True)
+    assert torch.equal(weight, same)
+    states = [torch.load(f / 'best_score_epoch_1.pth', weights_only=False) for f in (whole, parts)]
+    first, second = (state['btkd_det_rng'][0]['torch'] for state in states)
+    assert torch.equal(first, second)

@@ -27,8 +27,10 @@ from .night import LOOPS, prepare_night
 from .trial import prepare, start_training
 
 PHASES = ('step', 'saving', 'validation')
+#: What is announced when saving or validating is over.
+OVER = 'over'
 #: What differs between two runs of the same thing.
-TIMES = ('time', 'data_time', 'experiment_name', 'cfg', 'memory')
+TIMES = ('time', 'data_time', 'eta', 'experiment_name', 'cfg', 'memory')
 
 
 @dataclass
@@ -68,7 +70,7 @@ def run(folder: Path, args: list, kill=None) -> Run:
     try:
         with os.fdopen(reading, 'rb', buffering=0) as pipe:
             while letter := pipe.read(1):
-                phase = PHASES[letter[0]]
+                phase = (*PHASES, OVER)[letter[0]]
                 events.append((phase, time.monotonic()))
                 count += kill is not None and phase == kill[0]
                 if kill is not None and phase == kill[0] and count == kill[1] + 1:
@@ -98,7 +100,12 @@ def _announce(reading, writing):
 def _announced(function, number, writing):
     def announced(*args, **kwargs):
         os.write(writing, bytes([number]))
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            # A step lasts until the next one begins, with its loading and its forward pass.
+            if number > 0:
+                os.write(writing, bytes([len(PHASES)]))
 
     return announced
 
@@ -239,6 +246,8 @@ def kills(count: int, seed: int = 0, show=lambda line: None) -> list[dict]:
 def main() -> int:
     from experiments.benchmarks.measure import environment
 
+    # Before the hours in which the sources may change.
+    where = environment()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--count', type=int, default=30, help='kills in each loop')
     parser.add_argument('--seed', type=int, default=0)
@@ -252,7 +261,7 @@ def main() -> int:
         command = f'python -m tests.robustness.kills --count {args.count} --seed {args.seed}'
         result = dict(
             command=command,
-            environment=environment(),
+            environment=where,
             identical={
                 loop: f'{sum(e["loop"] == loop for e in same)} of {args.count}' for loop in LOOPS
             },
