@@ -8,16 +8,23 @@ from mmengine.config import Config
 
 from .config_file import read_config, type_name
 from .errors import ConfigError
+from .families import (
+    ANY,
+    CLASSIFIER,
+    DISTILLED,
+    SINGLE_STAGE,
+    TWO_STAGE,
+    detector_class,
+    host_name,
+    preset_keys,
+)
+from .feature_presets import FEATURE_PRESETS
 from .new_style import with_names
 from .registry import suggest
 
 _KD = dict(type='btkd_det.KDLoss', temperature=1.0)
 _BINARY = dict(type='btkd_det.BinaryKDLoss')
 _PKD = dict(type='btkd_det.PKDLoss', loss_weight=6.0)
-TWO_STAGE = 'btkd_det.DistilledTwoStageDetector'
-SINGLE_STAGE = 'btkd_det.DistilledSingleStageDetector'
-ANY = 'btkd_det.DistilledDetector'
-CLASSIFIER = 'btkd_det.DistilledImageClassifier'
 
 # As the papers have them on CIFAR-100; the weight of the cross entropy is the recipe's.
 _CLS_KD = dict(type='btkd_det.KDLoss', temperature=4.0)
@@ -82,22 +89,7 @@ PRESETS = {
         ANY: dict(fpn=_PKD),
         CLASSIFIER: dict(features=dict(type='btkd_det.ReviewKDLoss')),
     },
-}
-
-# Plain model type -> the distilled class that takes its place. Any other detector of
-# MMDetection becomes a DistilledDetector.
-DISTILLED = {
-    'TwoStageDetector': TWO_STAGE,
-    'FasterRCNN': TWO_STAGE,
-    'MaskRCNN': TWO_STAGE,
-    'CascadeRCNN': TWO_STAGE,
-    'SingleStageDetector': SINGLE_STAGE,
-    'RetinaNet': SINGLE_STAGE,
-    'FCOS': SINGLE_STAGE,
-    'ATSS': SINGLE_STAGE,
-    'GFL': SINGLE_STAGE,
-    'RTMDet': SINGLE_STAGE,
-    'ImageClassifier': CLASSIFIER,
+    **FEATURE_PRESETS,
 }
 
 
@@ -132,14 +124,16 @@ def distill(cfg, teacher, preset='btkd'):
         )
     host = type_name(cfg.model)
     distilled = distilled_type(cfg.model)
-    if distilled not in PRESETS[preset]:
-        able = [name for name, sites in PRESETS.items() if distilled in sites]
+    keys = preset_keys(cfg.model)
+    found = next((key for key in keys if key in PRESETS[preset]), None)
+    if found is None:
+        able = [name for name, sites in PRESETS.items() if any(key in sites for key in keys)]
         raise ConfigError(
             f'preset: {preset!r} has no site in {host}; valid for it: {", ".join(able)}'
         )
     # A path is text in a config that is written.
     teacher = {k: str(v) if isinstance(v, PurePath) else v for k, v in teacher.items()}
-    make_distilled(cfg, distilled, teacher, copy.deepcopy(PRESETS[preset][distilled]))
+    make_distilled(cfg, distilled, teacher, copy.deepcopy(PRESETS[preset][found]))
     _fill_class_count(cfg)
     _map_classes(cfg)
     return cfg
@@ -181,9 +175,10 @@ def make_distilled(cfg, distilled, teacher, sites):
         sites (dict): Site name to losses.
     """
     host = type_name(cfg.model)
+    full = host_name(cfg.model).removeprefix('mmdet.')
     cfg.model.update(type=distilled, teacher=teacher, distill=sites)
     if distilled == ANY:
-        cfg.model.host = host
+        cfg.model.host = full
     if host == 'RTMDet':
         cfg.model.setdefault('use_syncbn', True)
     given = dict(cfg.get('custom_imports') or {})
@@ -264,14 +259,10 @@ def distilled_type(model, field='model.type'):
         )
     if name in DISTILLED:
         return DISTILLED[name]
-    from mmdet.models.detectors import BaseDetector
-    from mmdet.registry import MODELS
-
-    cls = MODELS.get(name)
-    if cls is None or not issubclass(cls, BaseDetector):
+    if detector_class(model) is None:
         raise ConfigError(
-            f'{field}: {name} has no distilled class; these have: {", ".join(DISTILLED)}, '
-            'and, for their features, all other detectors of MMDetection'
+            f'{field}: {name} has no distilled class; these have: {", ".join(DISTILLED)}, and '
+            'all other detectors of MMDetection, or of a package that registers one'
         )
     return ANY
 
