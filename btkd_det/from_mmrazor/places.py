@@ -6,6 +6,7 @@ from collections import Counter
 from ..config import ANY, CLASSIFIER, TWO_STAGE
 from ..config_file import type_name
 from .errors import NoCounterpart
+from .losses import POOLED
 
 FEATURE_SITES = ('fpn', 'backbone', 'features')
 _RECORD = ('recorder', 'from_student', 'record_idx', 'data_idx', 'connector', 'connector_idx')
@@ -75,7 +76,7 @@ class Places:
         Args:
             mapping (dict): Its entry in ``loss_forward_mappings``.
             keys (tuple): Its arguments for the student, the teacher and the labels, if any.
-            takes_maps (bool): Whether it is a loss for feature maps.
+            takes_maps (bool | str): Whether it is a loss for feature maps, or for their means.
 
         Returns:
             tuple[str, tuple]: The site, and the levels of the student and the teacher, each None
@@ -94,6 +95,8 @@ class Places:
                 f'the student is asked at {_said(site, level)} and the teacher at '
                 f'{_said(partner, its)}'
             )
+        if POOLED in (takes_maps, site):
+            return self._of_means(takes_maps, site), (level, its)
         if takes_maps != (site in FEATURE_SITES):
             raise NoCounterpart(f'it cannot stand at the site {site}')
         if mapping[keys[0]].get('connector'):
@@ -101,6 +104,16 @@ class Places:
         if keys[2]:
             self._check_labels(mapping.get(keys[2]), keys[2], site)
         return site, (level, its)
+
+    def _of_means(self, takes_maps, site):
+        """The site of a loss that compares the means of maps, where it is given them."""
+        if takes_maps != site:
+            raise NoCounterpart(
+                "it is not given the means of maps; valid for it: 'neck.gap' of a classifier"
+                if takes_maps == POOLED
+                else "it is given the means of maps at 'neck.gap', and takes maps or logits"
+            )
+        return 'features'
 
     def _place(self, record, key, model, from_student):
         """Site and level of one record of scores or maps."""
@@ -178,6 +191,8 @@ class Places:
         if self.distilled == CLASSIFIER:
             if source == 'backbone' or source.startswith('backbone.'):
                 return 'features', _stage(source, data_idx, model.get('backbone') or {})
+            if source == 'neck.gap':
+                return POOLED, _pooled_level(source, data_idx, model)
             single = {'head.fc': 'logits'}
         else:
             if source == 'neck' or source.startswith('neck.fpn_convs'):
@@ -265,6 +280,21 @@ def _stage(source, data_idx, backbone):
             f'the backbone {type_name(backbone)} gives no maps of {source!r} (out_indices={stages})'
         )
     return stages.index(int(found[1]) - 1)
+
+
+def _pooled_level(source, data_idx, model):
+    """The level of the backbone's only map, of which a neck takes the mean."""
+    _no_index(source, data_idx)
+    neck, backbone = model.get('neck') or {}, model.get('backbone') or {}
+    stages = _out_indices(backbone)
+    if stages is None and _is_of('mmpretrain', backbone, _STAGED):
+        stages = [3]
+    if not _is_of('mmpretrain', neck, ('GlobalAveragePooling',)) or len(stages or ()) != 1:
+        raise NoCounterpart(
+            f'{source!r} is the mean of one map for a GlobalAveragePooling behind a backbone of '
+            f'one map alone; here {type_name(neck) or neck!r} and out_indices={stages}'
+        )
+    return 0
 
 
 def _out_indices(backbone):
