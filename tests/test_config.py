@@ -82,7 +82,7 @@ def test_a_teacher_of_somebody_elses_model_stays():
 @pytest.mark.parametrize(
     ('cfg', 'preset', 'words'),
     [
-        ('faster_rcnn/faster-rcnn_r50_fpn_1x_coco', 'bktd', ["'bktd'", "'btkd'", 'btkd-pkd']),
+        ('faster_rcnn/faster-rcnn_r50_fpn_1x_coco', 'btk', ["'btk'", "'btkd'", 'btkd-pkd']),
         ('retinanet/retinanet_r50_fpn_1x_coco', 'ikd', ["'ikd'", 'RetinaNet', 'kd, btkd']),
         ('dino/dino-4scale_r50_8xb2-12e_coco', 'kd', ["'kd'", 'DINO', 'feature']),
     ],

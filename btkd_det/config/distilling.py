@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from ..checks import check_choice
 from ..errors import ConfigError
-from .distilled_types import ANY, distilled_type
+from .distilled_types import ANY, distilled_type, host_name, preset_keys
 from .new_style import with_names
 from .options import with_options
 from .presets import PRESETS
@@ -42,14 +42,16 @@ def distill(cfg, teacher, preset='btkd'):
     check_choice('preset', preset, PRESETS)
     host = type_name(cfg.model)
     distilled = distilled_type(cfg.model)
-    if distilled not in PRESETS[preset]:
-        able = [name for name, sites in PRESETS.items() if distilled in sites]
+    keys = preset_keys(cfg.model)
+    found = next((key for key in keys if key in PRESETS[preset]), None)
+    if found is None:
+        able = [name for name, sites in PRESETS.items() if any(key in sites for key in keys)]
         raise ConfigError(
             f'preset: {preset!r} has no site in {host}; valid for it: {", ".join(able)}'
         )
     # A path is text in a config that is written.
     teacher = {k: str(v) if isinstance(v, PurePath) else v for k, v in teacher.items()}
-    make_distilled(cfg, distilled, teacher, copy.deepcopy(PRESETS[preset][distilled]))
+    make_distilled(cfg, distilled, teacher, copy.deepcopy(PRESETS[preset][found]))
     _fill_class_count(cfg)
     _map_classes(cfg)
     return cfg
@@ -91,9 +93,10 @@ def make_distilled(cfg, distilled, teacher, sites):
         sites (dict): Site name to losses.
     """
     host = type_name(cfg.model)
+    full = host_name(cfg.model).removeprefix('mmdet.')
     cfg.model.update(type=distilled, teacher=teacher, distill=sites)
     if distilled == ANY:
-        cfg.model.host = host
+        cfg.model.host = full
     if host == 'RTMDet':
         cfg.model.setdefault('use_syncbn', True)
     given = dict(cfg.get('custom_imports') or {})

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from .distilled_types import ANY, CLASSIFIER, SINGLE_STAGE, TWO_STAGE
+from .feature_presets import FEATURE_PRESETS
 
 
 class Value(NamedTuple):
@@ -179,4 +180,5 @@ PRESETS = {
         ANY: dict(fpn=loss_of('pkd')),
         CLASSIFIER: dict(features=loss_of('reviewkd')),
     },
+    **FEATURE_PRESETS,
 }

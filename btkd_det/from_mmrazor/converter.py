@@ -11,6 +11,7 @@ from ..config.reading import read_config, type_name
 from ..errors import ConfigError
 from .conversion import Conversion
 from .errors import NoCounterpart
+from .learned import without_connectors
 from .losses import find_loss, joined
 from .places import Places
 from .runner_config import RunnerConfig
@@ -248,10 +249,12 @@ class _Converter:
         if 'loss' not in name:
             raise NoCounterpart("a name without 'loss' is logged and not learned from")
         keys, translate, takes_maps = find_loss(razor.type, mapping)
+        mapping, learned = without_connectors(type_name(razor), mapping, self.distiller)
         site, levels = places.of_loss(mapping, keys, takes_maps)
         if takes_maps and str(razor.type).startswith('btkd_det.') and None not in levels:
             raise NoCounterpart('it takes all maps of a model, and is given one')
         args = {key: value for key, value in razor.items() if key not in ('type', '_scope_')}
+        args.update(learned)
         loss = translate(args, self._rows(site, student.model), self.note)
         if args:
             raise NoCounterpart(f'the key {next(iter(args))!r} is not known')

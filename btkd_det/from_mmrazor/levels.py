@@ -72,6 +72,21 @@ def stage_level(source, data_idx, backbone):
     return stages.index(int(found[1]) - 1)
 
 
+def pooled_level(source, data_idx, model):
+    """The level of the backbone's only map, of which a neck takes the mean."""
+    check_no_index(source, data_idx)
+    neck, backbone = model.get('neck') or {}, model.get('backbone') or {}
+    stages = out_indices(backbone)
+    if stages is None and _is_of('mmpretrain', backbone, _STAGED):
+        stages = [3]
+    if not _is_of('mmpretrain', neck, ('GlobalAveragePooling',)) or len(stages or ()) != 1:
+        raise NoCounterpart(
+            f'{source!r} is the mean of one map for a GlobalAveragePooling behind a backbone of '
+            f'one map alone; here {type_name(neck) or neck!r} and out_indices={stages}'
+        )
+    return 0
+
+
 def out_indices(backbone):
     """Which stages a backbone gives, in its order, where its config says so; else None."""
     given = backbone.get('out_indices')

@@ -83,13 +83,54 @@ def _dist(args, rows, note):
     )
 
 
+def _mgd(args, rows, note):
+    return dict(
+        type='btkd_det.MGDLoss',
+        mask_ratio=args.pop('mask_ratio'),
+        loss_weight=args.pop('alpha_mgd', 2e-5),
+    )
+
+
+def _fbkd(args, rows, note):
+    weights = dict(
+        feature_weight=args.pop('mask_l2_weight', 7e-5),
+        channel_weight=args.pop('channel_weight', 4e-3),
+        spatial_weight=args.pop('spatial_weight', 4e-3),
+        # So they spell it.
+        relation_weight=args.pop('nonloacl_weight', 7e-5),
+        loss_weight=args.pop('loss_weight', 1.0),
+    )
+    learned = {name: args.pop(name) for name in ('reduction', 'pool', 'temperature')}
+    return dict(type='btkd_det.FBKDLoss', **learned, **weights)
+
+
+def _rkd(kind, weight, args, rows, note):
+    return dict(
+        type=f'btkd_det.{kind}',
+        l2_norm=args.pop('with_l2_norm', True),
+        loss_weight=args.pop('loss_weight', weight),
+    )
+
+
+def _wsld(args, rows, note):
+    args.pop('num_classes', None)
+    return dict(
+        type='btkd_det.WSLDLoss',
+        temperature=args.pop('tau', 1.0),
+        loss_weight=args.pop('loss_weight', 1.0),
+    )
+
+
 def _frozen_teacher(args):
     if not args.pop('teacher_detach', True):
         raise NoCounterpart('teacher_detach=False: the teacher gets no gradient')
 
 
+#: What a loss takes that compares the means of maps.
+POOLED = 'pooled'
+
 # MMRazor's class: its arguments for student, teacher and labels, the translation, whether it
-# takes maps.
+# takes maps, or their means.
 LOSSES = {
     'L2Loss': (('s_feature', 't_feature', None), _l2, True),
     'KLDivergence': (('preds_S', 'preds_T', None), _kl, False),
@@ -97,6 +138,19 @@ LOSSES = {
     'PKDLoss': (('preds_S', 'preds_T', None), _pkd, True),
     'ChannelWiseDivergence': (('preds_S', 'preds_T', None), _cwd, True),
     'DISTLoss': (('logits_S', 'logits_T', None), _dist, False),
+    'MGDLoss': (('preds_S', 'preds_T', None), _mgd, True),
+    'FBKDLoss': (('s_input', 't_input', None), _fbkd, True),
+    'DistanceWiseRKD': (
+        ('preds_S', 'preds_T', None),
+        functools.partial(_rkd, 'RKDDistanceLoss', 25.0),
+        POOLED,
+    ),
+    'AngleWiseRKD': (
+        ('preds_S', 'preds_T', None),
+        functools.partial(_rkd, 'RKDAngleLoss', 50.0),
+        POOLED,
+    ),
+    'WSLD': (('student', 'teacher', 'gt_labels'), _wsld, False),
 }
 
 

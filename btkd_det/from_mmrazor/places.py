@@ -6,7 +6,8 @@ from collections import Counter
 from ..config import ANY, CLASSIFIER, TWO_STAGE
 from ..config.reading import type_name
 from .errors import NoCounterpart
-from .levels import check_no_index, map_index, neck_level, out_indices, stage_level
+from .levels import check_no_index, map_index, neck_level, out_indices, pooled_level, stage_level
+from .losses import POOLED
 
 FEATURE_SITES = ('fpn', 'backbone', 'features')
 _RECORD = ('recorder', 'from_student', 'record_idx', 'data_idx', 'connector', 'connector_idx')
@@ -63,7 +64,7 @@ class Places:
         Args:
             mapping (dict): Its entry in ``loss_forward_mappings``.
             keys (tuple): Its arguments for the student, the teacher and the labels, if any.
-            takes_maps (bool): Whether it is a loss for feature maps.
+            takes_maps (bool | str): Whether it is a loss for feature maps, or for their means.
 
         Returns:
             tuple[str, tuple]: The site, and the levels of the student and the teacher, each None
@@ -82,6 +83,8 @@ class Places:
                 f'the student is asked at {_place_text(site, level)} and the teacher at '
                 f'{_place_text(partner, its)}'
             )
+        if POOLED in (takes_maps, site):
+            return self._of_means(takes_maps, site), (level, its)
         if takes_maps != (site in FEATURE_SITES):
             raise NoCounterpart(f'it cannot stand at the site {site}')
         if mapping[keys[0]].get('connector'):
@@ -89,6 +92,16 @@ class Places:
         if keys[2]:
             self._check_labels(mapping.get(keys[2]), keys[2], site)
         return site, (level, its)
+
+    def _of_means(self, takes_maps, site):
+        """The site of a loss that compares the means of maps, where it is given them."""
+        if takes_maps != site:
+            raise NoCounterpart(
+                "it is not given the means of maps; valid for it: 'neck.gap' of a classifier"
+                if takes_maps == POOLED
+                else "it is given the means of maps at 'neck.gap', and takes maps or logits"
+            )
+        return 'features'
 
     def _place(self, record, key, model, from_student):
         """Site and level of one record of scores or maps."""
@@ -166,6 +179,8 @@ class Places:
         if self.distilled == CLASSIFIER:
             if source == 'backbone' or source.startswith('backbone.'):
                 return 'features', stage_level(source, data_idx, model.get('backbone') or {})
+            if source == 'neck.gap':
+                return POOLED, pooled_level(source, data_idx, model)
             single = {'head.fc': 'logits'}
         else:
             if source == 'neck' or source.startswith('neck.fpn_convs'):

@@ -54,12 +54,12 @@ class SaveOnInterruptHook(Hook):
         """End after this step, unless it is the last one of an epoch."""
         last = not counts_iterations(runner) and batch_idx + 1 == len(runner.train_dataloader)
         if not last:
-            self._end_if_asked(runner, dict(epoch=runner.epoch, iter=runner.iter + 1))
+            self._end_if_requested(runner, dict(epoch=runner.epoch, iter=runner.iter + 1))
 
     def after_train_epoch(self, runner: Runner) -> None:
         """End after this epoch."""
         if not counts_iterations(runner):
-            self._end_if_asked(runner, dict(epoch=runner.epoch + 1, iter=runner.iter))
+            self._end_if_requested(runner, dict(epoch=runner.epoch + 1, iter=runner.iter))
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -67,9 +67,9 @@ class SaveOnInterruptHook(Hook):
         """End within validation, which is made up for later."""
         # Validation gives the ranks unequal numbers of batches: none of them may wait.
         if runner.world_size == 1 and not isinstance(runner._train_loop, dict):
-            self._end_if_asked(runner, dict(epoch=runner.epoch, iter=runner.iter))
+            self._end_if_requested(runner, dict(epoch=runner.epoch, iter=runner.iter))
 
-    def _end_if_asked(self, runner, meta):
+    def _end_if_requested(self, runner, meta):
         number = self._number(runner)
         if not number:
             return

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from ..checks import check_count
 from ..registry import MODELS
+from .batch_norm import BatchNorm
 from .feature_loss import FeatureLoss, as_levels, weighted_sum
 from .logit_loss import as_float
 
@@ -76,21 +77,6 @@ class ReviewKDLoss(FeatureLoss):
         return hierarchical_context(student, teacher, gate)
 
 
-class _BatchNorm(nn.BatchNorm2d):
-    """Batch normalization that takes the running statistics for a single value per channel.
-
-    The deepest map of one small image is of one position, which has no variance: PyTorch refuses
-    it in training.
-    """
-
-    def forward(self, maps):
-        if self.training and maps.numel() == maps.shape[1]:
-            return F.batch_norm(
-                maps, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        return super().forward(maps)
-
-
 class AttentionFusion(nn.Module):
     """One step of the review: a map of the student and what came from the deeper levels.
 
@@ -105,12 +91,12 @@ class AttentionFusion(nn.Module):
         super().__init__()
         self.reduce = nn.Sequential(
             nn.Conv2d(in_channels, mid_channels, kernel_size=1, bias=False),
-            _BatchNorm(mid_channels),
+            BatchNorm(mid_channels),
         )
         self.attend = nn.Conv2d(2 * mid_channels, 2, kernel_size=1) if fuse else None
         self.expand = nn.Sequential(
             nn.Conv2d(mid_channels, out_channels, kernel_size=3, padding=1, bias=False),
-            _BatchNorm(out_channels),
+            BatchNorm(out_channels),
         )
 
     def forward(self, student, deeper, size):

@@ -1,14 +1,17 @@
-"""Distillation of the features of any detector that has ``extract_feat``."""
+"""Distillation of any detector that has ``extract_feat``: its features, and its family's sites."""
 
 import functools
 
-from mmdet.models.detectors import BaseDetector
-from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 
+from ..config.distilled_types import detector_class
 from ..errors import ConfigError
 from ..registry import MODELS
 from ..sites.backbone import BackboneRecorder
+from ..sites.base import Recorder
+from ..sites.dense import DenseRecorder
 from ..sites.maps import MapRecorder
+from ..sites.rois import RoIRecorder
 from .distilled import Distilled
 
 
@@ -20,11 +23,25 @@ def distilled_class(host):
         host (type): Of a detector.
 
     Returns:
-        type: Its subclass with the keys ``teacher`` and ``distill``, and the sites ``fpn`` and
-        ``backbone``.
+        type: Its subclass with the keys ``teacher`` and ``distill``, and the sites of
+        :func:`recorders_of`.
     """
-    recorders = (MapRecorder, BackboneRecorder)
-    return type(f'Distilled{host.__name__}', (Distilled, host), dict(recorders=recorders))
+    namespace = dict(recorders=recorders_of(host))
+    return type(f'Distilled{host.__name__}', (Distilled, host), namespace)
+
+
+def recorders_of(host: type) -> tuple[type[Recorder], ...]:
+    """What of a detector can be read, by what its class inherits.
+
+    Args:
+        host (type): Of a detector.
+
+    Returns:
+        tuple[type]: That of its family's head, if it is of one; then those of the maps.
+    """
+    heads = ((TwoStageDetector, RoIRecorder), (SingleStageDetector, DenseRecorder))
+    own = [recorder for family, recorder in heads if issubclass(host, family)]
+    return (*own, MapRecorder, BackboneRecorder)
 
 
 @MODELS.register_module(name='DistilledDetector')
@@ -34,7 +51,9 @@ def build_distilled_detector(host=None, **kwargs):
     In a config ``type='btkd_det.DistilledDetector', host='DINO'`` and then the keys of the host.
     What it builds is an instance of a subclass of the host's own class.
 
-    Sites: ``fpn``, the maps that ``extract_feat`` gives; ``backbone``, those of the backbone.
+    Sites: ``fpn``, the maps that ``extract_feat`` gives; ``backbone``, those of the backbone; and
+    those of the family that the host's class inherits: at the RoIs of a ``TwoStageDetector``, at
+    the anchors of a ``SingleStageDetector``.
 
     Args:
         host (str): The detector's type. It has to be given.
@@ -48,8 +67,7 @@ def build_distilled_detector(host=None, **kwargs):
     """
     if host is None:
         raise ConfigError("host: missing; valid: the type of the plain detector, such as 'DINO'")
-    with MMENGINE_MODELS.switch_scope_and_registry(None) as registry:
-        cls = registry.get(host if '.' in str(host) else f'mmdet.{host}')
-    if cls is None or not issubclass(cls, BaseDetector):
+    cls = detector_class(dict(type=host))
+    if cls is None:
         raise ConfigError(f"host: {host!r} is no registered detector; valid: such as 'DINO'")
     return distilled_class(cls)(**kwargs)

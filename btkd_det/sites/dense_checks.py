@@ -74,7 +74,7 @@ def unknown_loss(bbox_head: nn.Module) -> ConfigError:
         f'bbox_head: {type(bbox_head).__name__} does not tell its loss_cls of every anchor with '
         'one class each, so nothing can stand at dense_logits or dense_boxes; valid: a head with '
         f'the loss_by_feat of {", ".join(cls.__name__ for cls in KNOWN_HEADS)}, or use the site '
-        'fpn alone'
+        'fpn alone (--distill feature)'
     )
 
 

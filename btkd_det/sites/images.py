@@ -85,6 +85,11 @@ def check_no_boxes(site: str, losses: nn.ModuleList) -> None:
     """Raise a ConfigError where a loss asks for what a classifier does not have."""
     for loss in losses:
         name = type(loss).__name__
+        if 'focal' in getattr(loss, 'extra_inputs', ()):
+            raise ConfigError(
+                f'distill.{site}.type: {name} tells foreground from background by the boxes of a '
+                'detector; valid in a classifier: a loss without them, such as PKDLoss'
+            )
         if getattr(loss, 'gate', None):
             raise ConfigError(
                 f'distill.{site}.gate: {loss.gate!r} of {name} needs the boxes of a '

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from .base import Recorder, Site, Step
+from .focal import focal_masks
 from .gate import annotated_objects, map_gate
 
 
@@ -39,10 +40,17 @@ class MapOutputs:
 
     def gate(self, kind: str, background_weight: float) -> list[Tensor]:
         """The weight of each position; see :func:`~btkd_det.sites.gate.map_gate`."""
+        return map_gate(*self._geometry(kind), kind, background_weight)
+
+    def focal(self, kind: str | None) -> list[Tensor]:
+        """Foreground and background; see :func:`~btkd_det.sites.focal.focal_masks`."""
+        return focal_masks(*self._geometry(kind), kind)
+
+    def _geometry(self, kind):
+        """The objects of each of the student's images, the maps' sizes and the input's."""
         objects = self.judged if kind == 'teacher_right' else self.annotated
         sizes = [tuple(part.shape[2:]) for part in self.maps]
-        padded = tuple(self.step.inputs.shape[2:])
-        return map_gate([*objects] * self.branches, sizes, padded, kind, background_weight)
+        return [*objects] * self.branches, sizes, tuple(self.step.inputs.shape[2:])
 
     @functools.cached_property
     def annotated(self):
@@ -108,7 +116,9 @@ class MapSite(Site):
         return record.maps, teacher_outputs.maps
 
     def extras(self, record, teacher_outputs, loss):
-        """The weight of each position, for a loss with a gate."""
+        """The weight of each position, for a loss with a gate or with FGD's foreground."""
+        if 'focal' in loss.extra_inputs:
+            return dict(focal=teacher_outputs.focal(loss.gate))
         if loss.gate is None:
             return {}
         return dict(gate=teacher_outputs.gate(loss.gate, loss.background_weight))

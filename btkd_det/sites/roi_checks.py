@@ -69,7 +69,7 @@ def check_roi_heads(site, student, teacher, judging=False):
             raise ConfigError(
                 f'{field}: the site {site} cannot read a {type(roi_head).__name__}; valid: a RoI '
                 'head that classifies each RoI once, such as StandardRoIHead or CascadeRoIHead, '
-                f'or the site fpn{gate}'
+                f'or the site fpn{gate} (--distill feature)'
             )
 
 

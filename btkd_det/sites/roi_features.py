@@ -1,6 +1,7 @@
 """The site ``roi_features``: what the box heads are given for the sampled RoIs."""
 
 from ..bias import curriculum, is_right
+from ..errors import ConfigError
 from ..progress import training_progress
 from ..registry import SITES
 from .roi_checks import check_logits, check_roi_heads, check_same_classes, heads_of
@@ -16,6 +17,13 @@ class RoIFeatures(RoISite):
     def check(self, student, teacher):
         """The teacher's box head has to judge where a gate asks it to."""
         check_roi_heads(self.name, student, teacher)
+        for loss in self:
+            if 'focal' in loss.extra_inputs:
+                raise ConfigError(
+                    f'distill.roi_features.type: {type(loss).__name__} tells foreground from '
+                    'background in maps of whole images, and a RoI is a part of one; valid for it: '
+                    'fpn'
+                )
         if any(loss.gate == 'teacher_right' for loss in self):
             check_same_classes(student, teacher)
             check_logits(heads_of(None, teacher), 'distill.roi_features.gate')

@@ -11,6 +11,7 @@ from btkd_det.losses import (
     KDLoss,
     NKDLoss,
     RLDLoss,
+    WSLDLoss,
     WTTMLoss,
 )
 
@@ -21,6 +22,7 @@ HOSTS = {
     'wttm': WTTMLoss,
     'rld': RLDLoss,
     'dist': DISTLoss,
+    'wsld': WSLDLoss,
 }
 
 
