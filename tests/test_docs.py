@@ -1,5 +1,6 @@
 """The pages say what is so: their configs run, their links lead somewhere, their commands exist."""
 
+import json
 import re
 from pathlib import Path
 
@@ -57,3 +58,11 @@ def test_the_presets_that_pages_name_are_all_there_is():
     text = (ROOT / 'docs' / 'your_own_detector.md').read_text()
     listed = re.search(r'The presets are (.*?)\.', text, re.DOTALL)[1]
     assert re.findall(r'`([\w-]+)`', listed) == list(PRESETS)
+
+
+def test_the_demos_table_is_that_of_its_file():
+    rows = json.loads((ROOT / 'experiments/results/demo/seed0.json').read_text())['rows']
+    text = (ROOT / 'README.md').read_text()
+    for row in rows:
+        ap, ap50 = (f'{100 * row[name]:.1f}' for name in ('AP', 'AP50'))
+        assert f'| {row["title"]} | {ap} | {ap50} | {row["parameters"] / 1e6:.2f} M |' in text

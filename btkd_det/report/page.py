@@ -14,8 +14,26 @@ th:first-child, td:first-child { text-align: left; }
 img { max-width: 100%; height: auto; margin: .3rem 0; }
 .note { background: #fff3d6; padding: .6rem .9rem; border-radius: 4px; max-width: 46rem; }
 .right { color: #1e8848; } .wrong { color: #d03030; } .ignored { color: #787c86; }
-code { background: #eeeee8; padding: 0 .25rem; }
+code { background: #eeeee8; padding: 0 .25rem; overflow-wrap: anywhere; }
+svg { max-width: 100%; height: auto; }
+.wide, pre { overflow-x: auto; }
+@media (max-width: 600px) {
+  body { margin: 1rem auto; }
+  th, td { padding: .3rem .45rem; }
+  .wide img { max-width: none; width: 900px; }
+}
+@media (prefers-color-scheme: dark) {
+  body { color: #e4e4e0; background: #1d1f26; }
+  th, td { border-color: #3d414d; }
+  code, pre { background: #2b2e38; }
+  .note { background: #4a3d16; }
+  .right { color: #4cc27a; } .wrong { color: #ff7070; } .ignored { color: #a9adb8; }
+  a { color: #8ab4ff; }
+  svg, .drawing { background: #fcfcfa; }
+}
 """
+#: Of every page: letters as they are, and a phone shows it at its own width.
+META = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
 
 
 def embedded(image, alt, kind='JPEG'):

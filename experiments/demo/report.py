@@ -1,11 +1,12 @@
 """What the demo shows at its end: a table for the terminal, and one page with pictures."""
 
 import html
+import textwrap
 
 from PIL import Image
 
 from .detections import IGNORED, RIGHT, WRONG, verdicts
-from btkd_det.report.page import STYLE, embedded
+from btkd_det.report.page import META, STYLE, embedded
 from btkd_det.report.pictures import draw_boxes, grid
 from .shapes import CLASS_COLORS
 from btkd_det.report.table import percent, text_table
@@ -13,9 +14,16 @@ from btkd_det.report.table import percent, text_table
 VERDICT_COLORS = {RIGHT: (30, 136, 72), WRONG: (208, 48, 48), IGNORED: (120, 124, 134)}
 CURVE_COLORS = ('#5b6475', '#1f77b4', '#e0851b', '#1e8848')
 NOTE = (
-    'One seed is a demonstration, not evidence: between trainings that differ in the seed alone, '
-    'AP differs by a point or two.'
+    'One seed is a demonstration, not evidence: trainings from nothing that differ in the seed alone '
+    'differ by points of AP.'
 )
+# The studies' findings; a link leads from the page to their tables.
+FOUND = (
+    'In the studies, by up to ten seeds each, plain KD and the robust BTKD both gain from a good '
+    'teacher, and no difference between the two was found. From a teacher that was stopped early or '
+    'learned wrong classes KD loses to the student alone, and the robust BTKD does not.'
+)
+RESULTS = 'docs/results.md'
 
 
 def demo_table(rows, images):
@@ -30,7 +38,9 @@ def demo_table(rows, images):
         str: For a terminal.
     """
     table = text_table(_header(), [_cells(row) for row in rows])
-    return f'COCO AP on the held-out test split ({images} images)\n\n{table}\n\n{NOTE}'
+    found = f'{FOUND} ({RESULTS})'
+    notes = '\n'.join(line for text in (NOTE, found) for line in textwrap.wrap(text, 88))
+    return f'COCO AP on the held-out test split ({images} images)\n\n{table}\n\n{notes}'
 
 
 def side_by_side(image, truth, found, names, titles, scale=2):
@@ -100,10 +110,10 @@ def write_report(path, rows, spec, images, truths, found, names):
 
 def _page(rows, spec, figures):
     pictures = '\n'.join(
-        f'<p>{embedded(figure, "detections side by side")}</p>' for figure in figures
+        f'<p class="wide">{embedded(figure, "detections side by side")}</p>' for figure in figures
     )
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>btkd_det demo</title>
+<html lang="en"><head>{META}<title>btkd_det demo</title>
 <style>{STYLE}</style></head><body>
 <h1>A teacher, and a small student alone, with KD and with BTKD</h1>
 <p>Faster R-CNN with FPN, trained from scratch on {spec.train} drawn images of
@@ -111,6 +121,7 @@ def _page(rows, spec, figures):
 on the held-out test split of {spec.test} images, which nothing was chosen by.</p>
 {_html_table(rows)}
 <p class="note">{html.escape(NOTE)}</p>
+<p>{html.escape(FOUND)} The tables: <code>{RESULTS}</code>.</p>
 <h2>What they see</h2>
 <p>The first validation images with at least three objects. Detections with a score of at least 30,
 the best one for each place: <b class="right">right</b> (class and IoU 0.5),
@@ -138,7 +149,7 @@ def _cells(row):
 def _html_table(rows):
     line = lambda cells, tag: ''.join(f'<{tag}>{html.escape(c)}</{tag}>' for c in cells)
     body = '\n'.join(f'<tr>{line(_cells(row), "td")}</tr>' for row in rows)
-    return f'<table><tr>{line(_header(), "th")}</tr>\n{body}</table>'
+    return f'<div class="wide"><table><tr>{line(_header(), "th")}</tr>\n{body}</table></div>'
 
 
 def _command(row):
