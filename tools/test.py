@@ -2,9 +2,9 @@
 
     python tools/test.py CONFIG CKPT [--classwise] [--out results.json]
 
-CONFIG may be the distilled or the plain one. A detector's teacher is not needed. A classifier is
-held against its teacher, that of the distilled config or of --teacher-config and
---teacher-checkpoint: where does it agree, and where does it know better?
+CONFIG may be the distilled or the plain one. With --teacher-config and --teacher-checkpoint the
+model is held against a teacher: where does it agree, and where does it know better? A classifier is
+held against that of its distilled config without being asked.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def parse_args():
     )
     parser.add_argument('--work-dir', help='keep the logs here (default: nowhere)')
     add_config_options(parser)
-    group = parser.add_argument_group('comparing a classifier with a teacher')
+    group = parser.add_argument_group('comparing with a teacher')
     add_teacher_options(group)
     add_launcher_options(parser)
     args = parser.parse_args()
@@ -61,25 +61,23 @@ def make_config(args):
         cfg, args.classwise, btkd_det.config.count_classes(cfg), args.predictions
     )
     if teacher is not None:
-        cfg.test_evaluator = [
-            *cfg.test_evaluator,
-            dict(type='btkd_det.TeacherAgreement', teacher=teacher),
-        ]
+        kind = 'TeacherAgreement' if is_classifier(cfg) else 'FoundObjects'
+        cfg.test_evaluator.append(dict(type=f'btkd_det.{kind}', teacher=teacher))
     return cfg
 
 
+def is_classifier(cfg):
+    """Whether a config's model classifies images."""
+    return type_name(cfg.model).endswith('ImageClassifier')
+
+
 def find_teacher(cfg, args):
-    """The teacher to compare a classifier with, a dict, or None; raises ConfigError."""
-    asked = args.teacher_config or args.teacher_checkpoint
-    if not type_name(cfg.model).endswith('ImageClassifier'):
-        if asked:
-            raise ConfigError(
-                f'--teacher-config: {type_name(cfg.model)} is not compared with a teacher; valid '
-                'is a config of an ImageClassifier'
-            )
-        return None
-    if asked:
+    """The teacher to compare with, a dict, or None; raises ConfigError."""
+    if args.teacher_config or args.teacher_checkpoint:
         return btkd_det.config.teacher_from_options(args.teacher_config, args.teacher_checkpoint)
+    # A detector's costs as much as the student's test again: only where it is named.
+    if not is_classifier(cfg):
+        return None
     teacher = dict(cfg.model.get('teacher') or {})
     if teacher and ('config' not in teacher or not teacher.get('checkpoint')):
         print('The teacher of this config is a cache of its training data: not compared.')
@@ -120,8 +118,7 @@ def main():
         sys.exit(f'error: {error}')
     if rank:
         return
-    classifier = type_name(cfg.model).endswith('ImageClassifier')
-    print(accuracy_table(metrics) if classifier else detection_table(metrics))
+    print(accuracy_table(metrics) if is_classifier(cfg) else detection_table(metrics))
     if args.predictions:
         print(f'Written: {args.predictions}')
     if args.out:

@@ -1,6 +1,7 @@
 """Evaluation by the COCO API, and of a student against its teacher."""
 
 from ..compat.installed import is_installed
+from .found_objects import FoundObjects, found_objects
 from .predictions import CocoPredictions
 from .teacher_agreement import TeacherAgreement, agreement
 
@@ -12,8 +13,10 @@ __all__ = [
     'COCO_NUMBERS',
     'CocoAP',
     'CocoPredictions',
+    'FoundObjects',
     'TeacherAgreement',
     'VocAP',
     'agreement',
     'coco_numbers',
+    'found_objects',
 ]

@@ -85,18 +85,20 @@ def check_cache(cfg):
 
 
 def check_agreement(cfg):
-    """Build the teacher of a ``TeacherAgreement`` in ``test_evaluator`` once, and check it.
+    """Build the teacher that ``test_evaluator`` holds the model against, if any, and check it.
 
     Args:
         cfg (Config): The whole config, its data checked; the evaluator's teacher gets a
             ``class_map`` where it knows the data's classes in another order.
 
     Raises:
-        ConfigError: The teacher does not build, is no classifier, or tells other classes apart.
+        ConfigError: The teacher does not build, is no classifier for a classifier or no detector
+            for a detector, or tells other classes apart.
     """
     evaluators = cfg.test_evaluator
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        if not type_name(evaluator).endswith('TeacherAgreement'):
+        kind = type_name(evaluator).rpartition('.')[2]
+        if kind not in _OUTPUT_OF:
             continue
         classes = classes_of_data(cfg)
         if classes is not None:
@@ -105,7 +107,7 @@ def check_agreement(cfg):
             teacher = build_teacher(evaluator['teacher'])
         if classes is not None:
             check_classes(teacher, classes, 'teacher')
-        own, its = (getattr(m, 'num_classes', None) for m in (cfg.model.head, _head(teacher)))
+        own, its = _own_classes(cfg.model), _OUTPUT_OF[kind](teacher)
         if teacher.class_map is None and None not in (own, its) and own != its:
             raise ConfigError(
                 f'teacher: tells {its} classes apart, but the student {own}; valid is a teacher '
@@ -113,10 +115,30 @@ def check_agreement(cfg):
             )
 
 
-def _head(teacher):
+def _own_classes(model):
+    """The ``num_classes`` of a model's head by its config, or None."""
+    head = (model.get('roi_head') or {}).get('bbox_head') or model.get('bbox_head')
+    head = head or model.get('head') or {}
+    head = head[0] if isinstance(head, (list, tuple)) and head else head
+    return head.get('num_classes') if isinstance(head, dict) else None
+
+
+def _classifier_classes(teacher):
     head = getattr(teacher.model, 'head', None)
     if head is None and not hasattr(teacher.model, 'loss_module'):
         raise ConfigError(
             f'teacher.config: {type(teacher.model).__name__} is no classifier of MMPretrain'
         )
-    return head
+    return getattr(head, 'num_classes', None)
+
+
+def _detector_classes(teacher):
+    if not hasattr(teacher.model, 'extract_feat') or hasattr(teacher.model, 'head'):
+        raise ConfigError(
+            f'teacher.config: {type(teacher.model).__name__} is no detector of MMDetection'
+        )
+    return getattr(teacher, 'num_classes', None)
+
+
+#: An evaluator that runs a teacher, to the number of classes that one of its kind tells apart.
+_OUTPUT_OF = {'TeacherAgreement': _classifier_classes, 'FoundObjects': _detector_classes}

@@ -38,7 +38,7 @@ def detection_table(metrics):
         str: A table for each kind of result (boxes, masks), per-class AP, the rest.
     """
     rest = dict(metrics)
-    parts = [*_coco_parts(rest), *_voc_parts(rest)]
+    parts = [*_coco_parts(rest), *_voc_parts(rest), *_found_parts(rest)]
     parts.extend(f'{name}: {value}' for name, value in rest.items())
     return '\n\n'.join(parts)
 
@@ -61,6 +61,27 @@ def _voc_parts(rest):
         rows = [[label, *values.values()] for label, values in by_class.items()]
         parts.append(text_table(['class', *thresholds], rows))
     return parts
+
+
+def _found_parts(rest):
+    """The table of what student and teacher find; what it shows is taken out of ``rest``."""
+    if 'teacher/objects' not in rest:
+        return []
+    names = ('objects', 'found', 'teacher_found', 'beyond', 'lost')
+    counts = {name: rest.pop(f'teacher/{name}') for name in names}
+    rows = [
+        ('the student finds', counts['found'], counts['objects']),
+        ('the teacher finds', counts['teacher_found'], counts['objects']),
+        (
+            'the teacher misses, the student finds (beyond the teacher)',
+            counts['beyond'],
+            counts['objects'] - counts['teacher_found'],
+        ),
+        ('the teacher finds, the student misses', counts['lost'], counts['teacher_found']),
+    ]
+    share = lambda part, whole: f'{100 * part / whole:.2f}' if whole else '-'
+    cells = [[what, f'{part} of {whole}', share(part, whole)] for what, part, whole in rows]
+    return [text_table(['student and teacher', 'objects', '%'], cells)]
 
 
 def _coco_parts(rest):

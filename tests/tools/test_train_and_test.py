@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -194,6 +195,18 @@ def test_both_configs_give_the_same_ap(workshop):
         results.append(json.loads(out.read_text())['metrics'])
     assert results[0] == results[1]
     assert {'coco/bbox_AP', 'coco/bbox_ARl', 'coco/bbox_AP/square'} <= set(results[0])
+
+
+def test_a_detector_beside_its_teacher(workshop):
+    weights_file = workshop / 'teacher' / 'epoch_2.pth'
+    named = ('--teacher-config', workshop / 'teacher.py', '--teacher-checkpoint', weights_file)
+
+    code, text = run('test', workshop / 'teacher.py', weights_file, *named)
+
+    assert code == 0, text
+    line = next(line for line in text.splitlines() if '(beyond the teacher)' in line)
+    found, total = map(int, re.search(r'(\d+) of (\d+)', line).groups())
+    assert (found, total > 0) == (0, True), line
 
 
 def test_the_checkpoint_is_the_plain_students(workshop):
