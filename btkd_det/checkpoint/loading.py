@@ -64,7 +64,7 @@ def weights_only():
 
     MMEngine falls back to full unpickling where a checkpoint is refused, or never asks for
     weights only, by version; the environment variable that PyTorch reads overrules both. What
-    MMEngine reads from an address comes as :func:`btkd_det.checkpoint.download.downloaded` keeps it.
+    MMEngine reads from an address comes from :mod:`btkd_det.checkpoint.download`.
 
     Raises:
         ConfigError: Within the context, where a file holds something else than plain data.

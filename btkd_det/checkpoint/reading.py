@@ -18,8 +18,8 @@ def read_checkpoint(source, field):
 
     Args:
         source (str | Path): A path; an ``http(s)://`` address, see
-            :func:`~btkd_det.checkpoint.download.downloaded`; or another of MMEngine's addresses, such as
-            ``torchvision://resnet50``.
+            :func:`~btkd_det.checkpoint.download.downloaded`; or another of MMEngine's addresses,
+            such as ``torchvision://resnet50``.
         field (str): Where ``source`` stands in the config, for the error message.
 
     Returns:
