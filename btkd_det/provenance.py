@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from .checkpoint.download import downloaded
 from .config_file import type_name
