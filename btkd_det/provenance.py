@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from .checkpoint.download import downloaded
 from .config.reading import type_name
 from .errors import ConfigError
 
@@ -136,13 +136,13 @@ def checkpoint_file(source):
     """Where a checkpoint lies on this machine.
 
     Args:
-        source (str | Path): A path, or an http(s) address that was downloaded before.
+        source (str | Path): A path, or an http(s) address.
 
     Returns:
-        Path: The file, in PyTorch's hub cache for an address. It need not exist.
+        Path: The file, in PyTorch's hub cache for an address. A path need not exist.
     """
     if str(source).startswith(('http://', 'https://')):
-        return Path(torch.hub.get_dir(), 'checkpoints', str(source).rpartition('/')[2])
+        return downloaded(str(source))
     return Path(source)
 
 

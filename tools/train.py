@@ -31,6 +31,7 @@ from btkd_det.interrupts import noted
 from btkd_det.lost_ranks import introduce, lost_ranks_named
 from btkd_det.models.probe import input_shape
 from btkd_det.preflight.work_dir import check_work_dir
+from btkd_det.work_dir_lock import work_dir_locked
 
 
 def parse_args():
@@ -106,6 +107,7 @@ def make_config(args):
     add_hook(cfg, 'btkd_det.ExactResumeHook')
     add_hook(cfg, 'btkd_det.MissedValidationHook')
     add_hook(cfg, 'btkd_det.FiniteLossesHook')
+    add_hook(cfg, 'btkd_det.RunFactsHook')
     if args.save_on_interrupt:
         add_hook(cfg, 'btkd_det.SaveOnInterruptHook')
     if cfg.model.get('distill'):
@@ -151,7 +153,8 @@ def main():
             cfg = make_config(args)
             shape = check(cfg)
             cpu_processes.join(cfg)
-        with input_shape(shape), lost_ranks_named(), noted(args.save_on_interrupt):
+        alone = work_dir_locked(cfg.work_dir)
+        with alone, lost_ranks_named(), noted(args.save_on_interrupt), input_shape(shape):
             runner = train(cfg)
     except InterruptedTraining as error:
         print(f'error: {error}', file=sys.stderr)

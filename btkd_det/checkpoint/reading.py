@@ -9,6 +9,7 @@ import torch
 
 from ..checks import check_file
 from ..errors import ConfigError
+from .download import downloaded
 from .loading import allow_mmengine_types, first_line, refusal, weights_only
 
 
@@ -16,9 +17,9 @@ def read_checkpoint(source, field):
     """Read a checkpoint from a file or an address, weights only.
 
     Args:
-        source (str | Path): A path; an ``http(s)://`` address, which is downloaded once into
-            PyTorch's hub cache; or another of MMEngine's addresses, such as
-            ``torchvision://resnet50``.
+        source (str | Path): A path; an ``http(s)://`` address, see
+            :func:`~btkd_det.checkpoint.download.downloaded`; or another of MMEngine's addresses,
+            such as ``torchvision://resnet50``.
         field (str): Where ``source`` stands in the config, for the error message.
 
     Returns:
@@ -147,8 +148,7 @@ def _read_file(path, field):
 def _download(address, field):
     try:
         if address.startswith(('http://', 'https://')):
-            load = torch.hub.load_state_dict_from_url
-            return load(address, map_location='cpu', weights_only=True)
+            return torch.load(downloaded(address), map_location='cpu', weights_only=True)
         from mmengine.runner import CheckpointLoader
 
         with weights_only():

@@ -6,6 +6,7 @@ import mmap
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 #: Levels of nesting that a JSON text may have.
@@ -109,14 +110,32 @@ def _read_names(path, size, modified):
         if file.read(2) in UTF_16:
             return _names_of(read_json(path))
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            for match in re.finditer(rb'"categories"\s*:\s*(?=\[)', text):
-                end = end_of_value(text, match.end())
-                if end is None:
-                    return None
-                names = _names(text[match.end() : end])
+            for value in values_of(text, 'categories', '['):
+                names = _names(value)
                 if names is not None:
                     return names
     return None
+
+
+def values_of(text: bytes, key: str, opens: str) -> Iterator[bytes]:
+    """The lists or dicts under a key of a JSON text, wherever it stands but within one of them.
+
+    Args:
+        text (bytes | mmap.mmap): The text.
+        key (str): The key.
+        opens (str): The bracket that such a value begins with, ``'['`` or ``'{'``.
+
+    Yields:
+        bytes: A value. No part of the text is walked through twice.
+    """
+    pattern = re.compile(rf'"{key}"\s*:\s*(?=\{opens})'.encode())
+    match = pattern.search(text)
+    while match:
+        end = end_of_value(text, match.end())
+        if end is None:
+            return
+        yield text[match.end() : end]
+        match = pattern.search(text, end)
 
 
 def end_of_value(text: bytes, start: int) -> int | None:

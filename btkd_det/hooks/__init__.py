@@ -6,6 +6,7 @@ from .finite_losses import FiniteLossesHook
 from .missed_validation import MissedValidationHook
 from .plain_config import PlainConfigHook
 from .right_rate import RightRateHook
+from .run_facts import RunFactsHook
 from .save_on_interrupt import SaveOnInterruptHook
 from .teacher_evaluation import TeacherEvaluationHook
 
@@ -16,6 +17,7 @@ __all__ = [
     'MissedValidationHook',
     'PlainConfigHook',
     'RightRateHook',
+    'RunFactsHook',
     'SaveOnInterruptHook',
     'TeacherEvaluationHook',
 ]

@@ -40,12 +40,20 @@ class MissedValidationHook(Hook):
         done = path.read_text(encoding='utf-8').strip() if path.is_file() else None
         if done != str(runner.iter):
             runner.logger.info('The checkpoint has not been validated: that comes first.')
+            _stand_before(runner)
             runner.val_loop.run()
 
     def after_val(self, runner):
         """Note that the weights of this iteration are validated."""
         if is_main_process() and not isinstance(runner._train_loop, dict):
             write_text(Path(runner.work_dir, FILE), f'{runner.iter}\n')
+
+
+def _stand_before(runner):
+    """Have the message hub say what it says in a validation that comes after training."""
+    runner.message_hub.update_info('iter', runner.iter - 1)
+    if not counts_iterations(runner):
+        runner.message_hub.update_info('epoch', runner.epoch - 1)
 
 
 def _is_due(runner):

@@ -3,10 +3,9 @@
 import contextlib
 import functools
 import mmap
-import re
 from pathlib import Path
 
-from ..datasets.coco_json import end_of_value, parse_json
+from ..datasets.coco_json import parse_json, values_of
 
 
 def openmmlab_classes(path):
@@ -44,8 +43,7 @@ def _read_values(path, key, opens, size, modified):
         open(path, 'rb') as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
     ):
-        for match in re.finditer(rf'"{key}"\s*:\s*(?=\{opens})'.encode(), text):
-            end = end_of_value(text, match.end())
+        for value in values_of(text, key, opens):
             with contextlib.suppress(ValueError, RecursionError):
-                found.append(parse_json(text[match.end() : end or 0]))
+                found.append(parse_json(value))
     return found

@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from ..checkpoint import find_misfits, read_checkpoint, read_content, state_of
 from ..config.reading import read_config, type_name
 from ..errors import ConfigError
+from ..run_facts import KEY, differences, run_facts
 
 #: Of a model's values the least share that a checkpoint of the same architecture gives.
 LEAST_SHARE = 0.1
@@ -101,6 +102,13 @@ def _check_resume(cfg, model, source):
         raise ConfigError(
             f'--resume: {source} is of another model than {type(model).__name__}: '
             f'{"; ".join(misfits[:4])}{more}; {_RESUMABLE}'
+        )
+    other = differences(content.get(KEY), run_facts(cfg))
+    if other:
+        print_log(
+            f'--resume: another training goes on here than {source} is of: {"; ".join(other)}',
+            'current',
+            level=30,
         )
 
 

@@ -120,3 +120,6 @@ def test_killed_once_more_after_it_the_run_is_still_the_same(tmp_path):
     states = [torch.load(f / 'best_score_epoch_1.pth', weights_only=False) for f in (whole, parts)]
     first, second = (state['btkd_det_rng'][0]['torch'] for state in states)
     assert torch.equal(first, second)
+    hubs = [state['message_hub']['runtime_info'] for state in states]
+    assert [hub['iter'] for hub in hubs] == [3, 3]
+    assert [hub['epoch'] for hub in hubs] == [0, 0]

@@ -1,6 +1,6 @@
 """Kill trainings with -9 and resume them: is the end that of a run that nobody killed?
 
-    python -m tests.robustness.kills [--count 30] [--seed 0] [--out docs/reliability/kills.json]
+    python -m tests.robustness.kills [--loop epochs|iterations] [--count 30] [--seed 0] [--out F]
 
 A third of the kills each falls into a step, into the writing of a checkpoint and into a
 validation, at a moment that is drawn; every second run has two persistent workers. Compared is
@@ -221,25 +221,30 @@ class Study:
     def _left_over(self):
         """Files of checkpoints that a run which nobody killed would not have left."""
         kept = {self.expected['last'], self.expected['best']}
-        paths = [*self.work_dir.glob('*.pth'), *self.work_dir.glob('.*')]
+        paths = [*self.work_dir.glob('*.pth'), *self.work_dir.glob('.*.part')]
         return sorted(path.name for path in paths if path.name not in kept)
 
 
-def kills(count: int, seed: int = 0, show=lambda line: None) -> list[dict]:
-    """Kill so many trainings in each loop; gives what came of each."""
-    found = []
-    for loop in LOOPS:
-        rng = random.Random(f'{seed} {loop}')
-        studies = []
-        with tempfile.TemporaryDirectory() as folder:
-            for workers in (0, 2):
-                place = Path(folder, f'{workers}')
-                place.mkdir()
-                studies.append(Study(place, loop, workers))
-            for number in range(count):
-                study = studies[number % 2]
-                found.append(study.kill(rng, PHASES[number // 2 % 3]))
-                show(f'{len(found)}: {found[-1]}')
+def kills(loop: str, count: int, seed: int = 0, show=lambda line: None) -> list[dict]:
+    """Kill so many trainings; gives what came of each.
+
+    Args:
+        loop (str): ``epochs`` or ``iterations``.
+        count (int): How many.
+        seed (int): Of the moments.
+        show (Callable): Is given a line for each.
+    """
+    found, studies = [], []
+    rng = random.Random(f'{seed} {loop}')
+    with tempfile.TemporaryDirectory() as folder:
+        for workers in (0, 2):
+            place = Path(folder, f'{workers}')
+            place.mkdir()
+            studies.append(Study(place, loop, workers))
+        for number in range(count):
+            study = studies[number % 2]
+            found.append(study.kill(rng, PHASES[number // 2 % 3]))
+            show(f'{len(found)}: {found[-1]}')
     return found
 
 
@@ -249,22 +254,25 @@ def main() -> int:
     # Before the hours in which the sources may change.
     where = environment()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--count', type=int, default=30, help='kills in each loop')
+    parser.add_argument('--loop', choices=list(LOOPS), default='epochs')
+    parser.add_argument('--count', type=int, default=30)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, help='a JSON file of the results')
     args = parser.parse_args()
     prepare()
-    found = kills(args.count, args.seed, lambda line: print(line, flush=True))
-    same = [entry for entry in found if entry['exit_code'] == 0 and not entry['differs']]
+    found = kills(args.loop, args.count, args.seed, lambda line: print(line, flush=True))
+    same = [
+        entry
+        for entry in found
+        if entry['exit_code'] == 0 and not entry['differs'] and not entry['left_over']
+    ]
     print(f'{len(found)} kills: {len(same)} ended as the run that nobody killed')
     if args.out:
-        command = f'python -m tests.robustness.kills --count {args.count} --seed {args.seed}'
+        options = f'--loop {args.loop} --count {args.count} --seed {args.seed}'
         result = dict(
-            command=command,
+            command=f'python -m tests.robustness.kills {options}',
             environment=where,
-            identical={
-                loop: f'{sum(e["loop"] == loop for e in same)} of {args.count}' for loop in LOOPS
-            },
+            identical=f'{len(same)} of {len(found)}',
             kills=found,
         )
         args.out.parent.mkdir(parents=True, exist_ok=True)
