@@ -12,6 +12,7 @@ from .families import (
     ANY,
     CLASSIFIER,
     DISTILLED,
+    QUERIES,
     SINGLE_STAGE,
     TWO_STAGE,
     detector_class,
@@ -52,19 +53,31 @@ def _btkd(host, **options):
 
 _RCNN_DKD = dict(type='btkd_det.DKDLoss', alpha=1.0, beta=0.25, temperature=1.0)
 
-# What each preset puts where, by the distilled class.
+
+def _at_queries(sigmoid, softmax, **sites):
+    """Of DETR's relatives, by their plain classes: DETR alone has a softmax."""
+    kinds = {'ConditionalDETR': sigmoid, 'DABDETR': sigmoid, 'DETR': softmax, QUERIES: sigmoid}
+    return {name: dict(query_logits=loss, **sites) for name, loss in kinds.items()}
+
+
+# What each preset puts where, by the distilled class, or by a plain class that is inherited.
 PRESETS = {
     'kd': {
+        **_at_queries(_BINARY, _KD),
         TWO_STAGE: dict(roi_logits=_KD),
         SINGLE_STAGE: dict(dense_logits=_BINARY),
         CLASSIFIER: dict(logits=_CLS_KD),
     },
     'btkd': {
+        **_at_queries(
+            _btkd(_BINARY, **_ROBUST_SINGLE_STAGE), _btkd(_KD, **dict(ROBUST, calibrate=False))
+        ),
         TWO_STAGE: dict(roi_logits=_btkd(_KD, **_ROBUST_TWO_STAGE)),
         SINGLE_STAGE: dict(dense_logits=_btkd(_BINARY, **_ROBUST_SINGLE_STAGE)),
         CLASSIFIER: dict(logits=_btkd(_CLS_KD, **ROBUST)),
     },
     'btkd-paper': {
+        **_at_queries(_btkd(_BINARY), _btkd(_KD)),
         TWO_STAGE: dict(roi_logits=_btkd(_KD)),
         SINGLE_STAGE: dict(dense_logits=_btkd(_BINARY)),
         CLASSIFIER: dict(logits=_btkd(_CLS_KD)),
@@ -74,6 +87,11 @@ PRESETS = {
         CLASSIFIER: dict(logits=_btkd(_CLS_DKD, **ROBUST)),
     },
     'btkd-pkd': {
+        **_at_queries(
+            _btkd(_BINARY, **_ROBUST_SINGLE_STAGE),
+            _btkd(_KD, **dict(ROBUST, calibrate=False)),
+            fpn=_PKD,
+        ),
         TWO_STAGE: dict(roi_logits=_btkd(_KD, **_ROBUST_TWO_STAGE), fpn=_PKD),
         SINGLE_STAGE: dict(dense_logits=_btkd(_BINARY, **_ROBUST_SINGLE_STAGE), fpn=_PKD),
     },
