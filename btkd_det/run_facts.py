@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .config_file import type_name
+from .config.reading import type_name
 from .provenance import checkpoint_file, digest, file_digest
 
 KEY = 'btkd_det_run'

@@ -84,7 +84,7 @@ def test_a_teacher_of_somebody_elses_model_stays():
     [
         ('faster_rcnn/faster-rcnn_r50_fpn_1x_coco', 'btk', ["'btk'", "'btkd'", 'btkd-pkd']),
         ('retinanet/retinanet_r50_fpn_1x_coco', 'ikd', ["'ikd'", 'RetinaNet', 'kd, btkd']),
-        ('dino/dino-4scale_r50_8xb2-12e_coco', 'kd', ["'kd'", 'DINO', 'feature']),
+        ('dino/dino-4scale_r50_8xb2-12e_coco', 'ikd', ["'ikd'", 'DINO', 'kd, btkd', 'feature']),
     ],
 )
 def test_a_preset_that_does_not_go_is_named_with_those_that_do(cfg, preset, words):

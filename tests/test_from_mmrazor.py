@@ -704,7 +704,7 @@ def test_dkds_mean_is_named_as_the_sum_that_it_is(tmp_path):
 @pytest.mark.parametrize(
     ('before', 'after', 'named'),
     [
-        ("type='PKDLoss'", "type='MGDLoss'", 'distill_losses.loss_0: MGDLoss: not among L2Loss'),
+        ("type='PKDLoss'", "type='ABLoss'", 'distill_losses.loss_0: ABLoss: not among L2Loss'),
         (
             "teacher_recorders=dict(fpn=dict(type='ModuleOutputs', source='neck'))",
             "teacher_recorders=dict(fpn=dict(type='ModuleOutputs', source='rpn_head.rpn_conv'))",
@@ -805,18 +805,18 @@ def run_tool(*args):
 
 def test_the_tool_writes_nothing_that_is_incomplete_unless_asked(tmp_path):
     text = CWD_OF_MODULES.format(student=TINY, teacher=TINY)
-    path = written(tmp_path, text.replace("type='L2Loss'", "type='MGDLoss'"))
+    path = written(tmp_path, text.replace("type='L2Loss'", "type='ABLoss'"))
     out = tmp_path / 'out.py'
     refused = run_tool(path, '--out', out)
     assert refused.returncode == 1
-    assert 'not translated: model.distiller.distill_losses.loss_l2: MGDLoss: ' in refused.stderr
+    assert 'not translated: model.distiller.distill_losses.loss_l2: ABLoss: ' in refused.stderr
     assert not out.exists()
     assert run_tool(path, '--out', out, '--partial').returncode == 0
     assert '# Not translated: model.distiller.distill_losses.loss_l2' in out.read_text()
 
 
 def test_the_tool_writes_no_config_without_a_loss(tmp_path):
-    path = written(tmp_path, PKD_BY_LEVEL.replace("'PKDLoss'", "'MGDLoss'"))
+    path = written(tmp_path, PKD_BY_LEVEL.replace("'PKDLoss'", "'ABLoss'"))
     out = tmp_path / 'out.py'
     refused = run_tool(path, '--out', out, '--partial')
     assert refused.returncode == 1

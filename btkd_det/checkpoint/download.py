@@ -65,9 +65,9 @@ def downloaded(address: str) -> Path:
 def _state(address):
     """What the server says of the file, without reading it; empty where it says no state."""
     with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:
-        told = {name: answer.headers.get(name) for name in _STATE}
-    known = told['ETag'] or told['Last-Modified']
-    return '\n'.join(f'{name}: {value}' for name, value in told.items()) if known else ''
+        stated = {name: answer.headers.get(name) for name in _STATE}
+    known = stated['ETag'] or stated['Last-Modified']
+    return '\n'.join(f'{name}: {value}' for name, value in stated.items()) if known else ''
 
 
 def _fetched(address, path):

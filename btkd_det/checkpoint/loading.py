@@ -59,12 +59,11 @@ def _plain_data():
 
 
 @contextlib.contextmanager
-def weights_only():
+def forced_weights_only():
     """Within this context every ``torch.load``, of the host packages too, reads weights only.
 
     MMEngine falls back to full unpickling where a checkpoint is refused, or never asks for
-    weights only, by version; the environment variable that PyTorch reads overrules both. What
-    MMEngine reads from an address comes from :mod:`btkd_det.checkpoint.download`.
+    weights only, by version; the environment variable that PyTorch reads overrules both.
 
     Raises:
         ConfigError: Within the context, where a file holds something else than plain data.
@@ -73,32 +72,12 @@ def weights_only():
     before = {name: os.environ.pop(name, None) for name in (_FORCE, _FORCE_NOT)}
     os.environ[_FORCE] = '1'
     try:
-        with _own_downloads():
-            yield
+        yield
     finally:
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _own_downloads():
-    """Within this context MMEngine's http scheme is ours: it goes by file names alone."""
-    from mmengine.runner import CheckpointLoader
-
-    from .reading import read_content
-
-    before = CheckpointLoader._schemes.copy()
-    CheckpointLoader.register_scheme(
-        ('http://', 'https://'),
-        lambda address, map_location=None: read_content(address, 'checkpoint'),
-        force=True,
-    )
-    try:
-        yield
-    finally:
-        CheckpointLoader._schemes = before
 
 
 def refusal(error):

@@ -10,7 +10,7 @@ import torch
 from ..checks import check_file
 from ..errors import ConfigError
 from .download import downloaded
-from .loading import allow_mmengine_types, first_line, refusal, weights_only
+from .loading import allow_mmengine_types, first_line, forced_weights_only, refusal
 
 
 def read_checkpoint(source, field):
@@ -151,7 +151,7 @@ def _download(address, field):
             return torch.load(downloaded(address), map_location='cpu', weights_only=True)
         from mmengine.runner import CheckpointLoader
 
-        with weights_only():
+        with forced_weights_only():
             return CheckpointLoader.load_checkpoint(address, map_location='cpu')
     except (UnpicklingError, ConfigError) as error:
         raise ConfigError(
@@ -165,5 +165,5 @@ def _download(address, field):
 
 
 def _cause(error):
-    """The unpickler's own error, where :func:`weights_only` has made a ConfigError of it."""
+    """The unpickler's own error, where ``torch.load`` has made a ConfigError of it."""
     return error.__cause__ if isinstance(error, ConfigError) else error

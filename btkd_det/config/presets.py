@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from .distilled_types import ANY, CLASSIFIER, SINGLE_STAGE, TWO_STAGE
+from .distilled_types import ANY, CLASSIFIER, QUERIES, SINGLE_STAGE, TWO_STAGE
 from .feature_presets import FEATURE_PRESETS
 
 
@@ -94,6 +94,7 @@ ROBUST_VALUES = dict(
 ROBUST_AT = {
     TWO_STAGE: dict(judge=Value('object', _STUDIES)),
     SINGLE_STAGE: dict(calibrate=Value(False, 'ours, not studied')),
+    QUERIES: dict(calibrate=Value(False, 'ours, not studied')),
     CLASSIFIER: {},
 }
 
@@ -145,19 +146,32 @@ def robust(host: str, place: str = CLASSIFIER, **options: Any) -> dict[str, Any]
     return btkd(host, **given, **options)
 
 
-#: What each preset puts where, by the distilled class.
+def _at_queries(
+    sigmoid: dict[str, Any], softmax: dict[str, Any], **sites: Any
+) -> dict[str, dict[str, Any]]:
+    """Of DETR's relatives, by their plain classes: DETR alone has a softmax."""
+    kinds = {'ConditionalDETR': sigmoid, 'DABDETR': sigmoid, 'DETR': softmax, QUERIES: sigmoid}
+    return {name: dict(query_logits=loss, **sites) for name, loss in kinds.items()}
+
+
+_ROBUST_AT_QUERIES = (robust('binary', QUERIES), robust('kd at rois', QUERIES))
+
+#: What each preset puts where, by the distilled class, or by a plain class that is inherited.
 PRESETS = {
     'kd': {
+        **_at_queries(loss_of('binary'), loss_of('kd at rois')),
         TWO_STAGE: dict(roi_logits=loss_of('kd at rois')),
         SINGLE_STAGE: dict(dense_logits=loss_of('binary')),
         CLASSIFIER: dict(logits=loss_of('kd')),
     },
     'btkd': {
+        **_at_queries(*_ROBUST_AT_QUERIES),
         TWO_STAGE: dict(roi_logits=robust('kd at rois', TWO_STAGE)),
         SINGLE_STAGE: dict(dense_logits=robust('binary', SINGLE_STAGE)),
         CLASSIFIER: dict(logits=robust('kd')),
     },
     'btkd-paper': {
+        **_at_queries(btkd('binary'), btkd('kd at rois')),
         TWO_STAGE: dict(roi_logits=btkd('kd at rois')),
         SINGLE_STAGE: dict(dense_logits=btkd('binary')),
         CLASSIFIER: dict(logits=btkd('kd')),
@@ -167,6 +181,7 @@ PRESETS = {
         CLASSIFIER: dict(logits=robust('dkd')),
     },
     'btkd-pkd': {
+        **_at_queries(*_ROBUST_AT_QUERIES, fpn=loss_of('pkd')),
         TWO_STAGE: dict(roi_logits=robust('kd at rois', TWO_STAGE), fpn=loss_of('pkd')),
         SINGLE_STAGE: dict(dense_logits=robust('binary', SINGLE_STAGE), fpn=loss_of('pkd')),
     },

@@ -2,7 +2,7 @@
 
 import functools
 
-from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
+from mmdet.models.detectors import DetectionTransformer, SingleStageDetector, TwoStageDetector
 
 from ..config.distilled_types import detector_class
 from ..errors import ConfigError
@@ -11,6 +11,7 @@ from ..sites.backbone import BackboneRecorder
 from ..sites.base import Recorder
 from ..sites.dense import DenseRecorder
 from ..sites.maps import MapRecorder
+from ..sites.queries import QueryRecorder
 from ..sites.rois import RoIRecorder
 from .distilled import Distilled
 
@@ -39,7 +40,11 @@ def recorders_of(host: type) -> tuple[type[Recorder], ...]:
     Returns:
         tuple[type]: That of its family's head, if it is of one; then those of the maps.
     """
-    heads = ((TwoStageDetector, RoIRecorder), (SingleStageDetector, DenseRecorder))
+    heads = (
+        (TwoStageDetector, RoIRecorder),
+        (SingleStageDetector, DenseRecorder),
+        (DetectionTransformer, QueryRecorder),
+    )
     own = [recorder for family, recorder in heads if issubclass(host, family)]
     return (*own, MapRecorder, BackboneRecorder)
 
@@ -53,7 +58,7 @@ def build_distilled_detector(host=None, **kwargs):
 
     Sites: ``fpn``, the maps that ``extract_feat`` gives; ``backbone``, those of the backbone; and
     those of the family that the host's class inherits: at the RoIs of a ``TwoStageDetector``, at
-    the anchors of a ``SingleStageDetector``.
+    the anchors of a ``SingleStageDetector``, at the queries of a ``DetectionTransformer``.
 
     Args:
         host (str): The detector's type. It has to be given.

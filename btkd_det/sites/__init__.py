@@ -15,6 +15,8 @@ if is_installed('mmdet'):
     from .roi_boxes import RoIBoxes
     from .dense_logits import DenseLogits
     from .dense_boxes import DenseBoxes
+    from .query_logits import QueryLogits
+    from .query_boxes import QueryBoxes
 from .fpn import FPN
 from .backbone import Backbone
 from .logits import Logits
@@ -29,6 +31,8 @@ __all__ = [
     'DenseLogits',
     'Features',
     'Logits',
+    'QueryBoxes',
+    'QueryLogits',
     'Recorder',
     'RoIBoxes',
     'RoIFeatures',

@@ -61,7 +61,7 @@ def test_a_site_stands_only_where_its_heads_are(imported, tmp_path):
         type='btkd_det.DistilledDetector',
         host='DETR',
     )
-    with pytest.raises(ConfigError, match='valid sites: fpn, backbone$'):
+    with pytest.raises(ConfigError, match='valid sites: query_logits, query_boxes, fpn, backbone$'):
         build_detector(config)
 
 
