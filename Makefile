@@ -12,7 +12,7 @@ ARGS ?=
 
 help:
 	@echo 'make demo            train a teacher and three students, compare their COCO AP'
-	@echo 'make test            lint and tests, all that CI runs'
+	@echo 'make test            lint, types and tests, all that CI runs'
 	@echo "make test-openmmlab  the tests on OpenMMLab's own packages"
 	@echo 'make environment     only set up .venv'
 	@echo 'make clean           remove environments, caches and builds; results stay'
@@ -24,6 +24,8 @@ test: environment
 	@echo '== ruff'
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@echo '== mypy'
+	@.venv/bin/mypy
 	@echo '== pytest'
 	@.venv/bin/python -m pytest $(ARGS)
 	@echo 'All checks passed. Next: `make demo`, then the README on your own config.'
@@ -46,4 +48,4 @@ python:
 		|| echo not there). Name another: make PYTHON=/path/to/python3.12 test" >&2; exit 1; }
 
 clean:
-	rm -rf .venv .venv-openmmlab build dist btkd_det.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-openmmlab build dist btkd_det.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

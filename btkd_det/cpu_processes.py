@@ -3,6 +3,7 @@
 import os
 
 import torch.distributed
+from mmengine.config import Config
 from mmengine.device import get_device
 
 from .errors import ConfigError
@@ -10,7 +11,7 @@ from .errors import ConfigError
 _NEEDED = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
 
 
-def join(cfg):
+def join(cfg: Config) -> None:
     """Join the other processes by gloo where there is no GPU; does nothing elsewhere.
 
     MMEngine asks for a GPU before it joins and then wraps the model for it. It does neither once
@@ -47,7 +48,7 @@ def join(cfg):
     cfg.model_wrapper_cfg = wrapper
 
 
-def leave():
+def leave() -> None:
     """Leave the other processes, where this one has joined them on a CPU."""
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == 'gloo':
         torch.distributed.destroy_process_group()

@@ -145,7 +145,7 @@ def robust(host: str, place: str = CLASSIFIER, **options: Any) -> dict[str, Any]
 
 
 #: What each preset puts where, by the distilled class.
-PRESETS = {
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     'kd': {
         TWO_STAGE: dict(roi_logits=loss_of('kd at rois')),
         SINGLE_STAGE: dict(dense_logits=loss_of('binary')),

@@ -1,6 +1,7 @@
 """Distillation of the features of any detector that has ``extract_feat``."""
 
 import functools
+from typing import Any
 
 from mmdet.models.detectors import BaseDetector
 from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -13,7 +14,7 @@ from .distilled import Distilled
 
 
 @functools.cache
-def distilled_class(host):
+def distilled_class(host: type) -> type:
     """The distilled subclass of a detector's class.
 
     Args:
@@ -28,7 +29,7 @@ def distilled_class(host):
 
 
 @MODELS.register_module(name='DistilledDetector')
-def build_distilled_detector(host=None, **kwargs):
+def build_distilled_detector(host: str | None = None, **kwargs: Any) -> BaseDetector:
     """Build the distilled form of any detector, DETR's relatives included.
 
     In a config ``type='btkd_det.DistilledDetector', host='DINO'`` and then the keys of the host.

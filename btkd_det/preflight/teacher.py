@@ -1,5 +1,8 @@
 """Whether a teacher, its cache and its classes are of use for the data."""
 
+from typing import Any
+
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
@@ -14,7 +17,7 @@ from .data import all_datasets, classes_of_data
 from .weights import check_named_classes
 
 
-def map_classes(cfg):
+def map_classes(cfg: Config) -> None:
     """Find the student's classes among the teacher's by name, where they differ in order.
 
     Sets ``model.teacher.class_map`` where the data's classes are the teacher's in another order
@@ -33,14 +36,14 @@ def map_classes(cfg):
         _map_classes(teacher, classes, 'model.teacher')
 
 
-def _needs_classes(model):
+def _needs_classes(model: Any) -> bool:
     """Whether something is made of what the teacher says of single classes."""
     teacher = model.get('teacher')
     needed = any(teacher.get(key) for key in ('init_student', 'evaluate_teacher'))
     return needed or compares_classes(model.get('distill'))
 
 
-def _map_classes(teacher, classes, field):
+def _map_classes(teacher: Any, classes: Any, field: str) -> None:
     """Set ``class_map`` of a teacher's config where its classes hold the data's by name."""
     if any(key in teacher for key in ('class_map', 'cache')):
         return
@@ -61,7 +64,7 @@ def _map_classes(teacher, classes, field):
     )
 
 
-def check_cache(cfg):
+def check_cache(cfg: Config) -> None:
     """Check that the cache of a teacher's logits, if there is one, is of the training data.
 
     Args:
@@ -84,7 +87,7 @@ def check_cache(cfg):
         )
 
 
-def check_agreement(cfg):
+def check_agreement(cfg: Config) -> None:
     """Build the teacher of a ``TeacherAgreement`` in ``test_evaluator`` once, and check it.
 
     Args:
@@ -113,7 +116,7 @@ def check_agreement(cfg):
             )
 
 
-def _head(teacher):
+def _head(teacher: Any) -> Any:
     head = getattr(teacher.model, 'head', None)
     if head is None and not hasattr(teacher.model, 'loss_module'):
         raise ConfigError(

@@ -4,6 +4,8 @@ import base64
 import html
 import io
 
+from PIL import Image
+
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #262a36; background: #fcfcfa;
        max-width: 1240px; margin: 2rem auto; padding: 0 1rem; }
@@ -18,7 +20,7 @@ code { background: #eeeee8; padding: 0 .25rem; }
 """
 
 
-def embedded(image, alt, kind='JPEG'):
+def embedded(image: Image.Image, alt: str, kind: str = 'JPEG') -> str:
     """An image as an HTML element that holds it.
 
     Args:
