@@ -16,7 +16,7 @@ BUILD_DOCS = .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 1
 
 help:
 	@echo 'make demo            train a teacher and three students, compare their COCO AP'
-	@echo 'make test            lint and tests, all that CI runs'
+	@echo 'make test            lint, types and tests, all that CI runs'
 	@echo "make test-openmmlab  the tests on OpenMMLab's own packages"
 	@echo 'make docs            the documentation as a site, in build/site'
 	@echo 'make environment     only set up .venv'
@@ -33,6 +33,8 @@ test: environment
 	@echo '== ruff'
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@echo '== mypy'
+	@.venv/bin/mypy
 	@echo '== docs'
 	@$(BUILD_DOCS)
 	@echo '== pytest'
@@ -57,4 +59,4 @@ python:
 		|| echo not there). Name another: make PYTHON=/path/to/python3.12 test" >&2; exit 1; }
 
 clean:
-	rm -rf .venv .venv-openmmlab build dist btkd_det.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-openmmlab build dist btkd_det.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

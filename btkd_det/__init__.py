@@ -6,11 +6,14 @@ installed without its own.
 """
 
 import sys
+from typing import Any
+
+from mmengine.config import Config
 
 __version__ = '0.1.0'
 
 
-def distill(cfg, teacher, preset='btkd'):
+def distill(cfg: Config | str, teacher: dict[str, Any], preset: str = 'btkd') -> Config:
     """Add a teacher and distillation losses to a plain config.
 
     Args:
@@ -27,7 +30,7 @@ def distill(cfg, teacher, preset='btkd'):
     return config.distill(cfg, teacher, preset)
 
 
-def set_progress(share):
+def set_progress(share: float | None) -> Any:
     """Tell the losses how far a training is that no MMEngine runner drives.
 
     Call it before each step, or use it as a context: ``with btkd_det.set_progress(0.3): ...``.
@@ -47,7 +50,7 @@ def set_progress(share):
     return progress.set_progress(share)
 
 
-def _register():
+def _register() -> None:
     from .compat import quiet, torchvision_ops
 
     torchvision_ops.install()

@@ -3,8 +3,10 @@
 import os
 import shutil
 import subprocess
+from typing import Any
 
 import torch.distributed
+from mmengine.config import Config
 from mmengine.device import get_device
 
 from .errors import ConfigError
@@ -15,7 +17,7 @@ _SLURM_PORT = '29500'
 _NEEDED = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
 
 
-def join(cfg):
+def join(cfg: Config) -> None:
     """Join the other processes by gloo where there is no GPU; does nothing elsewhere.
 
     MMEngine asks for a GPU before it joins and then wraps the model for it. It does neither once
@@ -55,7 +57,7 @@ def join(cfg):
     cfg.model_wrapper_cfg = wrapper
 
 
-def _read_slurm():
+def _read_slurm() -> None:
     """Say in PyTorch's names where Slurm has put this process; ConfigError without Slurm."""
     missing = [name for name in _SLURM.values() if name not in os.environ]
     if missing:
@@ -69,7 +71,7 @@ def _read_slurm():
     os.environ.setdefault('MASTER_ADDR', _first_host(os.environ.get('SLURM_NODELIST', '')))
 
 
-def _first_host(nodes):
+def _first_host(nodes: Any) -> Any:
     """The first host of a list such as ``node[1-4]``, which Slurm itself can read."""
     if '[' not in nodes:
         return nodes.partition(',')[0] or 'localhost'
@@ -82,7 +84,7 @@ def _first_host(nodes):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
 
 
-def leave():
+def leave() -> None:
     """Leave the other processes, where this one has joined them on a CPU."""
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == 'gloo':
         torch.distributed.destroy_process_group()

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from .compat.distributions import MAINTAINED, providers
 from .compat.faults import conflicts, explain, install
@@ -31,7 +33,7 @@ FAULTY = ('missing', 'broken')
 TITLES = {'cv2': 'opencv'}
 
 
-def diagnose(report):
+def diagnose(report: Callable) -> dict[str, dict[str, Any]]:
     """Try every package that btkd_det stands on.
 
     Args:
@@ -56,7 +58,7 @@ def diagnose(report):
     return results
 
 
-def main():
+def main() -> int:
     """Print the report.
 
     Returns:
@@ -78,7 +80,7 @@ def main():
     return 1
 
 
-def _probe(names):
+def _probe(names: Any) -> Iterator[Any]:
     """Results of the probe, one by one; ends early where an import ends the interpreter."""
     package = os.path.dirname(os.path.abspath(__file__))
     command = [sys.executable, '-c', PROBE, package, *names]
@@ -103,11 +105,11 @@ def _probe(names):
         yield tried, dict(state='broken', error=f'ends Python with {_ending(code)}: {last}')
 
 
-def _ending(code):
+def _ending(code: Any) -> Any:
     return signal.Signals(-code).name if code < 0 else f'exit code {code}'
 
 
-def _row(name, result):
+def _row(name: str, result: Any) -> Any:
     found = providers(name)
     version = result.get('version') or next(iter(found.values()), '')
     notes = ' and '.join(found) if name in MAINTAINED or name == 'cv2' else ''
@@ -124,11 +126,11 @@ def _row(name, result):
     return row
 
 
-def _line(title, text):
+def _line(title: str, text: str) -> Any:
     return f'  {TITLES.get(title, title):<15}{text}'.rstrip() + '\n'
 
 
-def _part(name, results):
+def _part(name: str, results: Any) -> str:
     for result in (results[name], results['btkd_det']):
         if result.get('unused'):
             return 'off, this release does not use it'
@@ -141,7 +143,7 @@ def _part(name, results):
     return 'on'
 
 
-def _faults(results):
+def _faults(results: Any) -> Any:
     """What to mend, (name, line) each; what is not installed comes in one line."""
     faults = list(conflicts().items())
     missing = [

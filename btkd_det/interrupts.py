@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: Seconds within which a second signal is the same request: a launcher passes Ctrl-C on, which the
@@ -20,11 +21,11 @@ class Requests:
         number (int | None): The signal that came, or None.
     """
 
-    def __init__(self):
-        self.number = None
-        self._first = None
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._first: float | None = None
         self._process = os.getpid()
-        self._before = {}
+        self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
         """Note SIGINT and SIGTERM from now on, instead of ending by them."""
@@ -37,7 +38,7 @@ class Requests:
             number, handler = self._before.popitem()
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _note(self, number, frame):
+    def _note(self, number: Any, frame: Any) -> None:
         # Workers of a data loader inherit this; the training ends them.
         if os.getpid() != self._process:
             return

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from torch import distributed
 
@@ -39,7 +40,7 @@ def lost_ranks_named() -> Iterator[None]:
         ) from error
 
 
-def _is_together():
+def _is_together() -> Any:
     return (
         distributed.is_available()
         and distributed.is_initialized()
@@ -47,12 +48,12 @@ def _is_together():
     )
 
 
-def _is_gone(error):
+def _is_gone(error: Any) -> Any:
     backend = isinstance(error, getattr(distributed, 'DistError', ()))
     return backend or any(words in str(error) for words in _GONE)
 
 
-def _store():
+def _store() -> Any:
     return distributed.distributed_c10d._get_default_store()
 
 
@@ -63,7 +64,7 @@ def introduce() -> None:
         _store().set(f'{_KEY}/{distributed.get_rank()}', text)
 
 
-def _lost():
+def _lost() -> Any:
     """Names of the processes that do not say that they are there."""
     ranks = range(distributed.get_world_size())
     try:

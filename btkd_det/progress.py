@@ -1,5 +1,7 @@
 """How far is the training? Read from MMEngine's message hub, or told by the caller."""
 
+from typing import Any
+
 import torch
 from mmengine.logging import MessageHub
 
@@ -24,21 +26,21 @@ class set_progress:
 
     _current = None
 
-    def __init__(self, share):
+    def __init__(self, share: float | None) -> None:
         check_number('set_progress', share, least=0, most=1, optional=True)
         self._before = set_progress._current
         given = None if share is None else (float(share), _last_of_runner())
         set_progress._current = given
 
-    def __enter__(self):
+    def __enter__(self) -> 'set_progress':
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         set_progress._current = self._before
 
 
 @torch.compiler.disable
-def known_progress():
+def known_progress() -> float | None:
     """The share e / E of the training that is done, where anyone tells it.
 
     Returns:
@@ -54,13 +56,13 @@ def known_progress():
     return min(max(iteration / max_iters, 0.0), 1.0)
 
 
-def _last_of_runner():
+def _last_of_runner() -> tuple:
     """The newest runner, its iteration, and how many it has; None for each that is not known."""
     hub = MessageHub.get_current_instance()
     return (hub.instance_name, *runner_info('iter', 'max_iters'))
 
 
-def training_progress():
+def training_progress() -> float:
     """The share e / E of the training that is done, counted in iterations.
 
     MMEngine's train loops write ``iter`` and ``max_iters`` into the current message hub before
@@ -84,12 +86,12 @@ def training_progress():
     return progress
 
 
-def current_iteration():
+def current_iteration() -> Any:
     """Iterations done so far by the runner that trains, or None without one."""
     return runner_info('iter')[0]
 
 
-def iterations_per_epoch():
+def iterations_per_epoch() -> int | None:
     """Iterations of one epoch of the runner that trains, or None where epochs are unknown.
 
     Returns:
@@ -103,7 +105,7 @@ def iterations_per_epoch():
 
 
 @torch.compiler.disable
-def runner_info(*keys):
+def runner_info(*keys: str) -> tuple:
     """Values of the current message hub, None for each that it does not have.
 
     Reading it takes a lock, which no compiled graph can hold: the graph breaks here.
@@ -121,7 +123,7 @@ def runner_info(*keys):
     return tuple(hub.get_info(key) for key in keys)
 
 
-def forget_logged(prefix, kept=None):
+def forget_logged(prefix: str, kept: str | None = None) -> None:
     """Take training's entries out of the log that get no new values any more.
 
     MMEngine's log repeats the last value of whatever was logged once.

@@ -7,9 +7,13 @@ is in use.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from .checkpoint.download import downloaded
 from .config.reading import type_name
@@ -47,12 +51,12 @@ SAMPLE = 16
 _intact = set()
 
 
-def digest(value):
+def digest(value: Any) -> Any:
     """SHA-256 of a value that JSON can hold, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def file_digest(path):
+def file_digest(path: str | Path) -> Any:
     """SHA-256 of a file's content, in hexadecimal."""
     found = hashlib.sha256()
     with open(path, 'rb') as file:
@@ -61,7 +65,7 @@ def file_digest(path):
     return found.hexdigest()
 
 
-def content_digest(*tensors):
+def content_digest(*tensors: Tensor) -> str:
     """SHA-256 of tensors' shapes and values, in hexadecimal.
 
     Args:
@@ -77,7 +81,7 @@ def content_digest(*tensors):
     return found.hexdigest()
 
 
-def config_digest(model):
+def config_digest(model: dict[str, Any]) -> str:
     """SHA-256 of what a model's config says of its answers, in hexadecimal.
 
     Network and normalization count; what only training reads, and whether the model is the plain
@@ -92,7 +96,7 @@ def config_digest(model):
     return digest({key: _plain(value) for key, value in model.items() if _answers(key, top=True)})
 
 
-def sample_digest(dataset, indices=None):
+def sample_digest(dataset: Dataset, indices: Sequence[int] | None = None) -> str:
     """SHA-256 of the content of some images of a data set, in hexadecimal.
 
     Files are hashed as they lie on disk, images in memory by their pixels; no transform runs.
@@ -111,7 +115,12 @@ def sample_digest(dataset, indices=None):
     return found.hexdigest()
 
 
-def describe_teacher(model, checkpoint, dtype=None, class_map=None):
+def describe_teacher(
+    model: dict[str, Any],
+    checkpoint: str | Path,
+    dtype: str | None = None,
+    class_map: Sequence[int] | None = None,
+) -> dict[str, Any]:
     """What a header has to say of a teacher.
 
     Args:
@@ -132,7 +141,7 @@ def describe_teacher(model, checkpoint, dtype=None, class_map=None):
     )
 
 
-def checkpoint_file(source):
+def checkpoint_file(source: str | Path) -> Path:
     """Where a checkpoint lies on this machine.
 
     Args:
@@ -146,7 +155,9 @@ def checkpoint_file(source):
     return Path(source)
 
 
-def check_teacher(header, found, path, field, command):
+def check_teacher(
+    header: dict[str, Any], found: dict[str, Any], path: str | Path, field: str, command: str
+) -> None:
     """Hold a file's header against the teacher that is in use.
 
     Args:
@@ -169,7 +180,9 @@ def check_teacher(header, found, path, field, command):
             )
 
 
-def check_content(header, tensors, path, field, command):
+def check_content(
+    header: dict[str, Any], tensors: Sequence[Tensor], path: str | Path, field: str, command: str
+) -> None:
     """Hold a file's tensors against the digest in its header, once a process for each file.
 
     Args:
@@ -194,14 +207,14 @@ def check_content(header, tensors, path, field, command):
     _intact.add(key)
 
 
-def _answers(key, top=False):
+def _answers(key: str, top: bool = False) -> bool:
     """Whether a key of a model's config has a part in what the model answers."""
     if top and key == 'type':
         return False
     return key not in _NO_ANSWER and not str(key).startswith('loss')
 
 
-def _plain(node):
+def _plain(node: Any) -> Any:
     """A part of a config as JSON holds it, types by their names alone."""
     if isinstance(node, dict):
         plain = {str(key): _plain(value) for key, value in node.items() if _answers(key)}
@@ -212,7 +225,7 @@ def _plain(node):
     return float(node) if isinstance(node, int) and not isinstance(node, bool) else node
 
 
-def _content(info):
+def _content(info: Any) -> Any:
     """The bytes of an image, in memory or in a file."""
     image = info.get('img')
     if image is not None:

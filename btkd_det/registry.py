@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from typing import Any
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -10,6 +11,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import DefaultScope, Registry
+from torch import nn
 
 from .checks import suggest
 from .errors import ConfigError
@@ -25,11 +27,11 @@ class OnDemandRegistry(Registry):
         on_demand (dict[str, str]): Registered name to the module that registers it.
     """
 
-    def __init__(self, *args, on_demand, **kwargs):
+    def __init__(self, *args: Any, on_demand: dict[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._on_demand = on_demand
 
-    def get(self, key):
+    def get(self, key: str) -> Any:
         """As MMEngine's.
 
         Raises:
@@ -80,7 +82,7 @@ METRICS = OnDemandRegistry(
 )
 
 
-def build(cfg, field, base, **default_args):
+def build(cfg: dict[str, Any] | nn.Module, field: str, base: type, **default_args: Any) -> Any:
     """Build the registered ``base`` that ``cfg`` describes, or say what is wrong with it.
 
     A type without a scope is looked up here first, then in the default scope, so that
@@ -129,7 +131,7 @@ def build(cfg, field, base, **default_args):
             raise ConfigError(f'{field}.{error}') from error
 
 
-def check_keys(cls, args, field):
+def check_keys(cls: type, args: dict[str, Any], field: str) -> None:
     """Hold the keys of ``args`` against the constructor of ``cls``.
 
     Args:
@@ -169,7 +171,7 @@ def check_keys(cls, args, field):
         )
 
 
-def unwritten(cls):
+def unwritten(cls: type) -> list[str]:
     """Methods that a base marks with :func:`abc.abstractmethod` and ``cls`` does not have.
 
     Args:
@@ -181,16 +183,16 @@ def unwritten(cls):
     return [name for name in dir(cls) if getattr(getattr(cls, name), '__isabstractmethod__', False)]
 
 
-def _lacks(cls):
+def _lacks(cls: Any) -> list[Any]:
     """What of :func:`unwritten` is called: a class with a forward of its own calls what it has."""
     return [name for name in unwritten(cls) if _definer(cls, 'forward') is _definer(cls, name)]
 
 
-def _definer(cls, name):
+def _definer(cls: Any, name: str) -> Any:
     return next((ancestor for ancestor in cls.__mro__ if name in vars(ancestor)), None)
 
 
-def _check_concrete(cls, field, base):
+def _check_concrete(cls: Any, field: str, base: Any) -> None:
     lacking = _lacks(cls)
     if lacking:
         raise ConfigError(
@@ -199,7 +201,7 @@ def _check_concrete(cls, field, base):
         )
 
 
-def registered(base):
+def registered(base: Any) -> list[Any]:
     """Names of all classes registered in this scope that derive from ``base``, sorted.
 
     An abstract base is registered too, as the meeting point of who calls and who is called, and
@@ -213,7 +215,7 @@ def registered(base):
     )
 
 
-def _find(name):
+def _find(name: str) -> Any:
     if '.' not in name:
         MODELS.import_from_location()
         if name in MODELS.module_dict:

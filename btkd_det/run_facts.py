@@ -49,7 +49,7 @@ def differences(before: Any, now: dict[str, str]) -> list[str]:
     ]
 
 
-def _teacher(teacher):
+def _teacher(teacher: Any) -> Any:
     if not isinstance(teacher, dict):
         return 'none'
     if teacher.get('cache'):
@@ -60,7 +60,7 @@ def _teacher(teacher):
     return Path(source).name + state
 
 
-def _data(dataset):
+def _data(dataset: Any) -> Any:
     while isinstance(dataset, dict) and isinstance(dataset.get('dataset'), dict):
         dataset = dataset['dataset']
     if not isinstance(dataset, dict):
@@ -75,12 +75,12 @@ def _data(dataset):
     return f'{type_name(dataset)}{named}, selection {digest(chosen)[:6]}'
 
 
-def _batch(loader):
+def _batch(loader: Any) -> Any:
     size = loader.get('batch_size') if isinstance(loader, dict) else None
     ranks = int(os.environ.get('WORLD_SIZE', os.environ.get('SLURM_NTASKS', '1')))
     return f'{size} on {ranks} process' + ('es' if ranks > 1 else '')
 
 
-def _average(hooks):
+def _average(hooks: Any) -> Any:
     found = [hook for hook in hooks or () if isinstance(hook, dict) and 'EMA' in type_name(hook)]
     return type_name(found[0]) if found else 'none'

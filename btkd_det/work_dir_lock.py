@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .errors import ConfigError
 
@@ -24,6 +25,7 @@ def work_dir_locked(folder: str | Path) -> Iterator[None]:
     Raises:
         ConfigError: Another process trains there.
     """
+    fcntl: Any
     try:
         import fcntl
     except ImportError:  # Windows

@@ -18,7 +18,7 @@ NOT_OF_THE_FIELD = {
 }
 #: From the bottom up; a module imports from rows below its own and from its own unit.
 LAYERS = (
-    ('errors',),
+    ('errors', 'hints'),
     ('checks',),
     (
         'bias',

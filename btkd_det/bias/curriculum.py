@@ -1,8 +1,10 @@
 """How much do the right rows count now, how much the rectified ones?"""
 
 import math
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..checks import check_choice
 from ..errors import ConfigError
@@ -11,7 +13,7 @@ SCHEDULES = ('cosine', 'linear', 'none')
 NORMALIZATIONS = ('subset', 'all')
 
 
-def coefficient(progress, schedule='cosine'):
+def coefficient(progress: float | Tensor | None, schedule: str = 'cosine') -> float | Tensor:
     """Gamma, the weight of the rectified rows; the right ones get 1 - gamma.
 
     ``cosine`` is the published code of BTKD, ``1 - cos^2(pi / 2 * e / E)``. ``linear`` is the
@@ -29,6 +31,8 @@ def coefficient(progress, schedule='cosine'):
     Raises:
         ConfigError: ``schedule`` is neither.
     """
+    if progress is None:
+        raise TypeError('progress: None, and only the schedule "none" does without it')
     if schedule == 'linear':
         return progress
     if schedule == 'cosine':
@@ -38,7 +42,9 @@ def coefficient(progress, schedule='cosine'):
     raise ConfigError(f"schedule: {schedule!r} has no coefficient; valid: 'cosine', 'linear'")
 
 
-def count_parts(right, dtype=None, counted=None):
+def count_parts(
+    right: Tensor, dtype: torch.dtype | None = None, counted: Tensor | None = None
+) -> Tensor:
     """Number of right and of wrong rows.
 
     Args:
@@ -58,16 +64,16 @@ def count_parts(right, dtype=None, counted=None):
 
 
 def curriculum(
-    right,
-    progress=None,
-    schedule='cosine',
-    normalize='subset',
+    right: Tensor,
+    progress: float | Tensor | None = None,
+    schedule: str = 'cosine',
+    normalize: str = 'subset',
     *,
-    drop_wrong=False,
-    total=1.0,
-    counts=None,
-    dtype=None,
-):
+    drop_wrong: bool = False,
+    total: float | Tensor = 1.0,
+    counts: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     """Weight of each row, so that the loss is the weighted sum of the rows' values.
 
     With ``subset``, as published, each part is a mean over its own rows: a right row weighs
@@ -87,9 +93,10 @@ def curriculum(
         normalize (str): ``'subset'`` or ``'all'``. Defaults to ``'subset'``.
         drop_wrong (bool): Wrong rows weigh 0 and the right ones what they would have
             weighed beside them: elimination alone. Defaults to False.
-        total (float): Factor of every weight. With ``subset`` it is what the weights of a batch
-            with both parts add up to; with ``all`` each row has a share of ``total / N``, of
-            which it gets 1 - gamma or gamma, so that they add up to less. Defaults to 1.
+        total (float | Tensor): Factor of every weight. With ``subset`` it is what the weights of
+            a batch with both parts add up to; with ``all`` each row has a share of ``total / N``,
+            of which it gets 1 - gamma or gamma, so that they add up to less; a number for
+            ``none``. Defaults to 1.
         counts (Tensor, optional): What ``subset`` divides right and wrong rows by, (2,).
             Defaults to their numbers.
         dtype (torch.dtype, optional): Of the weights. Defaults to torch's default dtype.
@@ -101,27 +108,51 @@ def curriculum(
         ConfigError: ``schedule`` or ``normalize`` is unknown.
     """
     check_curriculum(schedule, normalize)
+    gamma = None if schedule == 'none' else coefficient(progress, schedule)
+    return weigh(
+        right, gamma, normalize, drop_wrong=drop_wrong, total=total, counts=counts, dtype=dtype
+    )
+
+
+def weigh(
+    right: Tensor,
+    gamma: float | Tensor | None,
+    normalize: str = 'subset',
+    *,
+    drop_wrong: bool = False,
+    total: float | Tensor = 1.0,
+    counts: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """:func:`curriculum` for a caller that has the coefficient and has checked the names.
+
+    Args:
+        gamma (float | Tensor | None): From :func:`coefficient`; ``None`` for the schedule
+            ``'none'``.
+        right, normalize, drop_wrong, total, counts, dtype: As for :func:`curriculum`.
+
+    Returns:
+        Tensor: (N,) weights.
+    """
     dtype = dtype or torch.get_default_dtype()
     share = total / max(right.shape[0], 1)
-    if schedule == 'none':
-        right_weight = wrong_weight = torch.full((), share, dtype=dtype, device=right.device)
+    one = torch.ones((), dtype=dtype, device=right.device)
+    if gamma is None:
+        right_weight = wrong_weight = one * share
+    elif normalize == 'subset':
+        if counts is None:
+            counts = count_parts(right, dtype)
+        per_right, per_wrong = counts.reciprocal().unbind()
+        right_weight = per_right * ((1 - gamma) * total)
+        wrong_weight = per_wrong * (gamma * total)
     else:
-        gamma = coefficient(progress, schedule)
-        if normalize == 'subset':
-            if counts is None:
-                counts = count_parts(right, dtype)
-            per_right, per_wrong = counts.reciprocal().unbind()
-            right_weight = per_right * ((1 - gamma) * total)
-            wrong_weight = per_wrong * (gamma * total)
-        else:
-            one = torch.ones((), dtype=dtype, device=right.device)
-            right_weight, wrong_weight = one * ((1 - gamma) * share), one * (gamma * share)
+        right_weight, wrong_weight = one * ((1 - gamma) * share), one * (gamma * share)
     if drop_wrong:
         wrong_weight = torch.zeros_like(right_weight)
     return torch.where(right, right_weight, wrong_weight)
 
 
-def check_curriculum(schedule, normalize):
+def check_curriculum(schedule: Any, normalize: Any) -> None:
     """Raise a ConfigError unless both names are known."""
     check_choice('schedule', schedule, SCHEDULES)
     check_choice('normalize', normalize, NORMALIZATIONS)

@@ -1,16 +1,18 @@
 """On which rows is the teacher right?"""
 
+from torch import Tensor
+
 
 def is_right(
-    teacher_logits,
-    labels,
+    teacher_logits: Tensor,
+    labels: Tensor,
     *,
-    box_ious=None,
-    iou_threshold=0.5,
-    foreground=None,
-    foreground_only=False,
-    background=None,
-):
+    box_ious: Tensor | None = None,
+    iou_threshold: float = 0.5,
+    foreground: Tensor | None = None,
+    foreground_only: bool = False,
+    background: int | None = None,
+) -> Tensor:
     """Whether the teacher's first choice is the label.
 
     The rule of the BTKD paper (its easy and hard sets) and of the published code. The other
@@ -42,14 +44,14 @@ def is_right(
 
 
 def judge_predicted(
-    predicted,
-    labels,
-    box_ious=None,
-    iou_threshold=0.5,
-    foreground=None,
-    foreground_only=False,
-    background=None,
-):
+    predicted: Tensor,
+    labels: Tensor,
+    box_ious: Tensor | None = None,
+    iou_threshold: float = 0.5,
+    foreground: Tensor | None = None,
+    foreground_only: bool = False,
+    background: int | None = None,
+) -> Tensor:
     """:func:`is_right` for a caller that already has the teacher's choice.
 
     Args:

@@ -1,6 +1,7 @@
 """What should the teacher have said on the rows where it is wrong?"""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +16,15 @@ POLE = 0.01
 
 
 def rectify(
-    teacher_logits, labels, rule='swap', space='logits', *, right=None, predicted=None, **options
-):
+    teacher_logits: Tensor,
+    labels: Tensor,
+    rule: str = 'swap',
+    space: str = 'logits',
+    *,
+    right: Tensor | None = None,
+    predicted: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
     """The teacher's rows with the wrong ones put right.
 
     Right rows come back bit for bit; in ``probs`` they are the teacher's softmax. So do rows
@@ -43,7 +51,7 @@ def rectify(
     Raises:
         ConfigError: The rule, the space or an option is unknown, or they do not go together.
     """
-    rule = find_rule(rule, space, options)
+    found = find_rule(rule, space, options)
     if predicted is None:
         predicted = teacher_logits.argmax(dim=1)
     if right is not None:
@@ -53,14 +61,16 @@ def rectify(
         values = values.float()
     if space == 'probs':
         values = values.softmax(dim=1)
-    values = apply_rule(rule, values, labels, predicted, options)
+    values = apply_rule(found, values, labels, predicted, options)
     if values.dtype != teacher_logits.dtype:
         limit = torch.finfo(teacher_logits.dtype).max
         values = values.clamp(-limit, limit).to(teacher_logits.dtype)
     return values
 
 
-def apply_rule(rule, values, labels, predicted, options):
+def apply_rule(
+    rule: Rule, values: Tensor, labels: Tensor, predicted: Tensor, options: dict[str, Any]
+) -> Tensor:
     """Rewrite by ``rule`` the rows whose ``predicted`` is not their label.
 
     Args:
@@ -86,8 +96,35 @@ def apply_rule(rule, values, labels, predicted, options):
     return values.scatter(1, predicted, new_top).scatter_(1, labels, new_label)
 
 
+def rectified_logits(
+    rule: Rule,
+    space: str,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    predicted: Tensor,
+    options: dict[str, Any],
+) -> Tensor:
+    """The teacher's rows by ``rule``, as the logits that a host loss takes.
+
+    Args:
+        rule, labels, predicted, options: As for :func:`apply_rule`.
+        space (str): ``'logits'``, or ``'probs'``: the rule works on probabilities, and the
+            logarithms of what it gives are the logits.
+        teacher_logits (Tensor): (N, C), no half precision.
+
+    Returns:
+        Tensor: (N, C).
+    """
+    if space == 'logits':
+        return apply_rule(rule, teacher_logits, labels, predicted, options)
+    probs = apply_rule(rule, teacher_logits.softmax(dim=1), labels, predicted, options)
+    log_probs = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
+    # A row left alone keeps what its softmax rounds to 0.
+    return torch.where((predicted != labels).unsqueeze(1), log_probs, teacher_logits)
+
+
 @register_rule('swap', pair=True, keeps_right=True)
-def swap(label_value, top_value):
+def swap(label_value: Tensor, top_value: Tensor) -> tuple[Tensor, Tensor]:
     """The label's entry and the largest one change places.
 
     BTKD's first rule, and what Wen et al. call label augmentation ("Preparing Lessons",
@@ -105,7 +142,7 @@ def swap(label_value, top_value):
 
 
 @register_rule('blend')
-def blend(teacher, labels, predicted):
+def blend(teacher: Tensor, labels: Tensor, predicted: Tensor) -> Tensor:
     """The mean of the row and the label's one-hot vector, ``(z + onehot(y)) / 2``.
 
     BTKD. On probabilities the label becomes the largest entry always, unless it held 0 and
@@ -127,7 +164,7 @@ def blend(teacher, labels, predicted):
 
 
 @register_rule('pair_blend', pair=True)
-def pair_blend(label_value, top_value):
+def pair_blend(label_value: Tensor, top_value: Tensor) -> tuple[Tensor, Tensor]:
     """Blend the label's and the largest entry, then give them back their old sum.
 
     BTKD: ``z_y' = (z_y + 1) / 2``, ``z_c' = z_c / 2``, both times
@@ -153,7 +190,7 @@ def pair_blend(label_value, top_value):
 
 
 @register_rule('label_revision', spaces=('probs',))
-def label_revision(teacher, labels, predicted, eta=0.8):
+def label_revision(teacher: Tensor, labels: Tensor, predicted: Tensor, eta: float = 0.8) -> Tensor:
     """As much of the teacher as the label can lead, the rest to the label.
 
     Label Revision: ``b = eta / (p_c - p_y + 1)``, ``p' = b p + (1 - b) onehot(y)``. LoCa's
@@ -227,7 +264,7 @@ def _log_ratio(above: float | Tensor, below: float | Tensor, like: Tensor) -> Te
 
 
 @register_rule('none', keeps_right=True)
-def keep(teacher, labels, predicted):
+def keep(teacher: Tensor, labels: Tensor, predicted: Tensor) -> Tensor:
     """The teacher as it is: what a curriculum alone works on.
 
     Args:

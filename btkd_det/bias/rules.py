@@ -12,15 +12,16 @@ the wrong ones::
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ..checks import check_choice
 from ..errors import ConfigError
 
 SPACES = ('logits', 'probs')
 
-RULES = {}
+RULES: dict[str, 'Rule'] = {}
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,19 @@ class Rule:
     drops_wrong: bool
 
     @property
-    def options(self):
+    def options(self) -> Any:
         """Names of the keyword arguments that the rule takes beside its tensors."""
         tensors = 2 if self.pair else 3
         return tuple(inspect.signature(self.function).parameters)[tensors:]
 
 
-def register_rule(name, spaces=SPACES, pair=False, keeps_right=False, drops_wrong=False):
+def register_rule(
+    name: str,
+    spaces: tuple[str, ...] = SPACES,
+    pair: bool = False,
+    keeps_right: bool = False,
+    drops_wrong: bool = False,
+) -> Callable:
     """Register a rule of correction under ``name``.
 
     Args:
@@ -66,7 +73,7 @@ def register_rule(name, spaces=SPACES, pair=False, keeps_right=False, drops_wron
     for space in spaces:
         check_choice('spaces', space, SPACES)
 
-    def register(function):
+    def register(function: Any) -> Any:
         taken = RULES.get(name)
         if taken is not None and _origin(taken.function) != _origin(function):
             raise ConfigError(
@@ -79,7 +86,7 @@ def register_rule(name, spaces=SPACES, pair=False, keeps_right=False, drops_wron
     return register
 
 
-def _origin(function):
+def _origin(function: Any) -> tuple:
     """Where a function is defined: a module that is imported again replaces its own rules."""
     name = _described(function)
     # Functions in functions, and those without a name, may share theirs.
@@ -87,12 +94,12 @@ def _origin(function):
     return name, code and code.co_firstlineno
 
 
-def _described(function):
+def _described(function: Any) -> str:
     name = getattr(function, '__qualname__', None)
     return repr(function) if name is None else f'{function.__module__}.{name}'
 
 
-def find_rule(name, space, options=()):
+def find_rule(name: str, space: str, options: Iterable[str] = ()) -> Rule:
     """The rule of that name, checked against the space and the options.
 
     Args:

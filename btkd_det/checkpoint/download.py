@@ -6,6 +6,7 @@ import re
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 import torch
@@ -62,7 +63,7 @@ def downloaded(address: str) -> Path:
     return path if state and path.is_file() else _fetched(address, path)
 
 
-def _state(address):
+def _state(address: Any) -> Any:
     """What the server says of the file, without reading it; empty where it says no state."""
     with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:
         stated = {name: answer.headers.get(name) for name in _STATE}
@@ -70,7 +71,7 @@ def _state(address):
     return '\n'.join(f'{name}: {value}' for name, value in stated.items()) if known else ''
 
 
-def _fetched(address, path):
+def _fetched(address: Any, path: Any) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:
         size = answer.headers.get('Content-Length')
@@ -82,5 +83,5 @@ def _fetched(address, path):
     return path
 
 
-def _short(text):
+def _short(text: Any) -> Any:
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,9 +1,15 @@
 """Weights into a model, and what of them does not fit, by what the model's modules say."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from ..errors import ConfigError
+from ..hints import Model
 from .reading import read_checkpoint
 
 #: What a checkpoint may have beyond the model: what distillation learned, the values by which
@@ -15,7 +21,7 @@ _SHAPES = re.compile(
 )
 
 
-def load_weights(model, source, field):
+def load_weights(model: Model, source: str | Path, field: str) -> dict[str, Any]:
     """Load all weights of ``model`` from a checkpoint, or say what does not fit.
 
     Keys under ``distill.`` in the checkpoint (what distillation learned) are passed over, so
@@ -50,7 +56,7 @@ def load_weights(model, source, field):
     return meta
 
 
-def _learned(model):
+def _learned(model: Any) -> Iterator[Any]:
     """What training changes, and would pass on; other buffers may hold infinities, as masks do."""
     yield from model.named_parameters()
     for name, value in model.named_buffers():
@@ -75,7 +81,7 @@ class Misfits:
     broken: str | None = None
 
     @property
-    def lines(self):
+    def lines(self) -> list[Any]:
         """One line for each; empty where everything fits."""
         return [
             *([self.broken] if self.broken else []),
@@ -84,19 +90,19 @@ class Misfits:
             *(f'{key} is not in the model' for key in self.unexpected),
         ]
 
-    def left(self, keys):
+    def left(self, keys: Any) -> list[Any]:
         """Those of the model's keys that got no value."""
         without = {*self.differing, *self.missing}
         return [key for key in keys if self.broken or key in without]
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = self.lines
         more = f'; and {len(lines) - 4} more' if len(lines) > 4 else ''
         count = '1 difference' if len(lines) == 1 else f'{len(lines)} differences'
         return f'{count}: {"; ".join(lines[:4])}{more}'
 
 
-def find_misfits(model, state):
+def find_misfits(model: Model, state: dict[str, Tensor]) -> Misfits:
     """Load what fits of a state dict, and tell what keeps it from being the model's whole one.
 
     The model itself is asked: its modules may rename the keys of older versions, or resize what

@@ -5,7 +5,9 @@ import functools
 import os
 import re
 import threading
+from collections.abc import Iterator
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 
@@ -17,7 +19,7 @@ _torch_load = torch.load
 _lock = threading.RLock()
 
 
-def allow_mmengine_types():
+def allow_mmengine_types() -> None:
     """Let ``torch.load(weights_only=True)`` accept what MMEngine itself writes into a checkpoint.
 
     These are NumPy's arrays and scalars, MMEngine's record of the logged values and what else
@@ -29,7 +31,7 @@ def allow_mmengine_types():
 
 
 @functools.wraps(_torch_load)
-def _load(*args, **kwargs):
+def _load(*args: Any, **kwargs: Any) -> Any:
     with _lock, _plain_data():
         try:
             return rebuilt(_torch_load(*args, **kwargs))
@@ -45,7 +47,7 @@ def _load(*args, **kwargs):
 
 
 @contextlib.contextmanager
-def _plain_data():
+def _plain_data() -> Iterator[None]:
     """Within this context the unpickler knows our list, and of others' what it has not."""
     before = torch.serialization.get_safe_globals()
     others = [entry for entry in before if not is_ours(entry)]
@@ -59,7 +61,7 @@ def _plain_data():
 
 
 @contextlib.contextmanager
-def forced_weights_only():
+def forced_weights_only() -> Iterator[None]:
     """Within this context every ``torch.load``, of the host packages too, reads weights only.
 
     MMEngine falls back to full unpickling where a checkpoint is refused, or never asks for
@@ -80,7 +82,7 @@ def forced_weights_only():
                 os.environ[name] = value
 
 
-def refusal(error):
+def refusal(error: UnpicklingError) -> str:
     """Why a file is not read, to follow "because it".
 
     Args:
@@ -99,6 +101,6 @@ def refusal(error):
     return f'is damaged or is no checkpoint ({first_line(error)[:100]})'
 
 
-def first_line(error):
+def first_line(error: Exception) -> Any:
     """The first line of an error's message, or its class where it has none."""
     return str(error).strip().split('\n')[0] or type(error).__name__

@@ -10,6 +10,7 @@ that plain numbers and text have and refuses every other.
 import math
 import re
 from pickle import UnpicklingError
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -40,13 +41,13 @@ class PickledDtype:
     # A file can ask for one without a code.
     dtype = None
 
-    def __init__(self, code, align=False, copy=True):
+    def __init__(self, code: str, align: bool = False, copy: bool = True) -> None:
         known = isinstance(code, str) and (code in NUMBERS or _TEXT.fullmatch(code))
         if not known:
             refuse(f'a type {code!r}')
         self.dtype = np.dtype(code)
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         """Take the byte order; everything else in the state has to be what the code says."""
         if self.dtype is None or type(state) is not tuple or len(state) != 8:
             refuse('a type with a state that none has')
@@ -75,7 +76,7 @@ class PickledArray:
 
     array = None
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         """Build the array; its bytes have to be as many as its shape and type ask for."""
         if type(state) is not tuple or len(state) != 5:
             refuse('an array with a state that none has')
@@ -85,14 +86,14 @@ class PickledArray:
         self.array = build_array(dtype, shape, data, 'F' if fortran else 'C')
 
 
-def reconstruct(kind, shape, code):
+def reconstruct(kind: str, shape: Any, code: Any) -> PickledArray:
     """What a file calls ``numpy.core.multiarray._reconstruct``: an array without its state."""
     if kind is not PickledArray:
         refuse('an array of a class of its own')
     return PickledArray()
 
 
-def scalar(dtype, data):
+def scalar(dtype: PickledDtype, data: bytes) -> Any:
     """What a file calls ``numpy.core.multiarray.scalar``.
 
     Args:
@@ -112,7 +113,9 @@ def scalar(dtype, data):
     return build_array(dtype, (), data)[()]
 
 
-def build_array(dtype, shape, data, order='C'):
+def build_array(
+    dtype: PickledDtype, shape: tuple[int, ...], data: bytes, order: str = 'C'
+) -> np.ndarray:
     """An array of its own memory.
 
     Args:
@@ -145,7 +148,7 @@ def build_array(dtype, shape, data, order='C'):
         refuse(f'an array of the shape {shape} ({error})')
 
 
-def _check_values(dtype, data):
+def _check_values(dtype: Any, data: Any) -> None:
     """Truth values are 0 or 1, characters are Unicode's: NumPy does not look."""
     if dtype.kind == 'b' and np.frombuffer(data, 'u1').max(initial=0) > 1:
         refuse('truth values that are neither true nor false')
@@ -155,6 +158,6 @@ def _check_values(dtype, data):
             refuse('text with characters that there are not')
 
 
-def refuse(what):
+def refuse(what: str) -> NoReturn:
     """Raise the error of a file that is not read; ``what`` it holds."""
     raise UnpicklingError(f'NumPy data refused: {what}')

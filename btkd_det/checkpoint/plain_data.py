@@ -12,7 +12,9 @@ whichever NumPy is installed.
 """
 
 from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 from mmengine.logging.history_buffer import HistoryBuffer
@@ -32,11 +34,11 @@ class PickledHistory:
 
     state = None
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         """Take the record; what else is in the state is passed over."""
         self.state = state
 
-    def build(self):
+    def build(self) -> HistoryBuffer:
         """The record.
 
         Returns:
@@ -62,7 +64,7 @@ class PickledHistory:
         return history
 
 
-def _attribute(owner, name):
+def _attribute(owner: Any, name: str) -> Any:
     """What a file calls ``getattr``, by which functions within a class are pickled."""
     if owner is PickledHistory:
         return None
@@ -74,40 +76,40 @@ def _attribute(owner, name):
 class OneCycle:
     """What a file calls MMEngine's ``OneCycleParamScheduler``: the place of its functions."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         raise UnpicklingError('Unsupported global: GLOBAL OneCycleParamScheduler')
 
 
-def _no_bytes():
+def _no_bytes() -> bytes:
     """What a file calls ``bytes``, by which no bytes at all are pickled: those of empty arrays."""
     return b''
 
 
-def _config_part(content=None):
+def _config_part(content: Any = None) -> Any:
     """What a file calls MMEngine's ``ConfigDict``."""
     if content is not None and type(content) is not dict:
         raise UnpicklingError('Unsupported global: GLOBAL ConfigDict of something else')
     return content or {}
 
 
-def _dtype_class(code):
+def _dtype_class(code: Any) -> Any:
     """What a file calls one of ``numpy.dtypes``."""
     return lambda *args: PickledDtype(code, *args)
 
 
-def _named(full_name, target):
+def _named(full_name: Any, target: Any) -> Any:
     """``target`` under the name by which PyTorch's unpickler looks it up in every version."""
     module, _, name = full_name.rpartition('.')
     target.__module__, target.__name__, target.__qualname__ = module, name, name
     return target
 
 
-def _copy(function):
+def _copy(function: Any) -> Any:
     """A function of its own: each has one name."""
     return lambda *args: function(*args)
 
 
-def _numpy_names():
+def _numpy_names() -> Iterator[Any]:
     for core in ('numpy.core', 'numpy._core'):
         yield f'{core}.multiarray._reconstruct', _copy(reconstruct)
         yield f'{core}.multiarray.scalar', _copy(scalar)
@@ -131,7 +133,7 @@ _REBUILT = {dict, OrderedDict, Counter, list, tuple, PickledArray, PickledDtype,
 PLAIN_DATA = [*(_named(name, target) for name, target in _NAMES.items()), slice]
 
 
-def is_ours(entry):
+def is_ours(entry: Callable | tuple) -> bool:
     """Whether one of PyTorch's safe globals has a name that :data:`PLAIN_DATA` has.
 
     Args:
@@ -142,7 +144,7 @@ def is_ours(entry):
     return f'{entry.__module__}.{entry.__qualname__}' in _NAMES
 
 
-def rebuilt(content):
+def rebuilt(content: Any) -> Any:
     """The content of a file with arrays, types and records in the places of their stand-ins.
 
     Args:
@@ -163,11 +165,11 @@ def rebuilt(content):
 class _Rebuilding:
     """One walk over a file's content; what is shared there stays shared."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         # The key is an address, so what has it must stay.
         self.done, self.kept = {}, []
 
-    def of(self, node):
+    def of(self, node: Any) -> Any:
         if type(node) not in _REBUILT:
             return node
         if id(node) not in self.done:
@@ -176,7 +178,7 @@ class _Rebuilding:
             self.done[id(node)] = self._rebuild(node)
         return self.done[id(node)]
 
-    def _rebuild(self, node):
+    def _rebuild(self, node: Any) -> Any:
         if isinstance(node, PickledArray):
             if node.array is None:
                 raise UnpicklingError('NumPy data refused: an array without a state')
@@ -195,7 +197,7 @@ class _Rebuilding:
                 node[key] = new
         return node
 
-    def _of_tuple(self, node):
+    def _of_tuple(self, node: Any) -> Any:
         items = [self.of(item) for item in node]
         same = all(new is old for new, old in zip(items, node, strict=True))
         return node if same else tuple(items)

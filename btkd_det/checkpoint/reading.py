@@ -2,10 +2,13 @@
 
 import os
 from collections import OrderedDict
+from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..checks import check_file
 from ..errors import ConfigError
@@ -13,7 +16,7 @@ from .download import downloaded
 from .loading import allow_mmengine_types, first_line, forced_weights_only, refusal
 
 
-def read_checkpoint(source, field):
+def read_checkpoint(source: str | Path, field: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint from a file or an address, weights only.
 
     Args:
@@ -35,7 +38,7 @@ def read_checkpoint(source, field):
     return state_of(checkpoint, source, field), meta if isinstance(meta, dict) else {}
 
 
-def read_content(source, field):
+def read_content(source: str | Path, field: str) -> dict[str, Any]:
     """Read all that a checkpoint holds, weights only.
 
     Args:
@@ -60,7 +63,9 @@ def read_content(source, field):
     return checkpoint
 
 
-def state_of(checkpoint, source, field):
+def state_of(
+    checkpoint: dict[str, Any], source: str | Path, field: str
+) -> OrderedDict[str, Tensor]:
     """The weights of a checkpoint.
 
     Args:
@@ -106,7 +111,7 @@ def state_of(checkpoint, source, field):
     return state
 
 
-def class_names(meta):
+def class_names(meta: dict[str, Any]) -> tuple[str, ...] | None:
     """Class names in a checkpoint's ``meta``, by MMDetection 3's or 2's key.
 
     Args:
@@ -127,7 +132,7 @@ def class_names(meta):
     return tuple(names) or None
 
 
-def _read_file(path, field):
+def _read_file(path: str | Path, field: str) -> Any:
     # As MMEngine reads it.
     path = os.path.expanduser(path)
     valid = "the path of a checkpoint, an http(s) address, or a teacher's 'pretrained' (model zoo)"
@@ -145,7 +150,7 @@ def _read_file(path, field):
         ) from error
 
 
-def _download(address, field):
+def _download(address: Any, field: str) -> Any:
     try:
         if address.startswith(('http://', 'https://')):
             return torch.load(downloaded(address), map_location='cpu', weights_only=True)
@@ -164,6 +169,6 @@ def _download(address, field):
         ) from error
 
 
-def _cause(error):
+def _cause(error: Exception) -> Any:
     """The unpickler's own error, where ``torch.load`` has made a ConfigError of it."""
     return error.__cause__ if isinstance(error, ConfigError) else error

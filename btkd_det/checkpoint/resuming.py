@@ -1,6 +1,9 @@
 """Which checkpoint a training goes on from."""
 
 from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
 
 from ..errors import ConfigError
 from .reading import read_content
@@ -8,7 +11,7 @@ from .reading import read_content
 MARKER = 'last_checkpoint'
 
 
-def newest_whole(cfg):
+def newest_whole(cfg: Config) -> tuple[str | None, list[str]]:
     """The newest checkpoint of a work dir that can be read and trained on from.
 
     MMEngine takes what the marker ``last_checkpoint`` names; without one it begins anew, over the
@@ -49,7 +52,7 @@ def newest_whole(cfg):
     return None, [f'--resume finds no checkpoint in {cfg.work_dir}: the training begins']
 
 
-def _folders(cfg):
+def _folders(cfg: Config) -> list[Any]:
     """Where the checkpoint hook writes: the work dir, or a folder of its name elsewhere."""
     folders = [Path(cfg.work_dir)]
     saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
@@ -58,7 +61,7 @@ def _folders(cfg):
     return [folder for folder in folders if folder.is_dir()]
 
 
-def marked_name(work_dir):
+def marked_name(work_dir: str | Path) -> str | None:
     """The name of the checkpoint that a work dir's marker names.
 
     Args:
@@ -74,7 +77,7 @@ def marked_name(work_dir):
     return Path(text).name or None
 
 
-def _reason_against(path):
+def _reason_against(path: str | Path) -> str | None:
     """Why a file is none to train on from, or None."""
     try:
         content = read_content(path, '--resume')

@@ -3,11 +3,13 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
-def atomic_path(path, part=None):
+def atomic_path(path: str | Path, part: Path | None = None) -> Iterator[Any]:
     """Within this context, a path to write to; at its end what lies there takes its place.
 
     Whoever looks at ``path``, after a kill or a full disk too, finds what was there before or all
@@ -37,7 +39,7 @@ def atomic_path(path, part=None):
         raise
 
 
-def write_text(path, text):
+def write_text(path: str | Path, text: str) -> None:
     """Write a text file at once; see :func:`atomic_path`.
 
     Args:
@@ -51,7 +53,7 @@ def write_text(path, text):
         part.write_text(text, encoding='utf-8')
 
 
-def _flush(part):
+def _flush(part: Any) -> None:
     """Have the disk hold what was written, before the name says that it does."""
     for path in [part, *part.rglob('*')] if part.is_dir() else [part]:
         if path.is_file():
@@ -59,7 +61,7 @@ def _flush(part):
                 os.fsync(file.fileno())
 
 
-def _flush_entry(folder):
+def _flush_entry(folder: str | Path) -> None:
     # Not every file system lets a folder be opened; the name is then safe a little later.
     with contextlib.suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
@@ -69,7 +71,7 @@ def _flush_entry(folder):
             os.close(number)
 
 
-def _remove(part):
+def _remove(part: Any) -> None:
     if part.is_dir():
         shutil.rmtree(part, ignore_errors=True)
     else:

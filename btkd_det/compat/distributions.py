@@ -26,7 +26,7 @@ OPENCV = (
 )
 
 
-def version_of(distribution):
+def version_of(distribution: str) -> str | None:
     """Version of an installed distribution.
 
     Args:
@@ -41,7 +41,7 @@ def version_of(distribution):
         return None
 
 
-def providers(package):
+def providers(package: str) -> dict[str, str]:
     """Installed distributions that provide a package.
 
     Args:
@@ -60,7 +60,7 @@ def providers(package):
     return {name: version for name, version in found.items() if version}
 
 
-def uses_original():
+def uses_original() -> bool:
     """Whether this environment is built on OpenMMLab's own packages.
 
     Returns:
@@ -70,7 +70,7 @@ def uses_original():
     return bool(found) and found.isdisjoint(MAINTAINED.values())
 
 
-def pip_name(package):
+def pip_name(package: str) -> str:
     """What to ask pip for to get a package that fits this environment.
 
     Args:
@@ -84,7 +84,7 @@ def pip_name(package):
     return ORIGINAL[package][0] if uses_original() else MAINTAINED[package]
 
 
-def build_mmcv():
+def build_mmcv() -> str:
     """The command that gives this environment an MMCV with compiled ops.
 
     Returns:

@@ -5,6 +5,7 @@ Standard library only, so that it works where everything else is broken.
 
 import re
 import traceback
+from typing import Any
 
 from .distributions import (
     MAINTAINED,
@@ -32,7 +33,7 @@ SAME_NAME += ('rich', 'scipy', 'shapely', 'six', 'termcolor', 'terminaltables', 
 SAME_NAME += ('torchvision', 'tqdm', 'yapf')
 
 
-def explain(error):
+def explain(error: BaseException) -> str | None:
     """Cause and remedy of an import failure, if it is one of the known ones.
 
     Args:
@@ -50,7 +51,7 @@ def explain(error):
     return None
 
 
-def install(packages):
+def install(packages: list[str]) -> str:
     """The command that installs packages of this stack that are not there.
 
     Args:
@@ -65,7 +66,7 @@ def install(packages):
     return f'pip install {" ".join(PIP_NAMES.get(name, pip_name(name)) for name in packages)}'
 
 
-def conflicts():
+def conflicts() -> dict[str, str]:
     """Packages that two installed distributions write to, so that the last one installed wins.
 
     Returns:
@@ -84,7 +85,7 @@ def conflicts():
     return lines
 
 
-def _chain(error):
+def _chain(error: Exception) -> Any:
     links = []
     while error is not None and error not in links:
         links.append(error)
@@ -92,7 +93,7 @@ def _chain(error):
     return reversed(links)
 
 
-def _refused_version(error, message):
+def _refused_version(error: Exception, message: str) -> str | None:
     """The check at the top of mmdet, mmpretrain and mmrazor."""
     found = re.search(
         r'==(\S+) is used but incompatible.*?install (\w+)\s*(>=[^\s,]+),\s*(<=?.+?)\.?\s*$',
@@ -120,12 +121,12 @@ def _refused_version(error, message):
     return f'{cause}: {remove}pip install {take}'
 
 
-def _is_original(package):
+def _is_original(package: Any) -> bool:
     """Whether OpenMMLab's own distribution provides a package of the family."""
     return any(name in providers(package) for name in ORIGINAL.get(package, ()))
 
 
-def _torchvision_of_another_torch(error, message):
+def _torchvision_of_another_torch(error: Exception, message: str) -> str | None:
     signs = (
         'operator torchvision::',
         "Could not run 'torchvision::",
@@ -142,7 +143,7 @@ def _torchvision_of_another_torch(error, message):
     )
 
 
-def _install_torchvision(torch):
+def _install_torchvision(torch: Any) -> Any:
     """The command that installs the torchvision of a torch's release and device."""
     reinstall = 'pip install --force-reinstall'
     found = re.match(r'2\.(\d+)\.(\d+)(?:\+(\w+))?$', torch or '')
@@ -156,7 +157,7 @@ def _install_torchvision(torch):
     return vision
 
 
-def _display_library(error, message):
+def _display_library(error: Exception, message: str) -> str | None:
     found = re.search(
         r'(lib(?:GL|EGL|gthread-2\.0|glib-2\.0|SM|ICE|X11|Xext|Xrender|xcb)\b\S*\.so[\d.]*): '
         r'cannot open shared object',
@@ -172,7 +173,7 @@ def _display_library(error, message):
     )
 
 
-def _numpy_of_another_generation(error, message):
+def _numpy_of_another_generation(error: Exception, message: str) -> str | None:
     signs = (
         'numpy.core.multiarray failed to import',
         'numpy._core.multiarray failed to import',
@@ -195,7 +196,7 @@ def _numpy_of_another_generation(error, message):
     )
 
 
-def _compiled_ops_of_another_torch(error, message):
+def _compiled_ops_of_another_torch(error: Exception, message: str) -> str | None:
     broken = 'undefined symbol' in message or 'cannot open shared object' in message
     ours = getattr(error, 'name', None) == 'mmcv._ext' or re.search(r'mmcv\W_ext', message)
     if not isinstance(error, ImportError) or not (ours and (broken or 'DLL load' in message)):
@@ -210,7 +211,7 @@ def _compiled_ops_of_another_torch(error, message):
     return f'{cause}: pip install --force-reinstall --no-deps --no-cache-dir {pinned}'
 
 
-def _missing_package(error, message):
+def _missing_package(error: Exception, message: str) -> str | None:
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     package = error.name.partition('.')[0]
@@ -227,7 +228,7 @@ def _missing_package(error, message):
     return f'{package} is not installed: {install([package])}'
 
 
-def _package_of(error, other_than=''):
+def _package_of(error: Exception, other_than: str = '') -> Any:
     """The package whose code raised, as far as Python code goes: top-level name or None."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         name = frame.f_globals.get('__name__', '').partition('.')[0]
@@ -236,7 +237,7 @@ def _package_of(error, other_than=''):
     return None
 
 
-def _distribution_of(package):
+def _distribution_of(package: Any) -> Any:
     return next(iter(providers(package or '')), PIP_NAMES.get(package, package))
 
 

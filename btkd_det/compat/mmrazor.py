@@ -23,6 +23,11 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from .faults import explain, install
 
@@ -64,10 +69,10 @@ REGISTERED = {
 class _Unavailable:
     """Anything of MMRazor's quantization: can be imported, and refuses to be used."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self._name = name
 
-    def _refuse(self, *args, **kwargs):
+    def _refuse(self, *args: Any, **kwargs: Any) -> None:
         raise NotImplementedError(
             f'quantization is not available: {self._name} needs parts of PyTorch that this one '
             'no longer has, so btkd_det.compat.mmrazor leaves out this half of MMRazor'
@@ -76,25 +81,25 @@ class _Unavailable:
     # The last one is asked when something is derived from it.
     __call__ = __mro_entries__ = _refuse
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> None:
         if name.startswith('__'):
             raise AttributeError(name)
         self._refuse()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f'<{self._name}, not available>'
 
 
 class _QuantizationFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds the modules of MMRazor's quantization before the real ones are found."""
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(self, fullname: Any, path: str | Path | None = None, target: Any = None) -> Any:
         if not _is_quantization(fullname):
             return None
         return importlib.machinery.ModuleSpec(fullname, self, origin=__name__, is_package=True)
 
-    def exec_module(self, module):
-        def unavailable(name):
+    def exec_module(self, module: nn.Module) -> None:
+        def unavailable(name: str) -> _Unavailable:
             if name.startswith('__'):
                 raise AttributeError(f'module {module.__name__!r} has no attribute {name!r}')
             return _Unavailable(f'{module.__name__}.{name}')
@@ -103,7 +108,7 @@ class _QuantizationFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__getattr__ = unavailable
 
 
-def quantization_replaced():
+def quantization_replaced() -> bool:
     """Whether MMRazor's quantization has been left out in this process.
 
     Returns:
@@ -112,12 +117,12 @@ def quantization_replaced():
     return any(isinstance(finder, _QuantizationFinder) for finder in sys.meta_path)
 
 
-def _is_quantization(module):
+def _is_quantization(module: nn.Module) -> bool:
     return any(module == name or module.startswith(f'{name}.') for name in QUANTIZATION)
 
 
 @contextlib.contextmanager
-def _accepted_mmcv():
+def _accepted_mmcv() -> Iterator[None]:
     """MMCV says that it is the newest one that MMRazor takes."""
     import mmcv
 
@@ -129,7 +134,7 @@ def _accepted_mmcv():
         mmcv.__version__ = version
 
 
-def _import_top_level():
+def _import_top_level() -> None:
     import mmcv
     from mmengine.utils import digit_version
 
@@ -144,7 +149,7 @@ def _import_top_level():
         importlib.import_module('mmrazor')
 
 
-def _quantization_imports():
+def _quantization_imports() -> bool:
     try:
         importlib.import_module(QUANTIZATION[0])
     except Exception:
@@ -157,7 +162,7 @@ def _quantization_imports():
     return True
 
 
-def _import_distillation():
+def _import_distillation() -> None:
     _import_top_level()
     finder = None
     if not _quantization_imports() and not quantization_replaced():
@@ -172,7 +177,7 @@ def _import_distillation():
         raise
 
 
-def _register_refusals():
+def _register_refusals() -> None:
     """A config that asks for quantization hears why there is none."""
     registries = importlib.import_module('mmrazor.registry')
     for registry, modules in REGISTERED.items():
@@ -182,16 +187,16 @@ def _register_refusals():
                 getattr(registries, registry).register_module(name=name, module=refuse, force=True)
 
 
-def _refusal(name):
+def _refusal(name: str) -> Any:
     """A class, as MMEngine asks whether models are instances of what is registered."""
 
-    def refuse(self, *args, **kwargs):
+    def refuse(self: Any, *args: Any, **kwargs: Any) -> None:
         _Unavailable(name)()
 
     return type(name.rpartition('.')[2], (), {'__init__': refuse})
 
 
-def _import_mmrazor():
+def _import_mmrazor() -> None:
     if all(name in sys.modules for name in IMPORTED):
         return
     if importlib.util.find_spec('mmrazor') is None:

@@ -9,6 +9,8 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Collection
+from typing import Any
 
 from . import torchvision_ops
 from .faults import explain
@@ -38,7 +40,7 @@ ENTRANCES = {
 }
 
 
-def waits_for(name, faulty):
+def waits_for(name: str, faulty: Collection[str]) -> str | None:
     """What keeps a package from being tried.
 
     Args:
@@ -55,7 +57,7 @@ def waits_for(name, faulty):
     return None
 
 
-def main(names):
+def main(names: list[str]) -> None:
     """Try packages and write one JSON object per line to standard output.
 
     A line ``{"name": ..., "state": "tried"}`` comes before each attempt, so that the reader
@@ -78,11 +80,11 @@ def main(names):
         print(json.dumps(dict(name=name, **result)), file=channel, flush=True)
 
 
-def _is_there(name):
+def _is_there(name: str) -> Any:
     return name in ('ops', 'btkd_det') or importlib.util.find_spec(name) is not None
 
 
-def _try(name):
+def _try(name: str) -> dict[str, Any]:
     try:
         if not _is_there(name):
             raise ModuleNotFoundError(f'No module named {name!r}', name=name)
@@ -95,20 +97,20 @@ def _try(name):
         )
 
 
-def _imports(name):
+def _imports(name: str) -> dict[str, Any]:
     importlib.import_module(name)
     importlib.import_module(ENTRANCES.get(name, name))
     return dict(version=getattr(sys.modules[name], '__version__', None))
 
 
-def _torch(name):
+def _torch(name: str) -> dict[str, Any]:
     import torch
 
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return dict(version=torch.__version__, cuda=torch.version.cuda, devices=devices)
 
 
-def _torchvision(name):
+def _torchvision(name: str) -> dict[str, Any]:
     import torch
     import torchvision
 
@@ -119,20 +121,20 @@ def _torchvision(name):
     return dict(version=torchvision.__version__)
 
 
-def _ops(name):
+def _ops(name: str) -> dict[str, Any]:
     torchvision_ops.install()
     importlib.import_module(ENTRANCES[name])
     return dict(torchvision=torchvision_ops.installed())
 
 
-def _btkd_det(name):
+def _btkd_det(name: str) -> Any:
     # Up to here a stub stood in for the package, so that its parts could be had without it.
     for module in [key for key in sys.modules if key.partition('.')[0] == name]:
         del sys.modules[module]
     return _imports(name)
 
 
-def _mmrazor(name):
+def _mmrazor(name: str) -> dict[str, Any]:
     if importlib.util.find_spec('btkd_det.compat.mmrazor') is None:
         return dict(version=None, unused=True)
     importlib.import_module('btkd_det.compat.mmrazor')

@@ -1,6 +1,7 @@
 """Lines that the host packages print of what nobody asked for."""
 
 import functools
+from typing import Any
 
 from mmengine import logging
 
@@ -8,7 +9,7 @@ from mmengine import logging
 UNASKED = 'Could not import OneDL'
 
 
-def install():
+def install() -> None:
     """Keep the host packages from printing :data:`UNASKED`; may be called any number of times.
 
     They say it at the level DEBUG, but without a logger, where MMEngine prints whatever the level
@@ -19,7 +20,7 @@ def install():
     original = logging.print_log
 
     @functools.wraps(original)
-    def print_log(msg, *args, **kwargs):
+    def print_log(msg: Any, *args: Any, **kwargs: Any) -> None:
         if not str(msg).startswith(UNASKED):
             original(msg, *args, **kwargs)
 

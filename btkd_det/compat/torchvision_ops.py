@@ -14,6 +14,10 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
+from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from . import distributions
 
@@ -23,12 +27,12 @@ EXTENSION = 'mmcv._ext'
 class _TorchvisionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds and fills ``mmcv._ext`` where no other finder has one."""
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(self, fullname: Any, path: str | Path | None = None, target: Any = None) -> Any:
         if fullname != EXTENSION:
             return None
         return importlib.machinery.ModuleSpec(fullname, self, origin=__name__)
 
-    def exec_module(self, module):
+    def exec_module(self, module: nn.Module) -> None:
         from . import ops
 
         for name in ops.__all__:
@@ -36,7 +40,7 @@ class _TorchvisionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__getattr__ = _missing_op
 
 
-def install():
+def install() -> None:
     """Let torchvision serve MMCV's ops where no compiled ``mmcv._ext`` can be found.
 
     Cheap, imports neither MMCV nor torch, and may be called any number of times. Call it
@@ -46,7 +50,7 @@ def install():
         sys.meta_path.append(_TorchvisionFinder())
 
 
-def installed():
+def installed() -> bool:
     """Whether torchvision serves MMCV's ops in this process.
 
     Returns:
@@ -60,7 +64,7 @@ def installed():
     return spec is not None and isinstance(spec.loader, _TorchvisionFinder)
 
 
-def provided():
+def provided() -> list[str]:
     """Names of the functions of ``mmcv._ext`` that are served, sorted.
 
     Returns:
@@ -71,11 +75,11 @@ def provided():
     return sorted(ops.__all__)
 
 
-def _missing_op(name):
+def _missing_op(name: str) -> Any:
     if name.startswith('__'):
         raise AttributeError(f'module {EXTENSION!r} has no attribute {name!r}')
 
-    def missing(*args, **kwargs):
+    def missing(*args: Any, **kwargs: Any) -> None:
         raise NotImplementedError(
             f'the MMCV op {name!r} needs an MMCV with compiled ops: this one has none, and '
             f'torchvision, which stands in for them, has no such op. To build it: '

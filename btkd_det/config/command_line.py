@@ -2,9 +2,11 @@
 
 import os
 import sys
+from argparse import ArgumentParser
+from typing import Any
 
 
-def add_config_options(parser):
+def add_config_options(parser: ArgumentParser) -> None:
     """Add ``--cfg-options``.
 
     Args:
@@ -15,7 +17,13 @@ def add_config_options(parser):
     class Options(DictAction):
         """As MMEngine's; text that is no ``KEY=VALUE`` ends the command with one line."""
 
-        def __call__(self, parser, namespace, values, option_string=None):
+        def __call__(
+            self,
+            parser: ArgumentParser,
+            namespace: Any,
+            values: Any,
+            option_string: str | None = None,
+        ) -> None:
             for text in values:
                 try:
                     super().__call__(parser, namespace, [text], option_string)
@@ -31,11 +39,11 @@ def add_config_options(parser):
     )
 
 
-def _reason(text, error):
+def _reason(text: str, error: Exception) -> str:
     return str(error).split('\n')[0] if '=' in text else 'has no "="; valid: KEY=VALUE'
 
 
-def add_teacher_options(parser):
+def add_teacher_options(parser: ArgumentParser) -> None:
     """Add ``--teacher-config`` and ``--teacher-checkpoint``.
 
     Args:
@@ -47,7 +55,7 @@ def add_teacher_options(parser):
     )
 
 
-def add_walk_options(parser):
+def add_walk_options(parser: ArgumentParser) -> None:
     """Add a teacher, and how it walks through its data: ``--max-iters``, ``--device``, ``--seed``.
 
     Args:
@@ -63,7 +71,7 @@ def add_walk_options(parser):
     parser.add_argument('--seed', type=int, default=0, help='of order, augmentation and sampling')
 
 
-def add_launcher_options(parser):
+def add_launcher_options(parser: ArgumentParser) -> None:
     """Add ``--launcher`` and ``--local_rank``.
 
     Args:
@@ -73,7 +81,7 @@ def add_launcher_options(parser):
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def set_local_rank(args):
+def set_local_rank(args: Any) -> None:
     """Tell MMEngine the rank that a launcher passes as an option.
 
     Args:

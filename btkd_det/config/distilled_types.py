@@ -1,6 +1,5 @@
 """Which distilled class takes a plain model's place, and which plain one a distilled model's."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError
@@ -37,7 +36,7 @@ PLAIN = {
 }
 
 
-def distilled_type(model: Mapping[str, Any], field: str = 'model.type') -> str:
+def distilled_type(model: dict[str, Any], field: str = 'model.type') -> str:
     """The distilled class that takes the place of a plain model.
 
     Args:
@@ -66,7 +65,7 @@ def distilled_type(model: Mapping[str, Any], field: str = 'model.type') -> str:
     return ANY
 
 
-def detector_class(model: Mapping[str, Any]) -> type | None:
+def detector_class(model: dict[str, Any]) -> type | None:
     """The registered class of a plain detector, of MMDetection or of another package.
 
     Args:
@@ -86,7 +85,7 @@ def detector_class(model: Mapping[str, Any]) -> type | None:
     return cls if isinstance(cls, type) and issubclass(cls, BaseDetector) else None
 
 
-def host_name(model: Mapping[str, Any]) -> str:
+def host_name(model: dict[str, Any]) -> str:
     """How ``DistilledDetector`` finds the plain class: with its scope, which is ``mmdet`` if none.
 
     Args:
@@ -100,7 +99,7 @@ def host_name(model: Mapping[str, Any]) -> str:
     return f'{scope or model.get("_scope_") or "mmdet"}.{type_name(model)}'
 
 
-def preset_keys(model: Mapping[str, Any]) -> list[str]:
+def preset_keys(model: dict[str, Any]) -> list[str]:
     """Under which keys a preset may have its sites for a plain model, the closest first.
 
     Args:
@@ -119,7 +118,7 @@ def preset_keys(model: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*keys, ANY]))
 
 
-def plain_type(model: Mapping[str, Any]) -> str | None:
+def plain_type(model: dict[str, Any]) -> str | None:
     """The plain class of a distilled model.
 
     Args:

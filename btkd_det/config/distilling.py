@@ -3,6 +3,7 @@
 import contextlib
 import copy
 from pathlib import Path, PurePath
+from typing import Any
 
 from mmengine.config import Config
 
@@ -15,7 +16,9 @@ from .presets import PRESETS
 from .reading import read_config, type_name
 
 
-def distill(cfg, teacher, preset='btkd'):
+def distill(
+    cfg: Config | dict[str, Any] | str | Path, teacher: dict[str, Any], preset: str = 'btkd'
+) -> Config:
     """Add a teacher and distillation losses to a plain config.
 
     Args:
@@ -57,7 +60,7 @@ def distill(cfg, teacher, preset='btkd'):
     return cfg
 
 
-def _map_classes(cfg):
+def _map_classes(cfg: Config) -> None:
     """Map the teacher's classes by name where data and checkpoint are at hand, nowhere else."""
     from ..preflight import map_classes
 
@@ -67,7 +70,7 @@ def _map_classes(cfg):
             map_classes(cfg)
 
 
-def _plain_config(cfg):
+def _plain_config(cfg: Config) -> Config:
     """A copy of the config, or the one that the file holds."""
     if isinstance(cfg, (str, Path)):
         cfg = read_config(cfg, 'cfg')
@@ -83,7 +86,9 @@ def _plain_config(cfg):
     return cfg
 
 
-def make_distilled(cfg, distilled, teacher, sites):
+def make_distilled(
+    cfg: Config, distilled: str, teacher: dict[str, Any], sites: dict[str, Any]
+) -> None:
     """Turn the plain model of a config into a distilled one, in place.
 
     Args:
@@ -107,7 +112,9 @@ def make_distilled(cfg, distilled, teacher, sites):
         cfg.custom_imports = dict(given, imports=[*names, 'btkd_det'])
 
 
-def teacher_from_options(config, checkpoint, options=None):
+def teacher_from_options(
+    config: str | None, checkpoint: str | None, options: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """``--teacher-config`` and ``--teacher-checkpoint`` as the config's ``teacher``.
 
     Args:
@@ -134,7 +141,7 @@ def teacher_from_options(config, checkpoint, options=None):
     return with_options(teacher, options, 'model.teacher') if options else teacher
 
 
-def _fill_class_count(cfg):
+def _fill_class_count(cfg: Config) -> None:
     """Tell IKD how many classes the head tells apart, a box head's background included."""
     for losses in cfg.model.distill.values():
         for loss in losses if isinstance(losses, list) else [losses]:
@@ -149,7 +156,7 @@ def _fill_class_count(cfg):
                 loss['num_classes'] = count + ('roi_head' in cfg.model)
 
 
-def count_classes(cfg):
+def count_classes(cfg: Config) -> int | None:
     """How many classes a model tells apart, as its config or its data say.
 
     Args:
@@ -174,7 +181,7 @@ def count_classes(cfg):
     return None if classes is None else len(classes)
 
 
-def added_text(cfg):
+def added_text(cfg: Config) -> str:
     """What :func:`distill` added to a config, as lines that can stand in a config.
 
     Args:

@@ -2,13 +2,15 @@
 
 import inspect
 
+from mmengine.config import Config
+
 from .reading import type_name
 
 #: MMEngine's own pattern of what is averaged, and what distillation logs beside its losses.
 MEAN_PATTERN = r'.*(loss|time|data_time|grad_norm|distill\.).*'
 
 
-def average_log(cfg):
+def average_log(cfg: Config) -> None:
     """Let the log average what distillation saw over the window over which it averages losses.
 
     By itself MMEngine shows the last iteration's value of all that is no loss.

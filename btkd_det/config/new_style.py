@@ -6,7 +6,9 @@ of the name of the module that ``L1Loss`` is in). The name under which a class i
 """
 
 import inspect
+from collections.abc import Iterator
 from pathlib import PurePath
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.config.lazy import LazyAttr, LazyObject
@@ -16,7 +18,7 @@ from mmengine.utils import get_object_from_string
 _LAZY = (LazyObject, LazyAttr)
 
 
-def with_names(cfg):
+def with_names(cfg: Config) -> Config:
     """A config with names in place of classes and functions.
 
     Args:
@@ -31,7 +33,7 @@ def with_names(cfg):
     return Config(node_with_names(held), cfg_text=cfg.text, filename=cfg.filename)
 
 
-def node_with_names(node):
+def node_with_names(node: dict[str, Any]) -> dict[str, Any]:
     """As :func:`with_names`, of a part of a config.
 
     Args:
@@ -48,14 +50,14 @@ def node_with_names(node):
     return _replaced(built, lambda held: _name(held, names))
 
 
-def registered_names():
+def registered_names() -> dict[Any, str]:
     """The name by which a config of any scope finds what is registered.
 
     Returns:
         dict[object, str]: With its scope, but for what MMEngine's own registries have and no
         package has under the same name: code that asks for ``'BN'`` finds it then.
     """
-    names = {}
+    names: dict[Any, str] = {}
     for registry in vars(root).values():
         if isinstance(registry, Registry):
             below = list(_children(registry))
@@ -69,18 +71,18 @@ def registered_names():
     return names
 
 
-def _children(registry):
+def _children(registry: Any) -> Iterator[Any]:
     for child in registry.children.values():
         yield child
         yield from _children(child)
 
 
-def _is_object(value):
+def _is_object(value: Any) -> bool:
     held = isinstance(value, (*_LAZY, PurePath))
     return held or inspect.isclass(value) or inspect.isroutine(value)
 
 
-def _has_objects(node):
+def _has_objects(node: Any) -> bool:
     if isinstance(node, dict):
         return any(_has_objects(value) for value in dict.values(node))
     if isinstance(node, (list, tuple)):
@@ -88,7 +90,7 @@ def _has_objects(node):
     return _is_object(node)
 
 
-def _replaced(node, change):
+def _replaced(node: Any, change: Any) -> Any:
     """A copy of dicts and lists with every class, function and lazy object changed."""
     if isinstance(node, dict):
         return {key: _replaced(value, change) for key, value in dict.items(node)}
@@ -98,7 +100,7 @@ def _replaced(node, change):
     return change(node) if _is_object(node) else node
 
 
-def _name(found, names):
+def _name(found: Any, names: Any) -> Any:
     """How a config that is read from a file finds an object; the object where it cannot."""
     from mmcv import ops
 

@@ -1,6 +1,7 @@
 """``--cfg-options`` merged into a config, each in a place that is there."""
 
 import difflib
+from typing import Any
 
 from mmengine.config import Config
 
@@ -11,7 +12,7 @@ from ..errors import ConfigError
 OF_DISTILLATION = ('model.teacher', 'model.distill')
 
 
-def check_first_keys(cfg, options, known):
+def check_first_keys(cfg: Config, options: dict[str, Any], known: list[str]) -> None:
     """Refuse an option whose first key the config does not have and no runner reads.
 
     Args:
@@ -32,7 +33,7 @@ def check_first_keys(cfg, options, known):
             )
 
 
-def merge_options(cfg, options, path):
+def merge_options(cfg: Config, options: dict[str, Any], path: str) -> None:
     """Merge options into a config, in place.
 
     Args:
@@ -53,7 +54,9 @@ def merge_options(cfg, options, path):
         raise ConfigError(f'--cfg-options: cannot be merged into {path}: {reason}') from error
 
 
-def split_options(options):
+def split_options(
+    options: dict[str, Any] | None,
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Tell the options for the config that the file holds from those for what is added to it.
 
     Args:
@@ -74,7 +77,7 @@ def split_options(options):
     return file, teacher, distill
 
 
-def with_options(node, options, field):
+def with_options(node: dict[str, Any], options: dict[str, Any], field: str) -> dict[str, Any]:
     """A part of a config with options merged into it.
 
     Args:
@@ -98,7 +101,7 @@ def with_options(node, options, field):
     return cfg.to_dict()
 
 
-def check_distilled(cfg, options):
+def check_distilled(cfg: Config, options: dict[str, Any] | None) -> None:
     """Refuse options for a distillation that the config does not have.
 
     Args:
@@ -119,11 +122,11 @@ def check_distilled(cfg, options):
             )
 
 
-def _is_below(key, prefix):
+def _is_below(key: str, prefix: str) -> bool:
     return key == prefix or key.startswith(f'{prefix}.')
 
 
-def _is_almost(key):
+def _is_almost(key: str) -> bool:
     """Whether a misspelled key is meant for the distillation: it is held against that."""
     names = [prefix.rpartition('.')[2] for prefix in OF_DISTILLATION]
     parts = key.split('.')
@@ -132,7 +135,7 @@ def _is_almost(key):
     )
 
 
-def _check_place(cfg, key, value):
+def _check_place(cfg: Config, key: str, value: Any) -> None:
     """Refuse a misspelled key on the way to the last one, and what is no place in a list."""
     node, parts = cfg, key.split('.')
     for i, part in enumerate(parts):

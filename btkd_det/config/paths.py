@@ -5,6 +5,8 @@ The configs lie in ``btkd_det/.mim/configs``: copied there in a wheel, by a link
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
@@ -14,7 +16,7 @@ SCOPE = 'btkd_det'
 _BESIDE_MIM = 'btkd_det.registry'
 
 
-def register():
+def register() -> None:
     """Make MMEngine find configs of this package, in ``_base_`` and in ``get_config``.
 
     Cheap, and may be called any number of times.
@@ -27,7 +29,7 @@ def register():
         Config._get_cfg_path = staticmethod(_without_scope(Config._get_cfg_path))
 
 
-def _without_scope(get_cfg_path):
+def _without_scope(get_cfg_path: Callable) -> Callable:
     """Keep MMEngine from looking up the types of our configs in our registries alone.
 
     What stands in a config of ``mmdet::`` is built in the scope ``mmdet``. Our configs name
@@ -42,9 +44,9 @@ def _without_scope(get_cfg_path):
     """
 
     @functools.wraps(get_cfg_path)
-    def wrapper(cfg_path, filename):
+    def wrapper(cfg_path: Any, filename: str) -> tuple:
         path, scope = get_cfg_path(cfg_path, filename)
         return path, None if scope == SCOPE else scope
 
-    wrapper.without_scope = SCOPE
+    wrapper.without_scope = SCOPE  # type: ignore[attr-defined]
     return wrapper

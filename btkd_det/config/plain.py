@@ -1,6 +1,9 @@
 """The student's plain config out of a distilled one."""
 
 import copy
+from typing import Any
+
+from mmengine.config import Config
 
 from .distilled_types import plain_type
 from .reading import type_name
@@ -8,7 +11,7 @@ from .reading import type_name
 _OF_DISTILLATION = ('teacher', 'distill', 'host', 'mixed')
 
 
-def without_distillation(cfg):
+def without_distillation(cfg: Config) -> Config:
     """The same config with neither teacher nor distillation: for evaluating the student.
 
     Args:
@@ -26,7 +29,7 @@ def without_distillation(cfg):
     return cfg
 
 
-def plain_config(cfg):
+def plain_config(cfg: Config) -> Config | None:
     """The config of the student alone.
 
     Args:
@@ -58,12 +61,12 @@ def plain_config(cfg):
     return cfg
 
 
-def _is_ours(part):
+def _is_ours(part: Any) -> bool:
     kind = part.get('type')
     return str(getattr(kind, '__module__', kind)).startswith('btkd_det.')
 
 
-def _drop_import(cfg):
+def _drop_import(cfg: Config) -> None:
     """Take out the import of this package where nothing of it is left."""
     imports = dict(cfg.get('custom_imports') or {})
     names = imports.get('imports') or []
@@ -77,6 +80,6 @@ def _drop_import(cfg):
         cfg.pop('custom_imports')
 
 
-def _parts(cfg):
+def _parts(cfg: Config) -> list[Any]:
     """What of a config is built, without its paths."""
     return [value for value in cfg.values() if isinstance(value, (dict, list))]

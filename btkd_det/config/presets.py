@@ -157,7 +157,7 @@ def _at_queries(
 _ROBUST_AT_QUERIES = (robust('binary', QUERIES), robust('kd at rois', QUERIES))
 
 #: What each preset puts where, by the distilled class, or by a plain class that is inherited.
-PRESETS = {
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     'kd': {
         **_at_queries(loss_of('binary'), loss_of('kd at rois')),
         TWO_STAGE: dict(roi_logits=loss_of('kd at rois')),

@@ -1,5 +1,8 @@
 """Reading the config that the user named, with an error that says what is wrong with it."""
 
+from pathlib import PurePath
+from typing import Any
+
 from mmengine.config import Config
 
 from ..checks import check_file
@@ -7,7 +10,7 @@ from ..errors import ConfigError
 from .new_style import with_names
 
 
-def read_config(path, field):
+def read_config(path: str | PurePath, field: str) -> Config:
     """Read an MMEngine config.
 
     Args:
@@ -41,7 +44,7 @@ def read_config(path, field):
         ) from error
 
 
-def type_name(node, key='type'):
+def type_name(node: dict[str, Any], key: str = 'type') -> str:
     """The name of a type that a config names, be it text or, in MMEngine's new style, a class.
 
     Args:

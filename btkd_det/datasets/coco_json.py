@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 #: Levels of nesting that a JSON text may have.
 DEEPEST = 900
@@ -21,7 +22,7 @@ class UnreadableError(ValueError):
     """A file is no JSON; the message says why and what would help, without the file's name."""
 
 
-def parse_json(text: str | bytes):
+def parse_json(text: str | bytes) -> Any:
     """As ``json.loads``, which ends the process at deep nesting where a package raised the limit.
 
     PyTorch's compiler and MMRazor raise Python's recursion limit beyond what the stack holds.
@@ -47,7 +48,7 @@ def parse_json(text: str | bytes):
         sys.setrecursionlimit(before)
 
 
-def read_json(path: str | Path):
+def read_json(path: str | Path) -> Any:
     """Read a JSON file in UTF-8, or in UTF-16 with a byte order mark.
 
     Args:
@@ -102,7 +103,7 @@ def category_names(path: str | Path) -> list | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _read_names(path, size, modified):
+def _read_names(path: str | Path, size: Any, modified: Any) -> Any:
     """As :func:`category_names`; size and time tell files of a path apart."""
     if size == 0:
         return None
@@ -157,7 +158,7 @@ def end_of_value(text: bytes, start: int) -> int | None:
     return None
 
 
-def _names(text):
+def _names(text: str) -> list[Any] | None:
     try:
         entries = parse_json(text)
     except (ValueError, RecursionError):
@@ -167,12 +168,12 @@ def _names(text):
     return [entry['name'] for entry in entries]
 
 
-def _names_of(content):
+def _names_of(content: Any) -> Any:
     entries = content.get('categories') if isinstance(content, dict) else None
     return _names(json.dumps(entries)) if isinstance(entries, list) else None
 
 
-def is_number(value) -> bool:
+def is_number(value: Any) -> bool:
     """Whether a value of a JSON file is a finite number."""
     return type(value) in (int, float) and abs(value) < float('inf')
 
@@ -214,11 +215,11 @@ def mend(content: dict) -> dict[str, tuple]:
     return {field: tuple(count) for field, count in done.items()}
 
 
-def _count(done, field, identity):
+def _count(done: Any, field: str, identity: Any) -> None:
     done.setdefault(field, [0, identity])[0] += 1
 
 
-def _is_box(box):
+def _is_box(box: Any) -> bool:
     return isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
 
 
@@ -238,8 +239,8 @@ def mend_when_read(path: str | Path) -> None:
         coco_api.COCO.reads_mended = True
 
 
-def _reading_mended(init):
-    def __init__(self, annotation_file=None):
+def _reading_mended(init: Any) -> Any:
+    def __init__(self: Any, annotation_file: Any = None) -> None:
         if annotation_file is None or os.path.abspath(annotation_file) not in _MENDED:
             init(self, annotation_file)
             return

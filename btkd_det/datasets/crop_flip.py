@@ -1,11 +1,14 @@
 """Random crops and flips of a whole batch of images at once."""
 
+from typing import Any
+
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.functional import pad
 
 
-def draw(count, padding, flip):
+def draw(count: int, padding: int, flip: float) -> tuple[Tensor, Tensor]:
     """Draw crop offsets and flips from PyTorch's global CPU generator.
 
     Each row is distributed as in a per-image pipeline of mmpretrain's
@@ -24,7 +27,9 @@ def draw(count, padding, flip):
     return offsets, torch.rand(count) < flip
 
 
-def draw_of_view(seed, sample_idx, view, padding, flip):
+def draw_of_view(
+    seed: int, sample_idx: Tensor, view: Tensor, padding: int, flip: float
+) -> tuple[Tensor, Tensor]:
     """What :func:`draw` gives, as a fixed function of seed, image and view.
 
     It depends neither on the size of the set nor on any generator, so that what was computed on
@@ -50,7 +55,7 @@ def draw_of_view(seed, sample_idx, view, padding, flip):
     return torch.from_numpy(offsets), torch.from_numpy(uniform[2] < flip)
 
 
-def crop_and_flip(images, offsets, flipped, padding):
+def crop_and_flip(images: Tensor, offsets: Tensor, flipped: Tensor, padding: int) -> Tensor:
     """Pad images with black, crop them to their own size, flip some of them.
 
     Args:
@@ -71,7 +76,7 @@ def crop_and_flip(images, offsets, flipped, padding):
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 
-def _scramble(state):
+def _scramble(state: Any) -> Any:
     """The finalizer of SplitMix64 on an array of uint64, whose sums and products wrap around."""
     state = state + np.uint64(0x9E3779B97F4A7C15)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,5 +1,7 @@
 """A classification set, built from its config and decoded into tensors."""
 
+from typing import Any
+
 import torch
 from mmengine.registry import DefaultScope
 
@@ -9,7 +11,7 @@ from ..registry import DATASETS
 from .image_files import check_image_files
 
 
-def build_classification_set(dataset):
+def build_classification_set(dataset: Any) -> Any:
     """The wrapped set; a type without a scope is mmpretrain's unless a default scope is set."""
     try:
         import mmpretrain  # noqa: F401
@@ -34,7 +36,7 @@ def build_classification_set(dataset):
     return dataset
 
 
-def check_pipeline(dataset):
+def check_pipeline(dataset: Any) -> None:
     for transform in getattr(getattr(dataset, 'pipeline', None), 'transforms', ()):
         if getattr(transform, '_methods_with_randomness', None):
             raise ConfigError(
@@ -44,7 +46,7 @@ def check_pipeline(dataset):
             )
 
 
-def decode(dataset, indices):
+def decode(dataset: Any, indices: Any) -> tuple:
     """Images (N, C, H, W) uint8 and labels (N,) int64 of some indices."""
     if not len(indices):
         raise ConfigError('dataset: it has no images')
@@ -67,7 +69,7 @@ def decode(dataset, indices):
     return images, labels
 
 
-def _packed(item):
+def _packed(item: Any) -> Any:
     """The item, loaded and packed if the wrapped set's pipeline left that to us."""
     if 'inputs' in item:
         return item
@@ -78,7 +80,7 @@ def _packed(item):
     return PackInputs()(item)
 
 
-def chosen_classes(classes, names):
+def chosen_classes(classes: Any, names: Any) -> dict[str, Any] | dict[Any, Any]:
     """Labels to names of the classes to keep, in their new order."""
     if isinstance(classes, int) and 1 <= classes <= len(names):
         return dict(enumerate(names[:classes]))

@@ -1,6 +1,7 @@
 """Are the files of an image set there, and if not, where do they belong?"""
 
 from pathlib import Path
+from typing import Any
 
 from ..errors import ConfigError
 
@@ -21,7 +22,7 @@ TINY_IMAGENET = 'tiny-imagenet-200'
 TINY_IMAGENET_ADDRESS = 'http://cs231n.stanford.edu/tiny-imagenet-200.zip'
 
 
-def check_image_files(dataset, field):
+def check_image_files(dataset: dict[str, Any], field: str) -> bool:
     """Look for the files of a classification set, without reading them.
 
     mmpretrain's CIFAR sets begin a download where files are missing. Without a network that
@@ -59,7 +60,7 @@ def check_image_files(dataset, field):
     return False
 
 
-def find_tiny_imagenet(root, split, field):
+def find_tiny_imagenet(root: str | Path, split: str, field: str) -> Path:
     """The folder of an unpacked Tiny-ImageNet archive that has all that a split needs.
 
     Args:
@@ -89,7 +90,7 @@ def find_tiny_imagenet(root, split, field):
     return root
 
 
-def _check_cifar(name, root, field):
+def _check_cifar(name: str, root: Any, field: str) -> None:
     folder, files, address = CIFAR[name]
     missing = [file for file in files if not (root / folder / file).is_file()]
     if missing:
@@ -101,7 +102,7 @@ def _check_cifar(name, root, field):
         )
 
 
-def _check_imagenet(root, split, field):
+def _check_imagenet(root: Any, split: Any, field: str) -> None:
     if not (root / split).is_dir():
         raise ConfigError(
             f'{field}.data_root: no folder {root / split} (looked in {Path.cwd()}); put the images '
@@ -110,7 +111,7 @@ def _check_imagenet(root, split, field):
         )
 
 
-def _scope_and_name(dataset):
+def _scope_and_name(dataset: Any) -> Any:
     kind = dataset.get('type', '')
     name = kind if isinstance(kind, str) else f'{kind.__module__.split(".")[0]}.{kind.__name__}'
     return name.rpartition('.')[::2]

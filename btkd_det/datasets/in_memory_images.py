@@ -1,7 +1,11 @@
 """A whole set of decoded images in memory, served and augmented batch by batch."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from mmengine.logging import print_log
+from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from ..checks import check_choice, check_number, check_whole, refuse
@@ -72,14 +76,14 @@ class InMemoryImages(Dataset):
 
     def __init__(
         self,
-        dataset,
-        crop_padding=0,
-        flip=0.0,
-        views=None,
-        view_seed=0,
-        device='cpu',
-        classes=None,
-    ):
+        dataset: dict[str, Any] | Dataset,
+        crop_padding: int = 0,
+        flip: float = 0.0,
+        views: int | None = None,
+        view_seed: int = 0,
+        device: str = 'cpu',
+        classes: int | Sequence[str] | None = None,
+    ) -> None:
         _check_augmentation(crop_padding, flip, views, view_seed)
         check_choice('device', device, DEVICES)
         if device == 'cuda' and not torch.cuda.is_available():
@@ -103,14 +107,14 @@ class InMemoryImages(Dataset):
         )
 
     @property
-    def metainfo(self):
+    def metainfo(self) -> dict[str, Any]:
         """dict: Of the wrapped set; with ``classes``, those that were kept."""
         return dict(self._metainfo)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._kept)
 
-    def __getitem__(self, idx):
+    def __getitem__(self, idx: int) -> dict[str, Any]:
         """One image as mmpretrain's pipelines give it, augmented.
 
         Args:
@@ -122,7 +126,7 @@ class InMemoryImages(Dataset):
         batch = self.__getitems__([range(len(self))[idx]])
         return dict(inputs=batch['inputs'][0], data_samples=batch['data_samples'][0])
 
-    def __getitems__(self, indices):
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         """One batch, augmented. PyTorch's data loader calls this where a data set has it.
 
         Args:
@@ -147,7 +151,7 @@ class InMemoryImages(Dataset):
             return self._batch(rows, *draw(len(rows), self.crop_padding, self.flip))
         return self._view_batch(rows, torch.randint(self.views, (len(rows),)))
 
-    def get_view(self, indices, view):
+    def get_view(self, indices: Sequence[int], view: int) -> dict[str, Any]:
         """The batch of a given view; nothing is drawn.
 
         Args:
@@ -165,10 +169,10 @@ class InMemoryImages(Dataset):
         rows = torch.as_tensor(indices)
         return self._view_batch(rows, torch.full_like(rows, view))
 
-    def full_init(self):
+    def full_init(self) -> None:
         """Nothing is left to do; MMEngine's wrappers of data sets ask for it."""
 
-    def get_data_info(self, idx):
+    def get_data_info(self, idx: int) -> dict[str, Any]:
         """What the wrapped set knows of an image, index and label being those of this set.
 
         Args:
@@ -180,15 +184,15 @@ class InMemoryImages(Dataset):
         info = self.dataset.get_data_info(int(self._kept[idx]))
         return {**info, 'sample_idx': idx % len(self), 'gt_label': int(self.labels[idx])}
 
-    def get_cat_ids(self, idx):
+    def get_cat_ids(self, idx: Any) -> list[Any]:
         """The class of an image, as a list of one label."""
         return [int(self.labels[idx])]
 
-    def get_gt_labels(self):
+    def get_gt_labels(self) -> Any:
         """The labels of all images: int64 array (N,)."""
         return self.labels.numpy().copy()
 
-    def _select_and_decode(self, classes):
+    def _select_and_decode(self, classes: Any) -> Any:
         """Images (N, C, H, W) and labels (N,) of the classes that are kept."""
         if classes is None:
             return decode(self.dataset, self._kept)
@@ -198,7 +202,7 @@ class InMemoryImages(Dataset):
         images, labels = decode(self.dataset, self._kept)
         return images, torch.tensor([list(chosen).index(label) for label in labels.tolist()])
 
-    def _describe(self):
+    def _describe(self) -> Any:
         names = self._metainfo.get('classes')
         if not names:
             return None
@@ -210,11 +214,11 @@ class InMemoryImages(Dataset):
             {name: getattr(self, name) for name in settings},
         )
 
-    def _view_batch(self, rows, view):
+    def _view_batch(self, rows: Tensor, view: Any) -> Any:
         drawn = draw_of_view(self.view_seed, rows, view, self.crop_padding, self.flip)
         return self._batch(rows, *drawn, view=view.tolist())
 
-    def _batch(self, rows, offsets, flipped, view=None):
+    def _batch(self, rows: Tensor, offsets: Any, flipped: Any, view: Any = None) -> '_Batch':
         # One copy to the device for the four numbers of each row.
         numbers = torch.cat([rows[None], offsets, flipped[None].long()]).to(self.images.device)
         images = self.images[numbers[0]]
@@ -231,19 +235,21 @@ class _Batch(dict):
     have to merge, and return a batch of strings unchanged.
     """
 
-    def __missing__(self, key):
+    def __missing__(self, key: str) -> str:
         if key == 0:
             return ''
         raise KeyError(key)
 
-    def pin_memory(self):
+    def pin_memory(self) -> '_Batch':
         """Pin the images, unless they are on the GPU already."""
         if self['inputs'].device.type == 'cpu':
             self['inputs'] = self['inputs'].pin_memory()
         return self
 
 
-def data_samples(rows, labels, view=None, image_set=None):
+def data_samples(
+    rows: Sequence[int], labels: Tensor, view: Sequence[int] | None = None, image_set: Any = None
+) -> list[Any]:
     """Samples of mmpretrain's, one for each image.
 
     Args:
@@ -272,7 +278,7 @@ def data_samples(rows, labels, view=None, image_set=None):
     return samples
 
 
-def _check_augmentation(crop_padding, flip, views, view_seed):
+def _check_augmentation(crop_padding: Any, flip: Any, views: Any, view_seed: Any) -> None:
     check_whole('crop_padding', crop_padding, least=0)
     check_number('flip', flip, least=0, most=1)
     check_whole('views', views, least=1, optional=True)
@@ -284,7 +290,7 @@ def _check_augmentation(crop_padding, flip, views, view_seed):
     check_whole('view_seed', view_seed, least=0, below=2**63)
 
 
-def _place(images, device):
+def _place(images: Any, device: Any) -> Any:
     if device != 'auto':
         return device
     if not torch.cuda.is_available():

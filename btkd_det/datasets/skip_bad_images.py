@@ -1,5 +1,7 @@
 """Training goes on where an image cannot be read."""
 
+from typing import Any
+
 import cv2
 from mmcv.transforms import BaseTransform, Compose
 from mmengine.logging import print_log
@@ -24,11 +26,11 @@ class SkipBadImages(BaseTransform):
         transforms (list[dict]): The pipeline.
     """
 
-    def __init__(self, transforms):
+    def __init__(self, transforms: list[dict[str, Any]]) -> None:
         self.transforms = Compose(transforms)
         self.seen = set()
 
-    def transform(self, results):
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Run the pipeline.
 
         Args:

@@ -1,6 +1,8 @@
 """Tiny-ImageNet as its archive has it."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -33,7 +35,14 @@ class TinyImageNet(BaseDataset):
         ConfigError: A file or folder is missing, or one of them lacks a class.
     """
 
-    def __init__(self, data_root, split='train', metainfo=None, pipeline=(), **kwargs):
+    def __init__(
+        self,
+        data_root: str,
+        split: str = 'train',
+        metainfo: dict[str, Any] | None = None,
+        pipeline: Sequence = (),
+        **kwargs: Any,
+    ) -> None:
         check_choice('split', split, SPLITS)
         self.split = split
         root = find_tiny_imagenet(Path(data_root).expanduser(), split, 'dataset')
@@ -52,7 +61,7 @@ class TinyImageNet(BaseDataset):
             **kwargs,
         )
 
-    def load_data_list(self):
+    def load_data_list(self) -> list[dict[str, Any]]:
         """List the images of the split with their labels.
 
         Returns:
@@ -69,16 +78,16 @@ class TinyImageNet(BaseDataset):
             for path in _training_images(root / 'train' / wnid / 'images')
         ]
 
-    def get_cat_ids(self, idx):
+    def get_cat_ids(self, idx: Any) -> list[Any]:
         """The class of an image, as a list of one label."""
         return [self.get_data_info(idx)['gt_label']]
 
-    def get_gt_labels(self):
+    def get_gt_labels(self) -> Any:
         """The labels of all images: int64 array (N,)."""
         return np.array([self.get_cat_ids(i)[0] for i in range(len(self))])
 
 
-def _training_images(folder):
+def _training_images(folder: str | Path) -> Any:
     paths = sorted(folder.glob('*.JPEG'))
     if not paths:
         raise ConfigError(
@@ -88,7 +97,7 @@ def _training_images(folder):
     return paths
 
 
-def _validation_images(folder, labels):
+def _validation_images(folder: str | Path, labels: Any) -> Iterator[Any]:
     annotations = folder / 'val_annotations.txt'
     for line in _lines(annotations):
         name, wnid, *_ = line.split('\t')
@@ -100,5 +109,5 @@ def _validation_images(folder, labels):
         yield dict(img_path=str(folder / 'images' / name), gt_label=labels[wnid])
 
 
-def _lines(path):
+def _lines(path: str | Path) -> list[Any]:
     return [line for line in path.read_text().splitlines() if line.strip()]

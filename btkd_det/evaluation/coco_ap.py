@@ -4,6 +4,7 @@ import contextlib
 import io
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmdet.evaluation import CocoMetric
@@ -30,7 +31,13 @@ COCO_NUMBERS = (
 )
 
 
-def coco_numbers(ground_truth, detections, iou_type='bbox', image_ids=None, category_ids=None):
+def coco_numbers(
+    ground_truth: Any,
+    detections: list[dict[str, Any]],
+    iou_type: str = 'bbox',
+    image_ids: list[int] | None = None,
+    category_ids: list[int] | None = None,
+) -> tuple[dict[str, float], dict[str, float]]:
     """Evaluate detections by pycocotools with COCO's own settings.
 
     Args:
@@ -77,7 +84,7 @@ class CocoAP(CocoMetric):
     ``bbox_AP/<class>``; nothing with ``format_only``, which only writes the results' files.
     """
 
-    def compute_metrics(self, results):
+    def compute_metrics(self, results: Any) -> dict[str, Any] | dict[Any, Any]:
         ground_truths, predictions = zip(*results, strict=True)
         with tempfile.TemporaryDirectory() as folder:
             prefix = str(Path(folder) / 'results')
@@ -94,7 +101,7 @@ class CocoAP(CocoMetric):
                 for key, value in self._evaluate(metric, load(files[metric])).items()
             }
 
-    def _prepare(self, ground_truths, prefix):
+    def _prepare(self, ground_truths: Any, prefix: str) -> None:
         if self._coco_api is None:
             from mmdet.datasets.api_wrappers import COCO as MMDetCOCO
 
@@ -105,7 +112,7 @@ class CocoAP(CocoMetric):
         if self.img_ids is None:
             self.img_ids = self._coco_api.get_img_ids()
 
-    def _evaluate(self, metric, detections):
+    def _evaluate(self, metric: Any, detections: Any) -> Any:
         if metric == 'segm':
             # With a box present COCO would take the box's area for the mask's.
             for detection in detections:
@@ -121,7 +128,7 @@ class CocoAP(CocoMetric):
         return values
 
 
-def _results(ground_truth, detections):
+def _results(ground_truth: Any, detections: Any) -> Any:
     """Detections as pycocotools takes them; its own ``loadRes`` fails without any."""
     if detections:
         return ground_truth.loadRes(detections)
@@ -131,6 +138,6 @@ def _results(ground_truth, detections):
     return results
 
 
-def _mean(precision):
+def _mean(precision: Any) -> Any:
     counted = precision[precision > -1]
     return float(np.mean(counted)) if counted.size else -1.0

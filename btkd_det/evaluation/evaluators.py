@@ -1,6 +1,9 @@
 """The evaluators that ``tools/test.py`` puts in the place of the config's."""
 
 import copy
+from typing import Any
+
+from mmengine.config import Config
 
 from ..config.reading import type_name
 from ..errors import ConfigError
@@ -9,7 +12,12 @@ from ..errors import ConfigError
 KINDS = {'bbox', 'segm'}
 
 
-def prepare_evaluators(cfg, classwise=False, class_count=None, predictions=None):
+def prepare_evaluators(
+    cfg: Config,
+    classwise: bool = False,
+    class_count: int | None = None,
+    predictions: str | None = None,
+) -> list[dict[str, Any]]:
     """The evaluators of a test.
 
     ``CocoMetric`` of boxes or masks becomes :class:`~btkd_det.evaluation.CocoAP`, with its
@@ -57,5 +65,5 @@ def prepare_evaluators(cfg, classwise=False, class_count=None, predictions=None)
     return evaluators
 
 
-def _listed(value):
+def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -1,7 +1,9 @@
 """Predictions as a file, in the format of COCO's results."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.evaluator import BaseMetric
 
@@ -23,12 +25,14 @@ class CocoPredictions(BaseMetric):
         collect_device (str): As MMEngine's. Defaults to ``'cpu'``.
     """
 
-    def __init__(self, file, ann_file=None, collect_device='cpu'):
+    def __init__(
+        self, file: str | Path, ann_file: str | None = None, collect_device: str = 'cpu'
+    ) -> None:
         super().__init__(collect_device=collect_device)
         self.file = Path(file)
         self.ann_file = ann_file
 
-    def process(self, data_batch, data_samples):
+    def process(self, data_batch: dict[str, Any], data_samples: Sequence[dict[str, Any]]) -> None:
         """Note the predictions of a batch.
 
         Args:
@@ -57,7 +61,7 @@ class CocoPredictions(BaseMetric):
                 )
             )
 
-    def compute_metrics(self, results):
+    def compute_metrics(self, results: Any) -> dict[str, Any]:
         """Write the file; no metric comes back."""
         categories = self._categories()
         entries = []
@@ -73,7 +77,7 @@ class CocoPredictions(BaseMetric):
         self.file.write_text(json.dumps(entries) + '\n')
         return {}
 
-    def _categories(self):
+    def _categories(self) -> list[Any]:
         """Category id of each label."""
         classes = self.dataset_meta['classes']
         if self.ann_file is None:
@@ -84,7 +88,7 @@ class CocoPredictions(BaseMetric):
         return [entry['id'] for entry in listed if entry['name'] in classes]
 
 
-def _encoded(masks):
+def _encoded(masks: Any) -> list[Any]:
     """Masks (R, H, W) as COCO's run-length codes, as JSON holds them."""
     from mmdet.structures.mask import encode_mask_results
 

@@ -1,14 +1,18 @@
 """How a student stands to its teacher: where it agrees, and where it is better."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from mmengine.device import get_device
 from mmengine.evaluator import BaseMetric
+from torch import Tensor
 
 from ..registry import METRICS
 from ..teacher import build_teacher
 
 
-def agreement(labels, student, teacher):
+def agreement(labels: Tensor, student: Tensor, teacher: Tensor) -> dict[str, float | int]:
     """Count on which rows a student follows its teacher, and on which it knows better.
 
     Args:
@@ -59,11 +63,13 @@ class TeacherAgreement(BaseMetric):
 
     default_prefix = 'teacher'
 
-    def __init__(self, teacher, collect_device='cpu', prefix=None):
+    def __init__(
+        self, teacher: dict[str, Any], collect_device: str = 'cpu', prefix: str | None = None
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.teacher = build_teacher(teacher).to(get_device())
 
-    def process(self, data_batch, data_samples):
+    def process(self, data_batch: dict[str, Any], data_samples: Sequence[dict[str, Any]]) -> None:
         """Note label, the student's choice and the teacher's of each image of a batch.
 
         Args:
@@ -75,7 +81,7 @@ class TeacherAgreement(BaseMetric):
             label = sample['gt_label']
             self.results.append((int(label), int(sample['pred_label']), int(choice)))
 
-    def choices(self, data_batch):
+    def choices(self, data_batch: Any) -> Any:
         """The teacher's choice for each image of a batch, (N,), in the student's classes."""
         model = self.teacher.model
         data = model.data_preprocessor(data_batch, training=False)
@@ -85,10 +91,10 @@ class TeacherAgreement(BaseMetric):
             logits = logits[:, self.teacher.class_map]
         return logits.argmax(dim=1)
 
-    def compute_metrics(self, results):
+    def compute_metrics(self, results: Any) -> Any:
         """As :func:`agreement`, over all images."""
         return agreement(*torch.tensor(results).unbind(dim=1))
 
 
-def _percent(part, whole):
+def _percent(part: Any, whole: Any) -> Any:
     return 100 * part / whole if whole else -1.0

@@ -1,5 +1,7 @@
 """VOC's AP, each class apart."""
 
+from typing import Any
+
 from mmdet.evaluation import VOCMetric, eval_map
 
 from ..registry import METRICS
@@ -17,11 +19,11 @@ class VocAP(VOCMetric):
     ``AP50/<class>`` (-1 for a class without objects), unrounded.
     """
 
-    def __init__(self, *args, classwise=False, **kwargs):
+    def __init__(self, *args: Any, classwise: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.classwise = classwise
 
-    def compute_metrics(self, results):
+    def compute_metrics(self, results: Any) -> Any:
         """As ``VOCMetric``'s."""
         values = super().compute_metrics(results)
         if not self.classwise or self.metric != 'mAP':

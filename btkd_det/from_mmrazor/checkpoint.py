@@ -1,6 +1,7 @@
 """The plain student out of a checkpoint of MMRazor's distillation."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -9,7 +10,7 @@ from ..checks import check_file
 from ..errors import ConfigError
 
 
-def read_student(source):
+def read_student(source: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
     """Read a checkpoint of MMRazor's distillation and keep the student.
 
     Args:
@@ -43,7 +44,7 @@ def read_student(source):
     return dict(meta=kept, state_dict=taken), counts
 
 
-def save_student(student, out):
+def save_student(student: dict[str, Any], out: str | Path) -> None:
     """Write what :func:`read_student` gave.
 
     Args:
@@ -54,7 +55,7 @@ def save_student(student, out):
     torch.save(student, out)
 
 
-def convert_checkpoint(source, out):
+def convert_checkpoint(source: str | Path, out: str | Path) -> dict[str, int]:
     """Take the plain student out of a checkpoint of MMRazor's distillation.
 
     Args:

@@ -1,6 +1,7 @@
 """What a translation gives."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from mmengine.config import Config
 
@@ -19,7 +20,7 @@ class Conversion:
     notes: list = field(default_factory=list)
     missing: list = field(default_factory=list)
 
-    def text(self):
+    def text(self) -> Any:
         """The config as a file, with the notes and what is missing as comments on top."""
         lines = ['# Translated from MMRazor by btkd_det.']
         lines += [f'# Not translated: {line}' for line in self.missing]

@@ -2,8 +2,9 @@
 
 import copy
 import inspect
+from typing import Any
 
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from ..config import CLASSIFIER, distilled_type, make_distilled
@@ -16,7 +17,7 @@ from .losses import find_loss, joined
 from .places import Places
 from .runner_config import RunnerConfig
 from .scopes import RAZOR, Settler, razor_configs_load, renamed
-from .sides import given_type, kind_of, normalization, read_side, zoo_address
+from .sides import Side, given_type, kind_of, normalization, read_side, zoo_address
 
 ALGORITHMS = ('SingleTeacherDistill', 'FpnTeacherDistill')
 DISTILLERS = ('ConfigurableDistiller', 'BTKDDistiller')
@@ -42,7 +43,7 @@ _OF_DISTILLER = (
 _OF_RUNNER = {*inspect.signature(Runner).parameters, 'model_wrapper_cfg', 'runner_type'}
 
 
-def convert_config(path):
+def convert_config(path: str) -> Conversion:
     """Translate a distillation config of MMRazor.
 
     Args:
@@ -62,7 +63,7 @@ def convert_config(path):
 class _Converter:
     """One translation: the config on its way, and what is to be said of it."""
 
-    def __init__(self, cfg):
+    def __init__(self, cfg: Config) -> None:
         self.cfg = copy.deepcopy(cfg)
         self.notes, self.missing = [], []
         self.settle = Settler(self.missing.append).settle
@@ -79,7 +80,7 @@ class _Converter:
                 f'{", ".join(DISTILLERS)}'
             )
 
-    def convert(self):
+    def convert(self) -> Any:
         student = self._side('architecture')
         teacher = self._side('teacher', student.scope)
         self._check_keys()
@@ -93,14 +94,14 @@ class _Converter:
         make_distilled(self.cfg, self.distilled, self._teacher(student, teacher), sites)
         return Conversion(self.cfg, self.notes, self.missing)
 
-    def note(self, line):
+    def note(self, line: Any) -> None:
         """Say what reads differently, once."""
         if line not in self.notes:
             self.notes.append(line)
 
     # -- the models
 
-    def _side(self, name, scope=None):
+    def _side(self, name: str, scope: str | None = None) -> Side:
         """The student or the teacher, its types settled."""
         where = f'model.{name}'
         side = read_side(self.razor.get(name), where)
@@ -115,7 +116,7 @@ class _Converter:
         side.model = self.settle(dict(side.model, _scope_=None), where, side.scope, side.scope)
         return side
 
-    def _normalize_student(self, student):
+    def _normalize_student(self, student: Any) -> None:
         """MMRazor normalizes at the algorithm, with the student's preprocessor or its own."""
         given = self.razor.get('data_preprocessor') or self.cfg.get('data_preprocessor')
         if not given:
@@ -130,7 +131,7 @@ class _Converter:
                 'data_preprocessor does not mix images, so MMRazor does not either'
             )
 
-    def _preprocessor(self, preprocessor):
+    def _preprocessor(self, preprocessor: Any) -> Any:
         """As a classifier takes it, where it is MMEngine's general one."""
         general = type_name(preprocessor) == 'ImgDataPreprocessor'
         if self.distilled != CLASSIFIER or not general:
@@ -142,7 +143,7 @@ class _Converter:
         preprocessor.to_rgb = preprocessor.pop('bgr_to_rgb', False)
         return preprocessor
 
-    def _load_weights(self, student):
+    def _load_weights(self, student: Any) -> None:
         """What the student starts from."""
         if self.cfg.get('load_from'):
             self.missing.append(
@@ -157,7 +158,7 @@ class _Converter:
             self.cfg.load_from = zoo_address(student.path, 'model.architecture.pretrained')
             self.note("load_from: the model zoo's weights, as architecture.pretrained")
 
-    def _teacher(self, student, teacher):
+    def _teacher(self, student: Any, teacher: Any) -> Any:
         checkpoint = self.razor.get('teacher_ckpt')
         if not checkpoint and teacher.pretrained:
             checkpoint = 'pretrained'
@@ -179,7 +180,7 @@ class _Converter:
         )
         return ConfigDict(config=config, checkpoint=checkpoint)
 
-    def _normalize_teacher(self, student, teacher):
+    def _normalize_teacher(self, student: Any, teacher: Any) -> None:
         """The teacher sees in MMRazor what the student sees."""
         its = student.model.get('data_preprocessor')
         own = teacher.model.get('data_preprocessor')
@@ -192,7 +193,7 @@ class _Converter:
                 "trained; in MMRazor they are normalized by the student's"
             )
 
-    def _check_keys(self):
+    def _check_keys(self) -> None:
         """Name what the algorithm and the distiller say that ours do not do."""
         for key, value in self.razor.items():
             if key in _ALIKE and value != _ALIKE[key][0]:
@@ -214,7 +215,7 @@ class _Converter:
 
     # -- the losses
 
-    def _sites(self, student, teacher):
+    def _sites(self, student: Any, teacher: Any) -> Any:
         """``distill``: site name to losses, per-level losses of one kind joined."""
         found = {}
         places = Places(self.distiller, self.distilled, student.model, teacher.model, self.note)
@@ -239,7 +240,7 @@ class _Converter:
             sites[site] = given
         return ConfigDict(sites)
 
-    def _loss(self, name, razor, places, student):
+    def _loss(self, name: str, razor: Any, places: Any, student: Any) -> tuple:
         """The site of one loss, its levels in student and teacher, and ours of it."""
         mapping = (self.distiller.get('loss_forward_mappings') or {}).get(name)
         if not kind_of(razor):
@@ -260,14 +261,14 @@ class _Converter:
             raise NoCounterpart(f'the key {next(iter(args))!r} is not known')
         return site, levels, loss
 
-    def _rows(self, site, student):
+    def _rows(self, site: str, student: Any) -> tuple:
         """Rows and classes of the logits that a loss sees, for its reduction; None if unknown."""
         if site != 'logits':
             return None, None
         batch = self.cfg.get('train_dataloader', {}).get('batch_size')
         return batch, (student.get('head') or {}).get('num_classes')
 
-    def _settle_rest(self, student):
+    def _settle_rest(self, student: Any) -> None:
         """Write every other part so that it means the same in the student's scope."""
         before = renamed(self.cfg.get('default_scope'))
         self.cfg.default_scope = student.scope if before in (None, RAZOR) else before

@@ -1,6 +1,7 @@
 """Which of the maps that a neck or a backbone gives a module of MMRazor's configs is."""
 
 import re
+from typing import Any
 
 from ..config.reading import type_name
 from .errors import NoCounterpart
@@ -20,7 +21,7 @@ _STAGED = (
 )
 
 
-def neck_level(source, data_idx, neck):
+def neck_level(source: str, data_idx: Any, neck: Any) -> Any:
     """The level of a detector's neck, by its output's index or by FPN's convolution."""
     if source == 'neck':
         outs = neck.get('num_outs') if isinstance(neck, dict) else None
@@ -44,7 +45,7 @@ def neck_level(source, data_idx, neck):
     return int(found[1])
 
 
-def _fpn_convolutions(neck):
+def _fpn_convolutions(neck: Any) -> Any:
     """How many ``fpn_convs`` MMDetection's FPN makes."""
     inputs, start, end = (
         len(neck.in_channels),
@@ -55,7 +56,7 @@ def _fpn_convolutions(neck):
     return max(used, neck.num_outs) if neck.get('add_extra_convs') else used
 
 
-def stage_level(source, data_idx, backbone):
+def stage_level(source: str, data_idx: Any, backbone: Any) -> Any:
     """The level of a classifier's backbone, by a module of its name or its index."""
     stages = out_indices(backbone)
     if stages is None and _is_of('mmpretrain', backbone, _STAGED):
@@ -72,7 +73,7 @@ def stage_level(source, data_idx, backbone):
     return stages.index(int(found[1]) - 1)
 
 
-def pooled_level(source, data_idx, model):
+def pooled_level(source: Any, data_idx: Any, model: Any) -> Any:
     """The level of the backbone's only map, of which a neck takes the mean."""
     check_no_index(source, data_idx)
     neck, backbone = model.get('neck') or {}, model.get('backbone') or {}
@@ -87,7 +88,7 @@ def pooled_level(source, data_idx, model):
     return 0
 
 
-def out_indices(backbone):
+def out_indices(backbone: Any) -> list[Any] | None:
     """Which stages a backbone gives, in its order, where its config says so; else None."""
     given = backbone.get('out_indices')
     if given is None:
@@ -95,7 +96,7 @@ def out_indices(backbone):
     return [given] if isinstance(given, int) else sorted(given)
 
 
-def map_index(data_idx, maps, what):
+def map_index(data_idx: Any, maps: Any, what: str) -> Any:
     """``data_idx`` counted from the front; ``maps`` are those there are, None if not known."""
     if data_idx is None:
         return None
@@ -113,12 +114,12 @@ def map_index(data_idx, maps, what):
     return data_idx % len(maps)
 
 
-def check_no_index(source, data_idx):
+def check_no_index(source: str, data_idx: Any) -> None:
     if data_idx is not None:
         raise NoCounterpart(f'data_idx={data_idx}, but {source!r} gives a single tensor')
 
 
-def _is_of(package, node, names):
+def _is_of(package: Any, node: Any, names: Any) -> bool:
     """Whether a part of a model is one of these classes of a package."""
     kind = node.get('type')
     if isinstance(kind, type):

@@ -5,12 +5,17 @@ is not known and refuses the translation.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from ..config.reading import type_name
 from .errors import NoCounterpart
 
+#: Rows and classes of the logits of a batch, where the config tells them.
+Rows: TypeAlias = tuple[int | None, int | None]
 
-def _l2(args, rows, note):
+
+def _l2(args: Any, rows: Rows, note: Callable[[str], None]) -> dict[str, Any]:
     normalize, element = args.pop('normalize', True), args.pop('div_element', False)
     dist, _ = args.pop('dist', False), args.pop('mult', 1.0)
     if normalize or dist or not element:
@@ -21,7 +26,7 @@ def _l2(args, rows, note):
     return dict(type='btkd_det.FitNetLoss', loss_weight=args.pop('loss_weight', 1.0))
 
 
-def _kl(args, rows, note):
+def _kl(args: Any, rows: Rows, note: Callable[[str], None]) -> dict[str, Any]:
     weight, reduction = args.pop('loss_weight', 1.0), args.pop('reduction', 'batchmean')
     _frozen_teacher(args)
     batch, classes = rows
@@ -34,7 +39,7 @@ def _kl(args, rows, note):
     return dict(type='btkd_det.KDLoss', temperature=args.pop('tau', 1.0), loss_weight=weight)
 
 
-def _dkd(args, rows, note):
+def _dkd(args: Any, rows: Rows, note: Callable[[str], None]) -> dict[str, Any]:
     weight, reduction = args.pop('loss_weight', 1.0), args.pop('reduction', 'batchmean')
     if reduction in ('mean', 'sum'):
         # Both are the sum over the batch: MMRazor also passes size_average=False, which wins.
@@ -58,13 +63,13 @@ def _dkd(args, rows, note):
     )
 
 
-def _pkd(args, rows, note):
+def _pkd(args: Any, rows: Rows, note: Callable[[str], None]) -> dict[str, Any]:
     if not args.pop('resize_stu', True):
         raise NoCounterpart("resize_stu=False: btkd_det resizes the student's maps")
     return dict(type='btkd_det.PKDLoss', loss_weight=args.pop('loss_weight', 1.0))
 
 
-def _cwd(args, rows, note):
+def _cwd(args: Any, rows: Rows, note: Callable[[str], None]) -> dict[str, Any]:
     return dict(
         type='btkd_det.CWDLoss',
         temperature=args.pop('tau', 1.0),
@@ -72,7 +77,7 @@ def _cwd(args, rows, note):
     )
 
 
-def _dist(args, rows, note):
+def _dist(args: Any, rows: Rows, note: Callable[[str], None]) -> dict[str, Any]:
     _frozen_teacher(args)
     return dict(
         type='btkd_det.DISTLoss',
@@ -83,7 +88,7 @@ def _dist(args, rows, note):
     )
 
 
-def _mgd(args, rows, note):
+def _mgd(args: Any, rows: Any, note: Any) -> Any:
     return dict(
         type='btkd_det.MGDLoss',
         mask_ratio=args.pop('mask_ratio'),
@@ -91,7 +96,7 @@ def _mgd(args, rows, note):
     )
 
 
-def _fbkd(args, rows, note):
+def _fbkd(args: Any, rows: Any, note: Any) -> Any:
     weights = dict(
         feature_weight=args.pop('mask_l2_weight', 7e-5),
         channel_weight=args.pop('channel_weight', 4e-3),
@@ -104,7 +109,7 @@ def _fbkd(args, rows, note):
     return dict(type='btkd_det.FBKDLoss', **learned, **weights)
 
 
-def _rkd(kind, weight, args, rows, note):
+def _rkd(kind: Any, weight: Any, args: Any, rows: Any, note: Any) -> Any:
     return dict(
         type=f'btkd_det.{kind}',
         l2_norm=args.pop('with_l2_norm', True),
@@ -112,7 +117,7 @@ def _rkd(kind, weight, args, rows, note):
     )
 
 
-def _wsld(args, rows, note):
+def _wsld(args: Any, rows: Any, note: Any) -> Any:
     args.pop('num_classes', None)
     return dict(
         type='btkd_det.WSLDLoss',
@@ -121,7 +126,7 @@ def _wsld(args, rows, note):
     )
 
 
-def _frozen_teacher(args):
+def _frozen_teacher(args: Any) -> None:
     if not args.pop('teacher_detach', True):
         raise NoCounterpart('teacher_detach=False: the teacher gets no gradient')
 
@@ -154,7 +159,7 @@ LOSSES = {
 }
 
 
-def find_loss(kind, mapping):
+def find_loss(kind: str | type, mapping: dict[str, Any]) -> tuple:
     """How a loss is translated.
 
     Args:
@@ -178,13 +183,13 @@ def find_loss(kind, mapping):
     return LOSSES[name]
 
 
-def _ours(name, args, rows, note):
+def _ours(name: str, args: Any, rows: Rows, note: Callable[[str], None]) -> Any:
     loss = dict(args, type=name)
     args.clear()
     return loss
 
 
-def joined(entries):
+def joined(entries: list[tuple]) -> dict[str, Any] | list[dict[str, Any]]:
     """One loss for all levels that have equal losses; a list where there are several kinds.
 
     Args:
@@ -207,7 +212,7 @@ def joined(entries):
     return losses[0] if len(losses) == 1 else losses
 
 
-def _levels(pairs):
+def _levels(pairs: Any) -> dict[str, Any]:
     if not pairs:
         return {}
     levels, partners = zip(*sorted(pairs), strict=True)

@@ -2,6 +2,8 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 from ..config import ANY, CLASSIFIER, TWO_STAGE
 from ..config.reading import type_name
@@ -46,7 +48,14 @@ class Places:
         note (Callable[[str], None]): Takes what reads differently.
     """
 
-    def __init__(self, distiller, distilled, student, teacher, note):
+    def __init__(
+        self,
+        distiller: dict[str, Any],
+        distilled: str,
+        student: dict[str, Any],
+        teacher: dict[str, Any],
+        note: Callable[[str], None],
+    ) -> None:
         self.distiller = distiller
         self.distilled = distilled
         self.student = student
@@ -58,7 +67,7 @@ class Places:
             for record in (mapping or {}).values()
         )
 
-    def of_loss(self, mapping, keys, takes_maps):
+    def of_loss(self, mapping: dict[str, Any], keys: tuple, takes_maps: bool) -> tuple[str, tuple]:
         """Where a loss stands.
 
         Args:
@@ -93,7 +102,7 @@ class Places:
             self._check_labels(mapping.get(keys[2]), keys[2], site)
         return site, (level, its)
 
-    def _of_means(self, takes_maps, site):
+    def _of_means(self, takes_maps: Any, site: Any) -> Any:
         """The site of a loss that compares the means of maps, where it is given them."""
         if takes_maps != site:
             raise NoCounterpart(
@@ -103,7 +112,7 @@ class Places:
             )
         return 'features'
 
-    def _place(self, record, key, model, from_student):
+    def _place(self, record: Any, key: str, model: Any, from_student: Any) -> Any:
         """Site and level of one record of scores or maps."""
         recorder = self._recorder(record, key)
         if bool(record.get('from_student')) != from_student:
@@ -123,7 +132,7 @@ class Places:
             )
         return place
 
-    def _recorder(self, record, key):
+    def _recorder(self, record: Any, key: str) -> Any:
         """The recorder of a record of which nothing but a connector remains to be looked at."""
         if not isinstance(record, dict):
             raise NoCounterpart(f'loss_forward_mappings does not give {key}')
@@ -140,7 +149,7 @@ class Places:
             raise NoCounterpart(f'there is no recorder {record.get("recorder")!r} in {whose}')
         return recorder
 
-    def _check_labels(self, record, key, site):
+    def _check_labels(self, record: Any, key: str, site: str) -> None:
         """Ours are always the true labels of the rows."""
         recorder = self._recorder(record, key)
         kind, source, index = _LABELS[site]
@@ -151,7 +160,7 @@ class Places:
                 f'a translation are the labels: {kind} of {source!r} with data_idx={index}'
             )
 
-    def _check_connector(self, name, site):
+    def _check_connector(self, name: str, site: str) -> None:
         """A connector is an adapter of ours, or has no counterpart."""
         connector = (self.distiller.get('connectors') or {}).get(name)
         parts = list(connector) if isinstance(connector, (list, tuple)) else [connector]
@@ -174,7 +183,7 @@ class Places:
             "differ, with PyTorch's initialization"
         )
 
-    def _site(self, source, data_idx, model):
+    def _site(self, source: str, data_idx: Any, model: Any) -> tuple:
         """Where ours takes what a module of the model gives."""
         if self.distilled == CLASSIFIER:
             if source == 'backbone' or source.startswith('backbone.'):
@@ -196,11 +205,11 @@ class Places:
         return single[source], None
 
 
-def _place_text(site, level):
+def _place_text(site: str, level: int) -> Any:
     return site if level is None else f'{site}[{level}]'
 
 
-def _not_plain(connector):
+def _not_plain(connector: Any) -> str | None:
     """What makes a connector more than a plain 1 x 1 convolution; None if nothing does."""
     if type_name(connector) != 'ConvModuleConnector':
         return f'is a {type_name(connector)}'

@@ -2,6 +2,8 @@
 
 import contextlib
 import re
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import mmengine.config.config
 import mmengine.registry
@@ -17,7 +19,7 @@ _NAMES = ('work_dir', 'experiment_name')
 
 
 @contextlib.contextmanager
-def razor_configs_load():
+def razor_configs_load() -> Iterator[None]:
     """Within this context MMRazor's configs load as MMEngine's do, without MMRazor.
 
     They name MMPretrain by its former name, and import what a translation has no use for and
@@ -26,7 +28,7 @@ def razor_configs_load():
     loader = mmengine.config.config
     load, package = loader.import_modules_from_strings, MODULE2PACKAGE['mmcls']
 
-    def load_others(imports, allow_failed_imports=False):
+    def load_others(imports: Any, allow_failed_imports: bool = False) -> Any:
         return load(others(imports), allow_failed_imports)
 
     MODULE2PACKAGE['mmcls'] = 'mmpretrain'
@@ -38,7 +40,7 @@ def razor_configs_load():
         loader.import_modules_from_strings = load
 
 
-def others(imports):
+def others(imports: str | list[str] | None) -> list[str]:
     """The modules of ``custom_imports`` that are not there for MMRazor's sake.
 
     Args:
@@ -55,7 +57,7 @@ def others(imports):
     ]
 
 
-def renamed(name):
+def renamed(name: str) -> Any:
     """A scope, a type or a packaged config with ``mmcls`` by its name of today."""
     return re.sub(r'^mmcls(?=$|\.|::)', 'mmpretrain', name) if isinstance(name, str) else name
 
@@ -70,10 +72,10 @@ class Settler:
         missing (Callable[[str], None]): Takes what is of MMRazor and so cannot be settled.
     """
 
-    def __init__(self, missing):
+    def __init__(self, missing: Callable[[str], None]) -> None:
         self.missing = missing
 
-    def settle(self, node, where, scope, outer):
+    def settle(self, node: Any, where: str, scope: str, outer: str) -> Any:
         """A copy of a part of a config.
 
         Args:
@@ -110,12 +112,12 @@ class Settler:
             settled['type'] = f'{own}.{settled["type"]}'
         return settled
 
-    def _value(self, value, where):
+    def _value(self, value: Any, where: str) -> Any:
         if isinstance(value, str) and re.fullmatch(r'mmrazor(\.\w+)+', value):
             self.missing(f'{where}: {value} is of MMRazor')
         return value
 
-    def _type(self, kind, where, scope, outer):
+    def _type(self, kind: str, where: str, scope: str, outer: Any) -> Any:
         kind = renamed(kind)
         if kind.startswith(f'{RAZOR}.') or kind in _AT_ROOT:
             self.missing(f'{where}: {kind} is of MMRazor')
@@ -128,7 +130,7 @@ class Settler:
         return kind
 
 
-def _names_types(node):
+def _names_types(node: Any) -> bool:
     """Whether a type without a prefix stands below this one."""
     if isinstance(node, dict):
         return any(
@@ -141,11 +143,11 @@ def _names_types(node):
     return False
 
 
-def _roots():
+def _roots() -> list[Any]:
     return [item for item in vars(mmengine.registry).values() if isinstance(item, Registry)]
 
 
-def _registers(registry, kind):
+def _registers(registry: Any, kind: str) -> bool:
     """Whether a registry, which may be None, itself has a class of this name."""
     if registry is None:
         return False

@@ -2,6 +2,8 @@
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from mmengine.config import ConfigDict
 
@@ -30,7 +32,7 @@ class Side:
     pretrained: bool = False
 
 
-def read_side(node, where):
+def read_side(node: Any, where: str) -> Side:
     """What MMRazor's ``architecture`` or ``teacher`` says; ConfigError."""
     if not isinstance(node, dict) or not node:
         raise ConfigError(
@@ -64,7 +66,7 @@ def read_side(node, where):
     )
 
 
-def zoo_address(path, field):
+def zoo_address(path: str | Path, field: str) -> Any:
     """The address of the model zoo's weights; ConfigError."""
     try:
         return pretrained_address(path)
@@ -72,17 +74,17 @@ def zoo_address(path, field):
         raise ConfigError(f'{field}: {str(error).partition(": ")[2]}') from error
 
 
-def normalization(preprocessor):
+def normalization(preprocessor: Any) -> tuple:
     """Mean, deviation and whether channels are swapped before, as a config says."""
     given = preprocessor or {}
     values = [given.get(key) and [float(v) for v in given[key]] for key in ('mean', 'std')]
     return (*values, any(given.get(key) for key in ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')))
 
 
-def kind_of(node):
+def kind_of(node: Any) -> Any:
     """The type's name where a part of a config is a dict that has one, else the empty text."""
     return type_name(node) if isinstance(node, dict) else ''
 
 
-def given_type(node):
+def given_type(node: Any) -> Any:
     return node.get('type') if isinstance(node, dict) else node

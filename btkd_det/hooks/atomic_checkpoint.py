@@ -1,6 +1,7 @@
 """Checkpoints that a kill or a full disk cannot take away."""
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,12 @@ class AtomicCheckpointHook(CheckpointHook):
         ConfigError: ``on_error`` is something else.
     """
 
-    def __init__(self, *args, on_error='stop', **kwargs):
+    def __init__(self, *args: Any, on_error: str = 'stop', **kwargs: Any) -> None:
         check_choice('default_hooks.checkpoint.on_error', on_error, ('stop', 'continue'))
         super().__init__(*args, **kwargs)
         self.on_error = on_error
 
-    def before_train(self, runner):
+    def before_train(self, runner: Any) -> None:
         """Finish what a run that was killed while saving has left to do."""
         super().before_train(runner)
         info = runner.message_hub.runtime_info
@@ -56,7 +57,7 @@ class AtomicCheckpointHook(CheckpointHook):
         if is_main_process() and isinstance(self.file_backend, LocalBackend):
             self._remove_left_over(info if runner._resume else {})
 
-    def _remove_left_over(self, info):
+    def _remove_left_over(self, info: Any) -> None:
         """Remove half-written files, and what the checkpoint says is outdated."""
         folder = Path(self.out_dir)
         kept = {Path(str(path)).name for key, path in info.items() if key.startswith('best_ckpt')}
@@ -67,7 +68,7 @@ class AtomicCheckpointHook(CheckpointHook):
         for path in [*folder.glob('.*.pth.part'), *folder.glob(f'.{MARKER}.*.part')]:
             _remove(self.file_backend, path)
 
-    def _save_checkpoint_with_step(self, runner, step, meta):
+    def _save_checkpoint_with_step(self, runner: Runner, step: Any, meta: Any) -> None:
         kept = list(self.keep_ckpt_ids) if self.max_keep_ckpts > 0 else []
         outdated = []
         if self.max_keep_ckpts > 0 and step not in kept:
@@ -102,7 +103,7 @@ class AtomicCheckpointHook(CheckpointHook):
                 _remove(self.file_backend, path)
         runner.call_hook('after_step_checkpoint', iterations=meta['iter'])
 
-    def _save_best_checkpoint(self, runner, metrics):
+    def _save_best_checkpoint(self, runner: Runner, metrics: Any) -> None:
         """As MMEngine's, which removes the best one so far before it writes the better one."""
         backend, later = self.file_backend, _RemovesLater(self.file_backend, runner.message_hub)
         saver = _AtomicRunner(runner)
@@ -117,17 +118,17 @@ class AtomicCheckpointHook(CheckpointHook):
                 if Path(path) not in saver.written:
                     _remove(backend, path)
 
-    def _keep(self, runner, steps):
+    def _keep(self, runner: Runner, steps: Any) -> None:
         self.keep_ckpt_ids.clear()
         self.keep_ckpt_ids.extend(steps)
         runner.message_hub.update_info('keep_ckpt_ids', list(steps))
 
-    def _note(self, runner, path):
+    def _note(self, runner: Runner, path: str | Path) -> None:
         self.last_ckpt = path
         runner.message_hub.update_info('last_ckpt', path)
 
     @contextlib.contextmanager
-    def _errors_handled(self, runner, name):
+    def _errors_handled(self, runner: Runner, name: str) -> Iterator[Any]:
         """Turn an error of the disk into one line, or a warning; yields a list of such errors."""
         failed = []
         try:
@@ -163,14 +164,14 @@ def save_whole(runner: Runner, out_dir: str, name: str, **options: Any) -> None:
 class _AtomicRunner:
     """A runner whose checkpoints are written beside their places and moved there."""
 
-    def __init__(self, runner):
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner._runner if isinstance(runner, _AtomicRunner) else runner
         self.written = []
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._runner, name)
 
-    def save_checkpoint(self, out_dir, filename, *args, **kwargs):
+    def save_checkpoint(self, out_dir: Any, filename: str, *args: Any, **kwargs: Any) -> Any:
         """As the runner's."""
         if not isinstance(_backend(out_dir, kwargs), LocalBackend):
             return self._runner.save_checkpoint(out_dir, filename, *args, **kwargs)
@@ -196,36 +197,36 @@ class _AtomicRunner:
 class _RemovesLater:
     """A file backend that notes what to remove, in the checkpoint too, and removes nothing."""
 
-    def __init__(self, backend, message_hub):
+    def __init__(self, backend: Any, message_hub: Any) -> None:
         self._backend, self._message_hub = backend, message_hub
         self.outdated = []
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
-    def remove(self, path):
+    def remove(self, path: str | Path) -> None:
         """Note a file."""
         self.outdated.append(path)
         names = [Path(each).name for each in self.outdated]
         self._message_hub.update_info(OUTDATED_BEST, names)
 
-    def rmtree(self, path):
+    def rmtree(self, path: str | Path) -> None:
         """Note a folder."""
         self.remove(path)
 
 
-def _part(path):
+def _part(path: str | Path) -> Any:
     """The same name on all ranks."""
     return path.with_name(f'.{path.name}.part')
 
 
-def _backend(out_dir, options):
+def _backend(out_dir: Any, options: Any) -> Any:
     if options.get('file_client_args'):
         return FileClient.infer_client(options['file_client_args'], out_dir)
     return get_file_backend(out_dir, backend_args=options.get('backend_args'))
 
 
-def _remove(backend, path):
+def _remove(backend: Any, path: str | Path) -> None:
     """Remove a checkpoint; DeepSpeed's are folders."""
     if backend.isfile(path):
         backend.remove(path)

@@ -2,17 +2,18 @@
 
 import itertools
 from functools import partial
+from typing import Any
 
 from mmengine.dataset import InfiniteSampler, worker_init_fn
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 
-def counts_iterations(runner):
+def counts_iterations(runner: Runner) -> bool:
     """bool: Whether the training is one of iterations, without epochs."""
     return isinstance(runner.train_loop, IterBasedTrainLoop)
 
 
-def restart_stream(runner, iterations, resumed=False):
+def restart_stream(runner: Runner, iterations: int, resumed: bool = False) -> bool:
     """Begin the batches anew at a place that depends on the number of iterations alone.
 
     The workers start with random numbers of their own for this place, so that a run that is
@@ -40,7 +41,7 @@ def restart_stream(runner, iterations, resumed=False):
     return True
 
 
-def seed_workers(runner, number):
+def seed_workers(runner: Runner, number: int) -> None:
     """Have the workers that start next begin with random numbers of their own.
 
     Args:
@@ -69,17 +70,17 @@ class _Positioned:
             MMEngine before 0.11 does so. They are not loaded.
     """
 
-    def __init__(self, kind, loader, walked):
+    def __init__(self, kind: type, loader: str, walked: int) -> None:
         self.kind, self._loader, self._walked = kind, loader, walked
         self._iterator = None
 
-    def skip_iter(self, number):
+    def skip_iter(self, number: Any) -> None:
         """Nothing: it stands there already."""
 
-    def __iter__(self):
+    def __iter__(self) -> '_Positioned':
         return self
 
-    def __next__(self):
+    def __next__(self) -> Any:
         if self._walked > 0:
             self._walked -= 1
             return None

@@ -1,11 +1,13 @@
 """A resumed run continues as if it had not been stopped."""
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from ..checkpoint import allow_mmengine_types
 from ..registry import HOOKS
@@ -45,30 +47,30 @@ class ExactResumeHook(Hook):
     # Before the hooks that write the checkpoint or read it.
     priority = 'VERY_HIGH'
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._resumed = None
         self._is_resumed = False
         self._before_validation = None
         self._gathered = None
 
-    def before_run(self, runner):
+    def before_run(self, runner: Runner) -> None:
         """Declare MMEngine's types plain data, before a checkpoint is read."""
         allow_mmengine_types()
 
-    def after_train_epoch(self, runner):
+    def after_train_epoch(self, runner: Runner) -> None:
         """Collect the states of all ranks; only the main one is asked when the file is written."""
         self._gather(runner, runner.iter)
 
-    def before_step_checkpoint(self, runner, iterations):
+    def before_step_checkpoint(self, runner: Runner, iterations: int) -> None:
         """The same, from :class:`~btkd_det.hooks.AtomicCheckpointHook`, on every rank."""
         self._gather(runner, iterations)
 
-    def after_step_checkpoint(self, runner, iterations):
+    def after_step_checkpoint(self, runner: Runner, iterations: int) -> None:
         """Let the rest of the training begin where a run that is resumed here begins."""
         if counts_iterations(runner):
             restart_stream(runner, iterations)
 
-    def before_save_checkpoint(self, runner, checkpoint):
+    def before_save_checkpoint(self, runner: Runner, checkpoint: Any) -> None:
         """Put the generators' states of every rank into the checkpoint.
 
         The best one is saved within validation, and the last one again with it: what validation
@@ -79,7 +81,7 @@ class ExactResumeHook(Hook):
         elif self._gathered and self._gathered[0] == checkpoint['meta'].get('iter'):
             checkpoint[KEY] = self._gathered[1]
 
-    def after_load_checkpoint(self, runner, checkpoint):
+    def after_load_checkpoint(self, runner: Runner, checkpoint: Any) -> None:
         """Take the states out of the checkpoint; they are set when training begins."""
         if isinstance(checkpoint.get('meta'), dict):
             checkpoint['meta'].pop('config', None)
@@ -90,7 +92,7 @@ class ExactResumeHook(Hook):
             self._gathered = checkpoint['meta'].get('iter'), states
         self._is_resumed = bool(runner._resume)
 
-    def before_train_epoch(self, runner):
+    def before_train_epoch(self, runner: Runner) -> None:
         """Set the generators, once, at the last moment before the first batch is drawn.
 
         The workers of every epoch start anew.
@@ -107,27 +109,27 @@ class ExactResumeHook(Hook):
         if states is not None:
             _restore(states)
 
-    def before_val(self, runner):
+    def before_val(self, runner: Runner) -> None:
         """Note the generators before validation."""
         self._before_validation = _states()
 
-    def after_val(self, runner):
+    def after_val(self, runner: Runner) -> None:
         """Set them back after it."""
         _restore(self._before_validation)
         self._before_validation = None
 
-    def _gather(self, runner, iterations):
+    def _gather(self, runner: Runner, iterations: int) -> None:
         if runner.world_size > 1:
             self._gathered = iterations, all_gather_object(self._run_states(runner))
 
-    def _run_states(self, runner):
+    def _run_states(self, runner: Runner) -> dict[str, Any]:
         """What a checkpoint keeps of this process."""
         if self._resumed is not None:
             return self._resumed
         states = self._before_validation or _states()
         return {**states, 'sampler_seed': _sampler_seed(runner.train_dataloader)}
 
-    def _warn_inside_epoch(self, runner):
+    def _warn_inside_epoch(self, runner: Runner) -> None:
         steps = runner.iter - runner.epoch * len(runner.train_dataloader)
         if self._is_resumed and steps > 0:
             runner.logger.warning(
@@ -137,23 +139,23 @@ class ExactResumeHook(Hook):
             )
 
 
-def _sampler_seed(loader):
+def _sampler_seed(loader: str) -> int | None:
     seed = getattr(_sampler(loader), 'seed', None)
     return int(seed) if isinstance(seed, (int, np.integer)) else None
 
 
-def _set_sampler_seed(loader, seed):
+def _set_sampler_seed(loader: str, seed: Any) -> None:
     if seed is not None and _sampler_seed(loader) is not None:
         _sampler(loader).seed = seed
 
 
-def _sampler(loader):
+def _sampler(loader: str) -> Any:
     """The one that shuffles; PyTorch hides it where the config has a ``batch_sampler``."""
     batches = getattr(loader, 'batch_sampler', None)
     return getattr(batches, 'sampler', getattr(loader, 'sampler', None))
 
 
-def _states():
+def _states() -> dict[str, Any]:
     """The generators of this process: tensors and plain values, so weights-only reads them."""
     name, keys, position, has_gauss, gauss = np.random.get_state()
     version, numbers, gauss_next = random.getstate()
@@ -165,7 +167,7 @@ def _states():
     }
 
 
-def _restore(states):
+def _restore(states: Any) -> None:
     torch.set_rng_state(states['torch'].cpu())
     if states['cuda'] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(states['cuda'].cpu())

@@ -1,10 +1,13 @@
 """A training whose loss is no number any more ends, and says where it began."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_rank
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
 
 from ..checkpoint.writing import atomic_path
 from ..checks import check_whole
@@ -36,19 +39,21 @@ class FiniteLossesHook(Hook):
     # Before a checkpoint of such weights is written.
     priority = 'ABOVE_NORMAL'
 
-    def __init__(self, skip=0):
+    def __init__(self, skip: int = 0) -> None:
         check_whole('FiniteLossesHook.skip', skip, least=0)
         self.skip = skip
         self._skipped = 0
         self._in_a_row = 0
         self._pending = None
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
         """Put the question before the step, where steps may be left out."""
         if self.skip:
             self._guard(runner)
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(
+        self, runner: Runner, batch_idx: Any, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Look at the losses of this step, on a GPU at those of the one before."""
         losses = {
             name: value.detach()
@@ -68,12 +73,14 @@ class FiniteLossesHook(Hook):
         if before is not None:
             self._judge(runner, *before)
 
-    def after_train(self, runner):
+    def after_train(self, runner: Runner) -> None:
         """Look at the last step's."""
         if self._pending is not None:
             self._judge(runner, *self._pending)
 
-    def _judge(self, runner, names, finite, data_batch, iteration, rate):
+    def _judge(
+        self, runner: Runner, names: Any, finite: Any, data_batch: Any, iteration: Any, rate: Any
+    ) -> None:
         bad = [name for name, good in zip(names, finite.tolist(), strict=True) if not good]
         self._in_a_row = self._in_a_row + 1 if bad else 0
         scaled = hasattr(runner.optim_wrapper, 'loss_scaler')
@@ -81,7 +88,7 @@ class FiniteLossesHook(Hook):
             return
         self._end(runner, bad, data_batch, iteration, rate)
 
-    def _end(self, runner, bad, data_batch, iteration, rate):
+    def _end(self, runner: Runner, bad: Any, data_batch: Any, iteration: Any, rate: Any) -> None:
         rates = sorted({value for values in rate.values() for value in values})
         named = ', '.join(f'{value:g}' for value in rates[:3])
         where = self._save(runner, data_batch, iteration)
@@ -92,7 +99,7 @@ class FiniteLossesHook(Hook):
             'leaves up to N such steps out'
         )
 
-    def _save(self, runner, data_batch, iteration):
+    def _save(self, runner: Runner, data_batch: Any, iteration: Any) -> str:
         """Keep the batch; gives where it is, and the images' names."""
         content = plain_batch(data_batch)
         name = f'not_finite_iter_{iteration + 1}' + ('' if get_rank() == 0 else f'_{get_rank()}')
@@ -106,11 +113,11 @@ class FiniteLossesHook(Hook):
             return f'its batch{of_images} cannot be saved ({error.strerror})'
         return f'its batch{of_images}, is {path}' if of_images else f'its batch is {path}'
 
-    def _guard(self, runner):
+    def _guard(self, runner: Runner) -> None:
         wrapper = runner.optim_wrapper
         step = wrapper.update_params
 
-        def update_params(loss, *args, **kwargs):
+        def update_params(loss: nn.Module, *args: Any, **kwargs: Any) -> Any:
             finite = loss.detach().isfinite().all().float()
             all_reduce(finite, 'min')
             if finite:
@@ -133,20 +140,20 @@ class FiniteLossesHook(Hook):
 class _Later:
     """A tensor of the device that is read when it is there."""
 
-    def __init__(self, tensor):
+    def __init__(self, tensor: Any) -> None:
         self._copy, self._event = tensor.to('cpu', non_blocking=True), None
         if tensor.is_cuda:
             self._event = torch.cuda.Event()
             self._event.record()
 
-    def tolist(self):
+    def tolist(self) -> list[Any]:
         """list: The values; waits for them."""
         if self._event is not None:
             self._event.synchronize()
         return self._copy.tolist()
 
 
-def plain_batch(data_batch):
+def plain_batch(data_batch: dict[str, Any] | tuple | list[Any]) -> dict[str, Any]:
     """What of a batch can be looked at again: tensors, numbers and names alone.
 
     Args:
@@ -170,7 +177,7 @@ def plain_batch(data_batch):
     return content
 
 
-def _tensors(value):
+def _tensors(value: Any) -> Any:
     """A tensor, or those of a list, on the CPU; None for what is neither."""
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()

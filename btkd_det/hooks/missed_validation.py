@@ -1,9 +1,11 @@
 """A validation that a kill has taken away is made up for."""
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from ..checkpoint.writing import write_text
 from ..registry import HOOKS
@@ -24,14 +26,14 @@ class MissedValidationHook(Hook):
     # After the hooks that get ready in ``before_train``, the checkpoint's among them.
     priority = 'LOWEST'
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._is_resumed = False
 
-    def after_load_checkpoint(self, runner, checkpoint):
+    def after_load_checkpoint(self, runner: Runner, checkpoint: Any) -> None:
         """Note that this training goes on from another one."""
         self._is_resumed = bool(runner._resume)
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
         """Validate, where it is due at the point that training goes on from and was not done."""
         resumed, self._is_resumed = self._is_resumed, False
         if not resumed or runner.val_loop is None or not _is_due(runner):
@@ -43,20 +45,20 @@ class MissedValidationHook(Hook):
             _stand_before(runner)
             runner.val_loop.run()
 
-    def after_val(self, runner):
+    def after_val(self, runner: Runner) -> None:
         """Note that the weights of this iteration are validated."""
         if is_main_process() and not isinstance(runner._train_loop, dict):
             write_text(Path(runner.work_dir, FILE), f'{runner.iter}\n')
 
 
-def _stand_before(runner):
+def _stand_before(runner: Any) -> None:
     """Have the message hub say what it says in a validation that comes after training."""
     runner.message_hub.update_info('iter', runner.iter - 1)
     if not counts_iterations(runner):
         runner.message_hub.update_info('epoch', runner.epoch - 1)
 
 
-def _is_due(runner):
+def _is_due(runner: Runner) -> bool:
     """Whether the loop would have validated where it stands."""
     loop = runner.train_loop
     if counts_iterations(runner):

@@ -1,9 +1,11 @@
 """The student's plain config beside and in the checkpoints of a distilled run."""
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from ..config.plain import plain_config
 from ..registry import HOOKS
@@ -23,10 +25,10 @@ class PlainConfigHook(Hook):
     # After the hooks that write the config.
     priority = 'VERY_LOW'
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._text = None
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
         """Write the plain config into the work dir."""
         plain = plain_config(runner.cfg)
         if plain is None:
@@ -36,7 +38,7 @@ class PlainConfigHook(Hook):
             name = Path(runner.cfg.filename or 'config.py').stem
             Path(runner.work_dir, f'{name}_plain.py').write_text(self._text)
 
-    def before_save_checkpoint(self, runner, checkpoint):
+    def before_save_checkpoint(self, runner: Runner, checkpoint: Any) -> None:
         """Put the plain config in the place of the distilled one."""
         if self._text is None:
             return

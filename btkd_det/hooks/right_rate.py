@@ -1,6 +1,9 @@
 """Tells when a teacher is right so often that the curriculum fades distillation out."""
 
+from typing import Any
+
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from ..registry import HOOKS
 
@@ -18,12 +21,14 @@ class RightRateHook(Hook):
         interval (int): Iterations between two looks, and over which it averages. Defaults to 100.
     """
 
-    def __init__(self, limit=0.99, interval=100):
+    def __init__(self, limit: float = 0.99, interval: int = 100) -> None:
         self.limit = limit
         self.interval = interval
         self._warned = set()
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(
+        self, runner: Runner, batch_idx: Any, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Look at what the losses logged."""
         if not self.every_n_train_iters(runner, self.interval):
             return

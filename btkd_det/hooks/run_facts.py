@@ -14,7 +14,7 @@ class RunFactsHook(Hook):
     ``--resume`` then warns where something else is trained on. ``tools/train.py`` adds this hook.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._facts = None
 
     def before_train(self, runner: Runner) -> None:

@@ -35,7 +35,7 @@ class SaveOnInterruptHook(Hook):
     # After the hook that writes checkpoints.
     priority = 'LOWEST'
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._group = None
         self._saved_at = None
 
@@ -69,7 +69,7 @@ class SaveOnInterruptHook(Hook):
         if runner.world_size == 1 and not isinstance(runner._train_loop, dict):
             self._end_if_requested(runner, dict(epoch=runner.epoch, iter=runner.iter))
 
-    def _end_if_requested(self, runner, meta):
+    def _end_if_requested(self, runner: Any, meta: Any) -> None:
         number = self._number(runner)
         if not number:
             return
@@ -80,7 +80,7 @@ class SaveOnInterruptHook(Hook):
             where = f'{Path(runner.work_dir, FILE)} holds iteration {meta["iter"]}'
         raise InterruptedTraining(f'ended by {name}: {where}. Go on with --resume', number)
 
-    def _number(self, runner):
+    def _number(self, runner: Any) -> Any:
         """The signal that came to any process, or 0."""
         number = interrupts.current().number or 0
         if self._group is None:
@@ -89,7 +89,7 @@ class SaveOnInterruptHook(Hook):
         distributed.all_reduce(shared, distributed.ReduceOp.MAX, group=self._group)
         return int(shared)
 
-    def _save(self, runner, meta):
+    def _save(self, runner: Any, meta: Any) -> None:
         runner.call_hook('before_step_checkpoint', iterations=meta['iter'])
         save_whole(runner, runner.work_dir, FILE, meta=meta, by_epoch=False)
         if is_main_process():

@@ -2,6 +2,7 @@
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 
 from ..registry import HOOKS
 from ..teacher.class_map import ClassMap
@@ -18,7 +19,7 @@ class TeacherEvaluationHook(Hook):
     of others is left out.
     """
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
         """Run the teacher over the validation data and log its metrics as ``teacher/...``."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         teacher = getattr(model, 'teacher', None)

@@ -1,5 +1,7 @@
 """KD for heads that ask each class separately."""
 
+from torch import Tensor
+
 from ..checks import check_positive
 from ..registry import MODELS
 from .divergences import binary_kl
@@ -28,13 +30,15 @@ class BinaryKDLoss(LogitLoss):
 
     independent_rows = True
 
-    def __init__(self, temperature=1.0, background=True, loss_weight=1.0):
+    def __init__(
+        self, temperature: float = 1.0, background: bool = True, loss_weight: float = 1.0
+    ) -> None:
         super().__init__(loss_weight)
         check_positive(temperature=temperature)
         self.temperature = temperature
         self.background = background
 
-    def per_row(self, student_logits, teacher_logits, labels):
+    def per_row(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         """The sum over the classes of the divergences, (N,)."""
         student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
         if self.background:

@@ -1,7 +1,7 @@
 """Box deltas toward the teacher's, put right where its box misses the object."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..checks import check_fraction, check_not_negative
@@ -34,16 +34,25 @@ class BoxLoss(nn.Module):
         ConfigError: ``iou_threshold`` is not in [0, 1), or a factor is below 0.
     """
 
-    def __init__(self, iou_threshold=0.5, beta=1.0, loss_weight=1.0):
+    def __init__(
+        self, iou_threshold: float = 0.5, beta: float = 1.0, loss_weight: float = 1.0
+    ) -> None:
         super().__init__()
         check_fraction(iou_threshold=iou_threshold)
         check_not_negative(beta=beta, loss_weight=loss_weight)
         self.iou_threshold = iou_threshold
         self.beta = beta
         self.loss_weight = loss_weight
-        self.log_vars = {}
+        self.log_vars: dict[str, Tensor] = {}
 
-    def forward(self, student_deltas, teacher_deltas, target_deltas, ious, foreground):
+    def forward(
+        self,
+        student_deltas: Tensor,
+        teacher_deltas: Tensor,
+        target_deltas: Tensor,
+        ious: Tensor,
+        foreground: Tensor,
+    ) -> Tensor:
         """The loss.
 
         Args:

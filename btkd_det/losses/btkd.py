@@ -1,23 +1,19 @@
 """BTKD: a curriculum from what the teacher knows to what it had to be told."""
 
+from typing import Any
+
 import torch
 from mmengine.dist import get_world_size
+from torch import Tensor
 from torch.nn import functional as F
 
-from ..bias.curriculum import check_curriculum, coefficient, count_parts, curriculum
+from ..bias.curriculum import check_curriculum, coefficient, count_parts, weigh
 from ..bias.judge import judge_predicted
-from ..bias.rectify import apply_rule
+from ..bias.rectify import rectified_logits
 from ..checks import check_bool, check_choice, check_fraction
 from ..progress import training_progress
 from ..registry import MODELS, build
-from .btkd_options import (
-    JUDGES,
-    TRUSTS,
-    check_give_back,
-    check_host,
-    estimated,
-    parse_rule,
-)
+from .btkd_options import JUDGES, TRUSTS, check_give_back, check_host, estimated, parse_rule
 from .calibration import TeacherCalibration
 from .label_noise import EstimatedNoise
 from .logit_loss import LogitLoss, count_rows
@@ -89,24 +85,24 @@ class BTKDLoss(LogitLoss):
 
     def __init__(
         self,
-        loss=None,
-        rectify='swap',
-        space='logits',
-        schedule='cosine',
-        normalize='subset',
-        trust=None,
-        loss_weight=1.0,
+        loss: dict[str, Any] | LogitLoss | None = None,
+        rectify: str | dict[str, Any] = 'swap',
+        space: str = 'logits',
+        schedule: str = 'cosine',
+        normalize: str = 'subset',
+        trust: str | None = None,
+        loss_weight: float = 1.0,
         *,
-        eta=None,
-        judge='class',
-        iou_threshold=0.5,
-        foreground_only=False,
-        trust_gain=20.0,
-        trust_momentum=0.99,
-        trust_margin=0.2,
-        give_back=False,
-        calibrate=False,
-    ):
+        eta: float | None = None,
+        judge: str = 'class',
+        iou_threshold: float = 0.5,
+        foreground_only: bool = False,
+        trust_gain: float = 20.0,
+        trust_momentum: float = 0.99,
+        trust_margin: float = 0.2,
+        give_back: bool = False,
+        calibrate: bool = False,
+    ) -> None:
         super().__init__(loss_weight)
         if loss is None:
             loss = {'type': 'KDLoss', 'temperature': 5.0}
@@ -137,14 +133,14 @@ class BTKDLoss(LogitLoss):
 
     def per_row(
         self,
-        student_logits,
-        teacher_logits,
-        labels,
-        progress=None,
-        foreground=None,
-        box_ious=None,
-        counted=None,
-    ):
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        labels: Tensor,
+        progress: float | Tensor | None = None,
+        foreground: Tensor | None = None,
+        box_ious: Tensor | None = None,
+        counted: Tensor | None = None,
+    ) -> Tensor:
         """What each row costs, its weight in the curriculum times N included.
 
         Args:
@@ -181,13 +177,13 @@ class BTKDLoss(LogitLoss):
             background = teacher_logits.shape[1] - 1 if self.judge == 'object' else None
             right = self._judge(predicted, labels, box_ious, foreground, background)
             predicted = torch.where(right, labels, predicted)
-        target = self._target(teacher_logits, labels, predicted, options)
+        target = rectified_logits(self.rule, self.space, teacher_logits, labels, predicted, options)
         rows = self.host.rows(student_logits, target, labels, counted)
         counts = self._part_sizes(right, rows.dtype, counted)
-        weights = curriculum(
+        gamma = None if self.schedule == 'none' else coefficient(progress, self.schedule)
+        weights = weigh(
             right,
-            progress,
-            self.schedule,
+            gamma,
             self.normalize,
             drop_wrong=self.rule.drops_wrong,
             total=self._total(rows, counted),
@@ -196,7 +192,6 @@ class BTKDLoss(LogitLoss):
         )
         if counted is not None:
             rows = rows.masked_fill(~counted, 0)
-        gamma = None if self.schedule == 'none' else coefficient(progress, self.schedule)
         self.log_vars = self._log_of_parts(rows.detach(), right, counts, gamma, counted)
         self.log_vars.update({name: options[name].detach() for name in self.noise})
         if self.calibration is not None:
@@ -214,11 +209,18 @@ class BTKDLoss(LogitLoss):
         self.log_vars.update(self.trust.log_vars)
         return self._give_back(rows * factor, 1 - factor, student_logits, labels, counted)
 
-    def scale(self, progress=None):
+    def scale(self, progress: float | Tensor | None = None) -> float | Tensor:
         """``loss_weight`` times the host's; see :meth:`LogitLoss.scale`."""
         return self.loss_weight * self.host.scale(progress)
 
-    def _give_back(self, rows, share, student_logits, labels, counted):
+    def _give_back(
+        self,
+        rows: Tensor,
+        share: Any,
+        student_logits: Tensor,
+        labels: Tensor,
+        counted: Tensor | None,
+    ) -> Tensor:
         """The rows with what trust took from them given to the cross entropy, if so wanted."""
         if not self.give_back:
             return rows
@@ -227,7 +229,14 @@ class BTKDLoss(LogitLoss):
             label_rows = label_rows.masked_fill(~counted, 0)
         return rows + label_rows * share
 
-    def _judge(self, predicted, labels, box_ious, foreground, background):
+    def _judge(
+        self,
+        predicted: Tensor,
+        labels: Tensor,
+        box_ious: Tensor | None,
+        foreground: Tensor | None,
+        background: int | None,
+    ) -> Tensor:
         """Whether the teacher is right, where more than its class counts, (N,) bool."""
         if self.judge != 'class_and_box':
             box_ious = None
@@ -246,24 +255,14 @@ class BTKDLoss(LogitLoss):
             background,
         )
 
-    def _target(self, teacher_logits, labels, predicted, options):
-        """The teacher that the host sees, (N, C)."""
-        if self.space == 'logits':
-            return apply_rule(self.rule, teacher_logits, labels, predicted, options)
-        probs = teacher_logits.softmax(dim=1)
-        probs = apply_rule(self.rule, probs, labels, predicted, options)
-        log_probs = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
-        # A row left alone keeps what its softmax rounds to 0.
-        return torch.where((predicted != labels).unsqueeze(1), log_probs, teacher_logits)
-
-    def _total(self, rows, counted):
+    def _total(self, rows: Tensor, counted: Tensor | None) -> int | Tensor:
         """What the weights of the rows that count add up to: their number."""
         if self.schedule == 'none' or self.normalize == 'all':
             # Then every row has its own share of N, whatever the others are.
             return rows.shape[0]
         return self.count(rows, counted)
 
-    def _part_sizes(self, right, dtype, counted=None):
+    def _part_sizes(self, right: Tensor, dtype: Any, counted: Tensor | None = None) -> Tensor:
         """Number of right and of wrong rows, the mean over ranks, at least 1 in all of them.
 
         With its own counts each rank would give its few wrong rows the full weight, and two
@@ -274,7 +273,14 @@ class BTKDLoss(LogitLoss):
             return counts.clamp_(min=1)
         return sum_over_ranks(counts).clamp_(min=1) / get_world_size()
 
-    def _log_of_parts(self, rows, right, counts, gamma=None, counted=None):
+    def _log_of_parts(
+        self,
+        rows: Tensor,
+        right: Tensor,
+        counts: Any,
+        gamma: Any = None,
+        counted: Tensor | None = None,
+    ) -> Any:
         """The log entries: the share of right rows, the means of both parts, gamma."""
         mask = (right if counted is None else right & counted).to(rows.dtype)
         right_sum = (rows * mask).sum()

@@ -1,9 +1,12 @@
 """What the options of BTKDLoss may be, and how they go together."""
 
+from typing import Any
+
 from ..bias.rules import find_rule
 from ..checks import check_number
 from ..errors import ConfigError
 from ..registry import unwritten
+from .logit_loss import LogitLoss
 from .trust import FORMS
 
 JUDGES = ('class', 'class_and_box', 'object')
@@ -12,7 +15,7 @@ TRUSTS = (None, *FORMS)
 ESTIMATED = 'estimated'
 
 
-def check_host(host, space):
+def check_host(host: LogitLoss, space: Any) -> None:
     """Raise a ConfigError unless BTKD can wrap a loss in a space."""
     if not host.hosts or unwritten(type(host)):
         raise ConfigError(
@@ -27,7 +30,7 @@ def check_host(host, space):
         )
 
 
-def check_give_back(give_back, trust):
+def check_give_back(give_back: Any, trust: Any) -> None:
     """Raise a ConfigError where nothing is taken that could be given back."""
     if give_back and trust is None:
         raise ConfigError(
@@ -36,12 +39,12 @@ def check_give_back(give_back, trust):
         )
 
 
-def estimated(options):
+def estimated(options: Any) -> list[Any]:
     """Names of the rule's options that are measured as training goes."""
     return [name for name, value in options.items() if value == ESTIMATED]
 
 
-def parse_rule(rectify, space, eta):
+def parse_rule(rectify: Any, space: Any, eta: Any) -> tuple:
     """The rule and its options from what the config says; ConfigError if they do not fit."""
     if isinstance(rectify, dict):
         options = dict(rectify)
@@ -54,6 +57,6 @@ def parse_rule(rectify, space, eta):
     if 'eta' in options:
         check_number('eta', options['eta'], above=0, most=1)
     for name in ('label_noise', 'missed'):
-        given = dict(above=0, below=1, optional=True, other=(ESTIMATED,))
-        check_number(f'rectify.{name}', options.get(name), **given)
+        value = options.get(name)
+        check_number(f'rectify.{name}', value, above=0, below=1, optional=True, other=(ESTIMATED,))
     return rule, options

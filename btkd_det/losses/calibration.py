@@ -35,14 +35,19 @@ class TeacherCalibration(nn.Module):
         steps (Tensor): Iterations so far, a buffer without dimensions.
     """
 
-    def __init__(self, strength: float = 0.1):
+    log_scale: Tensor
+    steps: Tensor
+
+    def __init__(self, strength: float = 0.1) -> None:
         super().__init__()
         self.strength = strength
         self.register_buffer('log_scale', torch.zeros(()))
         self.register_buffer('steps', torch.zeros(()))
 
     @torch.no_grad()
-    def forward(self, teacher_logits: Tensor, labels: Tensor, counted: Tensor | None = None):
+    def forward(
+        self, teacher_logits: Tensor, labels: Tensor, counted: Tensor | None = None
+    ) -> Tensor:
         """Take a step, in training, and scale.
 
         Args:

@@ -1,5 +1,7 @@
 """IKD's table: the mean of the teacher's logits over the rows of each class."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -48,7 +50,7 @@ def check_has_rows(file: ClassMeans, background: bool) -> None:
         )
 
 
-def check_collects(collect_epochs, collect_iters):
+def check_collects(collect_epochs: Any, collect_iters: Any) -> None:
     field, value = 'collect_epochs', collect_epochs
     if collect_iters is not None:
         field, value = 'collect_iters', collect_iters

@@ -1,7 +1,9 @@
 """The file of a teacher's mean logits per class, and whose means they are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -34,12 +36,14 @@ class ClassMeans:
     header: dict | None
 
     @property
-    def classes(self):
+    def classes(self) -> tuple[str, ...] | None:
         """tuple[str] | None: Names of the classes, where the file tells them."""
         names = (self.header or {}).get('classes')
         return tuple(names) if names else None
 
-    def for_student(self, classes, class_map):
+    def for_student(
+        self, classes: Sequence[str] | None, class_map: Sequence[int] | None
+    ) -> 'ClassMeans':
         """The means in the student's order of classes.
 
         Args:
@@ -54,14 +58,14 @@ class ClassMeans:
             ConfigError: The file has no such classes, or does not say which ones it has.
         """
         order = self._order(classes, class_map)
-        if order is None:
-            return self
         own = self.classes
+        if order is None or own is None or self.header is None:
+            return self
         rows = [*order, *range(len(own), len(self.counts))]
         header = dict(self.header, classes=[own[index] for index in order])
         return ClassMeans(self.means[rows][:, rows], self.counts[rows], self.path, header)
 
-    def _order(self, classes, class_map):
+    def _order(self, classes: Any, class_map: Any) -> list[Any] | None:
         own = self.classes
         if classes and own:
             lacking = [name for name in classes if name not in own]
@@ -87,7 +91,9 @@ class ClassMeans:
         return list(class_map)
 
 
-def write_class_means(path, means, counts, header):
+def write_class_means(
+    path: str | Path, means: Tensor, counts: Tensor, header: dict[str, Any]
+) -> None:
     """Write what :func:`read_class_means` reads.
 
     Args:
@@ -102,7 +108,7 @@ def write_class_means(path, means, counts, header):
     torch.save(dict(format=FORMAT, header=header, class_means=means, class_counts=counts), path)
 
 
-def read_class_means(path):
+def read_class_means(path: str | Path) -> 'ClassMeans':
     """Read a file of class means.
 
     Args:
@@ -146,7 +152,7 @@ def read_class_means(path):
     return ClassMeans(means, counts, str(path), header)
 
 
-def check_class_means(file, teacher):
+def check_class_means(file: ClassMeans, teacher: dict[str, Any]) -> None:
     """Hold a file of class means against the teacher in use.
 
     Args:
@@ -159,11 +165,12 @@ def check_class_means(file, teacher):
     if file.header is None:
         return
     # The means are in the teacher's own classes, and means hardly know of precision.
-    known = {key: teacher[key] for key in ('checkpoint_sha256', 'teacher_config') if key in teacher}
+    keys = ('checkpoint_sha256', 'teacher_config')
+    known: dict[str, Any] = {key: teacher[key] for key in keys if key in teacher}
     check_teacher(file.header, known, file.path, 'class_means', COMMAND)
 
 
-def _tensor(stored, name, path):
+def _tensor(stored: Any, name: str, path: str | Path) -> Any:
     value = stored.get(name) if isinstance(stored, dict) else None
     if not isinstance(value, Tensor) or value.dim() != (1 if name == 'class_counts' else 2):
         found = tuple(value.shape) if isinstance(value, Tensor) else None

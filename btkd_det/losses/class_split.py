@@ -1,9 +1,10 @@
 """One class against the rest, and the rest among itself, without leaving log space."""
 
 import torch
+from torch import Tensor
 
 
-def without(logits, classes):
+def without(logits: Tensor, classes: Tensor) -> Tensor:
     """The logits with some classes out of the race.
 
     They get the lowest finite number rather than minus infinity, so that their share is 0 and
@@ -22,7 +23,7 @@ def without(logits, classes):
     return logits.scatter(1, classes.unsqueeze(1), lowest)
 
 
-def against_rest(logits, rest, classes):
+def against_rest(logits: Tensor, rest: Tensor, classes: Tensor) -> Tensor:
     """The logit of one class in a race of two: it, and all others together.
 
     ``sigmoid`` of it is the softmax of that class. Taking the logarithm of that softmax, or

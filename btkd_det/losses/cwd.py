@@ -1,5 +1,9 @@
 """CWD: where in the picture each channel looks."""
 
+from typing import Any
+
+from torch import Tensor
+
 from ..checks import check_positive
 from ..registry import MODELS
 from .divergences import kl_divergence
@@ -26,14 +30,17 @@ class CWDLoss(FeatureLoss):
         ConfigError: ``temperature`` is not above 0; see also the base.
     """
 
-    def __init__(self, temperature=1.0, loss_weight=1.0, **kwargs):
+    def __init__(self, temperature: float = 1.0, loss_weight: float = 1.0, **kwargs: Any) -> None:
         super().__init__(loss_weight=loss_weight, **kwargs)
         check_positive(temperature=temperature)
         self.temperature = temperature
 
-    def level(self, student, teacher, gate=None):
+    def level(self, student: Tensor, teacher: Tensor, gate: Tensor | None = None) -> Tensor:
         """Squared temperature times the mean divergence of a channel."""
-        student, teacher = (maps.flatten(2) / self.temperature for maps in (student, teacher))
+        student, teacher = (
+            student.flatten(2) / self.temperature,
+            teacher.flatten(2) / self.temperature,
+        )
         if gate is not None:
             # A logarithm that is finite at 0, and small enough to leave no trace there.
             offset = gate.flatten(2).clamp_min(1e-37).log()

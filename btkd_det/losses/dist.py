@@ -1,5 +1,7 @@
 """Knowledge distillation from a stronger teacher: relations instead of values."""
 
+from torch import Tensor
+
 from ..checks import check_not_negative, check_positive
 from ..registry import MODELS
 from .logit_loss import LogitLoss, count_rows
@@ -7,7 +9,7 @@ from .logit_loss import LogitLoss, count_rows
 EPS = 1e-8
 
 
-def pearson(a, b, dim):
+def pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
     """Pearson correlation along one dimension; 0 where one side is constant.
 
     Args:
@@ -22,7 +24,7 @@ def pearson(a, b, dim):
     return (a * b).sum(dim) / (a.norm(dim=dim) * b.norm(dim=dim) + EPS)
 
 
-def pearson_of_columns(a, b, counted=None):
+def pearson_of_columns(a: Tensor, b: Tensor, counted: Tensor | None = None) -> Tensor:
     """:func:`pearson` along the rows.
 
     Args:
@@ -66,7 +68,13 @@ class DISTLoss(LogitLoss):
 
     needs_labels = False
 
-    def __init__(self, inter_weight=1.0, intra_weight=1.0, temperature=1.0, loss_weight=1.0):
+    def __init__(
+        self,
+        inter_weight: float = 1.0,
+        intra_weight: float = 1.0,
+        temperature: float = 1.0,
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__(loss_weight)
         check_not_negative(inter_weight=inter_weight, intra_weight=intra_weight)
         check_positive(temperature=temperature)
@@ -74,7 +82,13 @@ class DISTLoss(LogitLoss):
         self.intra_weight = intra_weight
         self.temperature = temperature
 
-    def per_row(self, student_logits, teacher_logits, labels=None, counted=None):
+    def per_row(
+        self,
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        labels: Tensor | None = None,
+        counted: Tensor | None = None,
+    ) -> Tensor:
         """The row's inter part plus the batch's intra part; see :meth:`LogitLoss.per_row`."""
         student = (student_logits / self.temperature).softmax(dim=1)
         teacher = (teacher_logits / self.temperature).softmax(dim=1)

@@ -1,6 +1,6 @@
 """Distributions over box sides toward the teacher's."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..checks import check_not_negative, check_positive
 from ..registry import MODELS
@@ -25,14 +25,14 @@ class DistributionLoss(nn.Module):
         ConfigError: ``temperature`` is not above 0, or ``loss_weight`` is below 0.
     """
 
-    def __init__(self, temperature=10.0, loss_weight=0.25):
+    def __init__(self, temperature: float = 10.0, loss_weight: float = 0.25) -> None:
         super().__init__()
         check_positive(temperature=temperature)
         check_not_negative(loss_weight=loss_weight)
         self.temperature = temperature
         self.loss_weight = loss_weight
 
-    def forward(self, student_sides, teacher_sides, foreground):
+    def forward(self, student_sides: Tensor, teacher_sides: Tensor, foreground: Tensor) -> Tensor:
         """The loss.
 
         Args:

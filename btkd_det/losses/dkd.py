@@ -1,5 +1,7 @@
 """Decoupled knowledge distillation."""
 
+from torch import Tensor
+
 from ..checks import check_fraction, check_not_negative, check_positive
 from ..progress import training_progress
 from ..registry import MODELS
@@ -8,7 +10,14 @@ from .divergences import binary_kl, kl_divergence
 from .logit_loss import LogitLoss
 
 
-def decoupled_kl_per_row(student_logits, teacher_logits, labels, alpha, beta, temperature):
+def decoupled_kl_per_row(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    alpha: float,
+    beta: float,
+    temperature: float,
+) -> Tensor:
     """``T^2 * (alpha * TCKD + beta * NCKD)``.
 
     TCKD is the divergence between (label, all others); NCKD the one among the others. With
@@ -55,7 +64,15 @@ class DKDLoss(LogitLoss):
 
     independent_rows = True
 
-    def __init__(self, alpha=1.0, beta=8.0, temperature=4.0, loss_weight=1.0, *, warmup=0.0):
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        beta: float = 8.0,
+        temperature: float = 4.0,
+        loss_weight: float = 1.0,
+        *,
+        warmup: float = 0.0,
+    ) -> None:
         super().__init__(loss_weight)
         check_not_negative(alpha=alpha, beta=beta)
         check_positive(temperature=temperature)
@@ -65,13 +82,13 @@ class DKDLoss(LogitLoss):
         self.temperature = temperature
         self.warmup = warmup
 
-    def per_row(self, student_logits, teacher_logits, labels):
+    def per_row(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         """``T^2 * (alpha * TCKD + beta * NCKD)``; see :meth:`LogitLoss.per_row`."""
         return decoupled_kl_per_row(
             student_logits, teacher_logits, labels, self.alpha, self.beta, self.temperature
         )
 
-    def scale(self, progress=None):
+    def scale(self, progress: float | Tensor | None = None) -> float | Tensor:
         """``loss_weight``, less during warm-up; see :meth:`LogitLoss.scale`."""
         if not self.warmup:
             return self.loss_weight

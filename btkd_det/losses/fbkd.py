@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..hints import Model
 from ..registry import MODELS
 from .fgd import attention
 from .level_modules import LevelModuleLoss
@@ -84,11 +85,11 @@ class FBKDLoss(LevelModuleLoss):
         )
 
     def level_with(
-        self, module: nn.Module, student: Tensor, teacher: Tensor, extra: dict[str, Tensor]
+        self, module: Model, student: Tensor, teacher: Tensor, extra: dict[str, Tensor]
     ) -> Tensor:
         """The weighted sum of the four distances."""
-        attended = (attention(maps, self.temperature)[0] for maps in (student.detach(), teacher))
-        mask = sum(attended) / 2
+        ours, its = (attention(maps, self.temperature)[0] for maps in (student.detach(), teacher))
+        mask = (ours + its) / 2
         gate = extra.get('gate')
         # A factor of 1 at every position where there is no gate, or an even one.
         weight = torch.ones_like(mask) if gate is None else gate * gate.numel()
@@ -106,8 +107,8 @@ class FBKDLoss(LevelModuleLoss):
             ),
             (relation * root, module['teacher'](teacher) * root),
         )
-        distances = [_distance(ours, its) for ours, its in pairs]
-        return sum(w * distance for w, distance in zip(self.weights, distances, strict=True))
+        weighted = [w * _distance(*pair) for w, pair in zip(self.weights, pairs, strict=True)]
+        return torch.stack(weighted).sum()
 
 
 def _distance(ours: Tensor, its: Tensor) -> Tensor:

@@ -1,17 +1,22 @@
 """The base of all losses between feature maps."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import torch
 from mmengine.logging import print_log
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..checks import check_choice, check_not_negative
 from ..errors import ConfigError
 from ..registry import MODELS
+from .levels import parse_levels
 from .logit_loss import as_float
 
+#: Channels, height and width of a map.
+Shape: TypeAlias = tuple[int, ...]
 GATES = (None, 'teacher_right', 'foreground')
 
 
@@ -49,29 +54,33 @@ class FeatureLoss(nn.Module):
     """
 
     #: What the loss reads beside the maps; see LogitLoss.
-    extra_inputs = ('gate',)
+    extra_inputs: tuple[str, ...] = ('gate',)
 
     def __init__(
         self,
-        levels=None,
-        adapter='auto',
-        gate=None,
-        background_weight=0.5,
-        loss_weight=1.0,
-        teacher_levels=None,
-    ):
+        levels: Sequence[int] | None = None,
+        adapter: str | None = 'auto',
+        gate: str | None = None,
+        background_weight: float = 0.5,
+        loss_weight: float = 1.0,
+        teacher_levels: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         check_not_negative(loss_weight=loss_weight, background_weight=background_weight)
         check_choice('gate', gate, GATES)
         self.gate = gate
         self.background_weight = background_weight
         check_choice('adapter', adapter, ('auto', None))
-        self.levels = _parse_levels(levels, teacher_levels)
+        self.levels = parse_levels(levels, teacher_levels)
         self.adapter = adapter
         self.loss_weight = loss_weight
         self.adapters = nn.ModuleDict()
 
-    def fit(self, student_shapes, teacher_shapes):
+    def fit(
+        self,
+        student_shapes: Sequence[tuple[int, int, int]],
+        teacher_shapes: Sequence[tuple[int, int, int]],
+    ) -> None:
         """Prepare for maps of these shapes; called once, when the model is built.
 
         Args:
@@ -96,7 +105,7 @@ class FeatureLoss(nn.Module):
                 )
             self._adapt(level, student, teacher)
 
-    def settle_levels(self, student_shapes, teacher_shapes):
+    def settle_levels(self, student_shapes: Any, teacher_shapes: Any) -> None:
         """Where there are not as many maps of both, pair those of one size.
 
         Args:
@@ -127,7 +136,7 @@ class FeatureLoss(nn.Module):
             'current',
         )
 
-    def chosen(self, student_maps, teacher_maps):
+    def chosen(self, student_maps: Sequence, teacher_maps: Sequence) -> tuple[tuple[int, int], ...]:
         """The levels that take part.
 
         Args:
@@ -156,7 +165,12 @@ class FeatureLoss(nn.Module):
                     )
         return self.levels
 
-    def forward(self, student_maps, teacher_maps, gate=None):
+    def forward(
+        self,
+        student_maps: Sequence[Tensor] | Tensor,
+        teacher_maps: Sequence[Tensor] | Tensor,
+        gate: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """The sum over the levels, times ``loss_weight``.
 
         Args:
@@ -169,27 +183,28 @@ class FeatureLoss(nn.Module):
         Returns:
             Tensor: A scalar.
         """
-        student_maps, teacher_maps = as_levels(student_maps), as_levels(teacher_maps)
-        total = student_maps[0][:0].float().sum()
-        maps = as_float(*student_maps, *[part.detach() for part in teacher_maps])
-        student_maps, teacher_maps = maps[: len(student_maps)], maps[len(student_maps) :]
+        ours, its = as_levels(student_maps), as_levels(teacher_maps)
+        total = ours[0][:0].float().sum()
+        maps = as_float(*ours, *[part.detach() for part in its])
+        ours, its = maps[: len(ours)], maps[len(ours) :]
         pairs = []
-        for level, partner in self.chosen(student_maps, teacher_maps):
-            student, teacher = student_maps[level], teacher_maps[partner]
+        for level, partner in self.chosen(ours, its):
+            student, teacher = ours[level], its[partner]
             if student.numel() and teacher.numel():
                 student = self.adapted(level, student, teacher)
-                pairs.append((student, teacher, gate and gate[partner]))
+                pairs.append((student, teacher, None if gate is None else gate[partner]))
         for pair in pairs:
             total = total + self.level(*pair)
         if not pairs:
             total = total + self.unused()
         return total * self.loss_weight
 
-    def unused(self):
+    def unused(self) -> Tensor:
         """An exact 0 of all that the loss learns: distributed training waits for its gradients."""
-        return sum(parameter.sum() for parameter in self.parameters()) * 0
+        sums = (parameter.sum() for parameter in self.parameters())
+        return sum(sums, start=torch.zeros(())) * 0
 
-    def adapted(self, level, student, teacher):
+    def adapted(self, level: int, student: Tensor, teacher: Tensor) -> Tensor:
         """The student's map with the teacher's channels and size.
 
         Args:
@@ -218,7 +233,7 @@ class FeatureLoss(nn.Module):
         return student
 
     @abstractmethod
-    def level(self, student, teacher, gate=None):
+    def level(self, student: Tensor, teacher: Tensor, gate: Tensor | None = None) -> Tensor:
         """What one level costs, without ``loss_weight``.
 
         Args:
@@ -231,7 +246,7 @@ class FeatureLoss(nn.Module):
         """
         raise NotImplementedError(f'{type(self).__name__} does not say what a level costs')
 
-    def _adapt(self, level, student, teacher):
+    def _adapt(self, level: int, student: Shape, teacher: Shape) -> None:
         made = []
         if student[0] != teacher[0]:
             self.adapters[str(level)] = nn.Conv2d(student[0], teacher[0], kernel_size=1)
@@ -243,36 +258,12 @@ class FeatureLoss(nn.Module):
         print_log(f'{type(self).__name__}, level {level}: {", ".join(made)}', 'current')
 
 
-def _parse_levels(levels, teacher_levels):
-    """Pairs of levels from the shallowest on; ``None`` for all; ConfigError."""
-    for field, value in (('levels', levels), ('teacher_levels', teacher_levels)):
-        if value is not None and (
-            not isinstance(value, (list, tuple))
-            or not value
-            or len(set(value)) != len(value)
-            or not all(isinstance(level, int) and level >= 0 for level in value)
-        ):
-            raise ConfigError(
-                f'{field}: {value!r}; valid: None, or distinct numbers from 0 on, such as '
-                '(0, 1, 2, 3)'
-            )
-    if teacher_levels is None:
-        teacher_levels = levels
-    if levels is None:
-        levels = ()
-    if len(teacher_levels or ()) != len(levels):
-        raise ConfigError(
-            f'teacher_levels: {teacher_levels!r} for levels={levels!r}; valid: one for each'
-        )
-    return tuple(sorted(zip(levels, teacher_levels, strict=True))) if levels else None
-
-
-def as_levels(maps):
+def as_levels(maps: Sequence[Tensor] | Tensor) -> Sequence[Tensor]:
     """One map alone as a sequence of one; what is none stays as it is."""
     return (maps,) if isinstance(maps, torch.Tensor) else maps
 
 
-def weighted_sum(values, gate=None):
+def weighted_sum(values: Tensor, gate: Tensor | None = None) -> Tensor:
     """The mean over all positions, or with a gate their weighted sum.
 
     Args:

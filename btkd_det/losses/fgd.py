@@ -1,10 +1,12 @@
 """FGD: where the teacher looks, foreground and background apart, and how positions relate."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from ..hints import Model
 from ..registry import MODELS
 from .level_modules import LevelModuleLoss
 from .logit_loss import check_not_negative, check_positive
@@ -82,7 +84,7 @@ class FGDLoss(LevelModuleLoss):
         )
 
     def level_with(
-        self, module: nn.Module, student: Tensor, teacher: Tensor, extra: dict[str, Tensor]
+        self, module: Model, student: Tensor, teacher: Tensor, extra: dict[str, Tensor]
     ) -> Tensor:
         """The weighted sum of the four parts.
 
@@ -145,7 +147,7 @@ class GlobalContext(nn.Module):
             nn.Conv2d(middle, channels, kernel_size=1),
         )
         nn.init.kaiming_normal_(self.weigh.weight, mode='fan_in', nonlinearity='relu')
-        for parameter in (self.weigh.bias, *self.transform[-1].parameters()):
+        for parameter in (cast(Tensor, self.weigh.bias), *self.transform[-1].parameters()):
             nn.init.zeros_(parameter)
 
     def forward(self, maps: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """FitNets: the student's features toward the teacher's, as they are."""
 
+from torch import Tensor
+
 from ..registry import MODELS
 from .feature_loss import FeatureLoss, weighted_sum
 
@@ -14,6 +16,6 @@ class FitNetLoss(FeatureLoss):
         **kwargs: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
     """
 
-    def level(self, student, teacher, gate=None):
+    def level(self, student: Tensor, teacher: Tensor, gate: Tensor | None = None) -> Tensor:
         """Mean over channels and positions of the squared difference."""
         return weighted_sum((student - teacher).square().mean(dim=1), gate)

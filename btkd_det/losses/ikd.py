@@ -1,9 +1,12 @@
 """IKD: what the teacher says of a class on average."""
 
 import logging
+from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
+from torch import Tensor
 
 from ..bias.judge import is_right
 from ..checks import check_bool, check_positive, check_whole
@@ -68,19 +71,22 @@ class IKDLoss(LogitLoss):
     """
 
     hosts = False
+    class_means: Tensor
+    class_counts: Tensor
+    collected: Tensor
 
     def __init__(
         self,
-        num_classes,
-        temperature=1.0,
-        collect_epochs=1,
-        loss_weight=6.5,
+        num_classes: int,
+        temperature: float = 1.0,
+        collect_epochs: int = 1,
+        loss_weight: float = 6.5,
         *,
-        collect_iters=None,
-        class_means=None,
-        only_right=False,
-        background=True,
-    ):
+        collect_iters: int | None = None,
+        class_means: str | Path | None = None,
+        only_right: bool = False,
+        background: bool = True,
+    ) -> None:
         super().__init__(loss_weight)
         check_positive(temperature=temperature)
         check_whole('num_classes', num_classes, least=2)
@@ -107,7 +113,7 @@ class IKDLoss(LogitLoss):
             self._take(self._file, mapped_later=self._file.header is not None)
             self.finish()
 
-    def follow_teacher(self, teacher):
+    def follow_teacher(self, teacher: Any) -> None:
         """Hold the file of means against the teacher, and put it into the student's classes.
 
         Args:
@@ -122,7 +128,7 @@ class IKDLoss(LogitLoss):
         check_class_means(self._file, teacher.provenance())
         self._take(self._file.for_student(teacher.classes, teacher.class_map))
 
-    def _take(self, file, mapped_later=False):
+    def _take(self, file: Any, mapped_later: bool = False) -> None:
         """Copy the means of a file; those of more classes can wait for a teacher's map."""
         count = len(file.counts)
         self._unmapped = count > self.num_classes and mapped_later
@@ -137,7 +143,7 @@ class IKDLoss(LogitLoss):
                 f'{(self.num_classes,) * 2}, for num_classes={self.num_classes}'
             )
 
-    def update(self, teacher_logits, labels):
+    def update(self, teacher_logits: Tensor, labels: Tensor) -> None:
         """Add a batch, of all ranks together, to the means; they are in the caller's hands now.
 
         Args:
@@ -147,11 +153,17 @@ class IKDLoss(LogitLoss):
         self.finish()
         self._add(teacher_logits, labels)
 
-    def finish(self):
+    def finish(self) -> None:
         """End collecting; from now on the loss gives the term."""
         self._set_collected(FINISHED)
 
-    def per_row(self, student_logits, teacher_logits, labels, counted=None):
+    def per_row(
+        self,
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        labels: Tensor,
+        counted: Tensor | None = None,
+    ) -> Tensor:
         """The term with the means as they are; see :meth:`LogitLoss.per_row`.
 
         Args:
@@ -176,15 +188,16 @@ class IKDLoss(LogitLoss):
 
     def forward(
         self,
-        student_logits,
-        teacher_logits,
-        labels,
-        weight=None,
-        avg_factor=None,
-        reduction_override=None,
-        progress=None,
-        counted=None,
-    ):
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        labels: Tensor | None = None,
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+        reduction_override: str | None = None,
+        progress: float | Tensor | None = None,
+        counted: Tensor | None = None,
+        **extra: Any,
+    ) -> Tensor:
         """Collect, or give the term; see :meth:`LogitLoss.forward`.
 
         Raises:
@@ -197,14 +210,15 @@ class IKDLoss(LogitLoss):
                 f'IKDLoss was built with num_classes={self.num_classes}, but the logits have '
                 f'{student_logits.shape[1]} classes'
             )
-        if self._unmapped:
+        if self._unmapped and self._file is not None:
             raise RuntimeError(
                 f'IKDLoss: {self._file.path} has means of {len(self._file.counts)} classes, and no '
                 f'teacher with a class_map says which of them are the {self.num_classes} of the '
                 'logits'
             )
         if (
-            self.training
+            labels is not None
+            and self.training
             and self._collected != FINISHED
             and self._collect(teacher_logits, labels, counted)
         ):
@@ -223,7 +237,7 @@ class IKDLoss(LogitLoss):
         )
 
     @torch.no_grad()
-    def _add(self, teacher_logits, labels, counted=None):
+    def _add(self, teacher_logits: Tensor, labels: Tensor, counted: Tensor | None = None) -> None:
         # One infinite row would leave its class without a mean for ever.
         kept = teacher_logits.isfinite().all(dim=1)
         if self.only_right:
@@ -235,7 +249,7 @@ class IKDLoss(LogitLoss):
         add_rows(self.class_means, self.class_counts, teacher_logits, labels, kept)
 
     @torch.compiler.disable
-    def _collect(self, teacher_logits, labels, counted):
+    def _collect(self, teacher_logits: Tensor, labels: Tensor, counted: Tensor | None) -> bool:
         """Add the batch if collecting is not over; whether it was added."""
         iteration = current_iteration()
         # A model may call the loss several times in an iteration, which counts once.
@@ -250,7 +264,7 @@ class IKDLoss(LogitLoss):
         self._add(teacher_logits, labels, counted)
         return True
 
-    def _warn_if_nothing_was_collected(self):
+    def _warn_if_nothing_was_collected(self) -> None:
         # Waits for the device, once in a training.
         if not bool((self.class_counts > 0).any()):
             print_log(
@@ -261,7 +275,7 @@ class IKDLoss(LogitLoss):
                 logging.WARNING,
             )
 
-    def _iterations_needed(self):
+    def _iterations_needed(self) -> Any:
         """Iterations to collect over, or None where neither config nor runner tells."""
         needed = self.collect_iters
         if needed is None:
@@ -276,10 +290,10 @@ class IKDLoss(LogitLoss):
             )
         return needed
 
-    def _set_collected(self, iterations):
+    def _set_collected(self, iterations: int) -> None:
         self._collected = iterations
         self.collected.fill_(iterations)
 
-    def _load_from_state_dict(self, *args, **kwargs):
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self._collected = int(self.collected)

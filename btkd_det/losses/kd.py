@@ -1,5 +1,7 @@
 """Hinton's knowledge distillation."""
 
+from torch import Tensor
+
 from ..checks import check_positive
 from ..registry import MODELS
 from .divergences import kl_of_logits
@@ -26,11 +28,13 @@ class KDLoss(LogitLoss):
 
     independent_rows = True
 
-    def __init__(self, temperature=4.0, loss_weight=1.0):
+    def __init__(self, temperature: float = 4.0, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight)
         check_positive(temperature=temperature)
         self.temperature = temperature
 
-    def per_row(self, student_logits, teacher_logits, labels=None):
+    def per_row(
+        self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None = None
+    ) -> Tensor:
         """``T^2 * KL`` of each row; see :meth:`LogitLoss.per_row`."""
         return kl_of_logits(student_logits, teacher_logits, self.temperature)

@@ -35,8 +35,9 @@ class LabelNoise(nn.Module):
     BINS = 10
     SUREST = 0.1
     LOWEST, HIGHEST = 0.01, 0.9
+    sums: Tensor
 
-    def __init__(self, momentum: float = 0.99):
+    def __init__(self, momentum: float = 0.99) -> None:
         super().__init__()
         self.momentum = momentum
         self.register_buffer('sums', torch.zeros(4, self.BINS))
@@ -102,7 +103,7 @@ class EstimatedNoise(nn.ModuleDict):
             says background doubts the box, not the annotator's class.
     """
 
-    def __init__(self, names: Iterable[str], objects_only: bool = False):
+    def __init__(self, names: Iterable[str], objects_only: bool = False) -> None:
         super().__init__({name: LabelNoise() for name in names})
         self.objects_only = objects_only
 

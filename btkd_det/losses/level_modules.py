@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..hints import Model
 from .feature_loss import FeatureLoss, as_levels
 from .logit_loss import as_float
 
@@ -46,7 +47,7 @@ class LevelModuleLoss(FeatureLoss):
 
     @abstractmethod
     def level_with(
-        self, module: nn.Module, student: Tensor, teacher: Tensor, extra: dict[str, Tensor]
+        self, module: Model, student: Tensor, teacher: Tensor, extra: dict[str, Tensor]
     ) -> Tensor:
         """What one level costs, without ``loss_weight``.
 

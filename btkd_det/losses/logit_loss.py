@@ -1,15 +1,16 @@
 """The base of all losses between two sets of logits."""
 
 import functools
-import inspect
 from abc import abstractmethod
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from ..checks import check_fraction, check_not_negative, check_positive
 from ..registry import MODELS
-from .ranks import mean_over_ranks, num_ranks
+from .ranks import mean_over_ranks
+from .signature import declared_extras
 
 __all__ = [
     'LogitLoss',
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 
-def as_float(*tensors):
+def as_float(*tensors: Tensor) -> Any:
     """The tensors in float32, or as they are if they are that or float64 already.
 
     Args:
@@ -59,7 +60,7 @@ class LogitLoss(nn.Module):
 
     #: Names of what the loss can be called with beside logits and labels: what :meth:`per_row`
     #: declares, and ``counted``. Read off its signature when the class is made.
-    extra_inputs = ('counted',)
+    extra_inputs: tuple[str, ...] = ('counted',)
 
     #: Whether :meth:`per_row` declares ``counted``; likewise.
     takes_counted = False
@@ -75,24 +76,24 @@ class LogitLoss(nn.Module):
     hosts = True
 
     #: Spaces of the rectified teacher in which BTKD can wrap it.
-    host_spaces = ('logits', 'probs')
+    host_spaces: tuple[str, ...] = ('logits', 'probs')
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if 'per_row' in vars(cls):
-            cls.per_row = _in_float(cls.per_row)
+            cls.per_row = _in_float(cls.per_row)  # type: ignore[method-assign]
         declared = declared_extras(cls.per_row)
         cls.takes_counted = 'counted' in declared
         cls.extra_inputs = tuple(dict.fromkeys([*declared, 'counted']))
 
-    def __init__(self, loss_weight=1.0):
+    def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
         check_not_negative(loss_weight=loss_weight)
         self.loss_weight = loss_weight
-        self.log_vars = {}
+        self.log_vars: dict[str, Tensor] = {}
 
     @abstractmethod
-    def per_row(self, student_logits, teacher_logits, labels):
+    def per_row(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         """What each row costs, without ``loss_weight``.
 
         Args:
@@ -105,7 +106,14 @@ class LogitLoss(nn.Module):
         """
         raise NotImplementedError(f'{type(self).__name__} does not say what a row costs')
 
-    def rows(self, student_logits, teacher_logits, labels, counted=None, **extra):
+    def rows(
+        self,
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        labels: Tensor,
+        counted: Tensor | None = None,
+        **extra: Any,
+    ) -> Tensor:
         """:meth:`per_row`, as if the rows that do not count were not there.
 
         Args:
@@ -120,7 +128,7 @@ class LogitLoss(nn.Module):
         if counted is None or self.independent_rows:
             return self.per_row(*inputs, **extra)
         if self.takes_counted:
-            return self.per_row(*inputs, counted=counted, **extra)
+            return self.per_row(*inputs, **{'counted': counted, **extra})
         kept = counted.nonzero().squeeze(1)
         is_row = lambda value: isinstance(value, torch.Tensor) and value.shape[:1] == counted.shape
         select = lambda value: value.index_select(0, kept) if is_row(value) else value
@@ -128,7 +136,7 @@ class LogitLoss(nn.Module):
         rows = self.per_row(*map(select, inputs), **extra)
         return rows.new_zeros(len(counted)).index_copy(0, kept, rows)
 
-    def scale(self, progress=None):
+    def scale(self, progress: float | Tensor | None = None) -> float | Tensor:
         """Factor of the reduced loss at this point of the training.
 
         Args:
@@ -141,16 +149,16 @@ class LogitLoss(nn.Module):
 
     def forward(
         self,
-        student_logits,
-        teacher_logits,
-        labels=None,
-        weight=None,
-        avg_factor=None,
-        reduction_override=None,
-        progress=None,
-        counted=None,
-        **extra,
-    ):
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        labels: Tensor | None = None,
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+        reduction_override: str | None = None,
+        progress: float | Tensor | None = None,
+        counted: Tensor | None = None,
+        **extra: Any,
+    ) -> Tensor:
         """The reduced loss.
 
         Args:
@@ -187,7 +195,9 @@ class LogitLoss(nn.Module):
             )
         if 'progress' in self.extra_inputs:
             extra['progress'] = progress
-        rows = self.rows(student_logits, teacher_logits, labels, counted, **extra)
+        # None where the loss reads none.
+        targets: Any = labels
+        rows = self.rows(student_logits, teacher_logits, targets, counted, **extra)
         spread = self.spread() and avg_factor is None and reduction_override in (None, 'mean')
         reduction = 'sum' if spread else reduction_override
         reduced = reduce_rows(rows, weight, avg_factor, reduction, counted)
@@ -197,7 +207,8 @@ class LogitLoss(nn.Module):
 
     def spread(self) -> bool:
         """Whether the rows of an iteration are spread over several processes."""
-        return self.training and num_ranks() > 1
+        grouped = distributed.is_available() and distributed.is_initialized()
+        return self.training and grouped and distributed.get_world_size() > 1
 
     def count(self, rows: Tensor, counted: Tensor | None = None) -> int | Tensor:
         """What the mean over the rows is divided by, at least 1.
@@ -215,32 +226,26 @@ class LogitLoss(nn.Module):
         return mean_over_ranks(number)
 
 
-def declared_extras(per_row):
-    """What a ``per_row`` reads beside the logits of both and the labels, by its signature.
-
-    Args:
-        per_row (Callable): The function of a class.
-
-    Returns:
-        list[str]: Names of its further parameters.
-    """
-    parameters = list(inspect.signature(per_row).parameters.values())[4:]
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [parameter.name for parameter in parameters if parameter.kind in named]
-
-
-def _in_float(per_row):
+def _in_float(per_row: Any) -> Any:
     """A ``per_row`` that sees neither half precision nor a teacher with a gradient."""
 
     @functools.wraps(per_row)
-    def in_float(self, student_logits, teacher_logits, *args, **kwargs):
+    def in_float(
+        self: Any, student_logits: Tensor, teacher_logits: Tensor, *args: Any, **kwargs: Any
+    ) -> Tensor:
         logits = as_float(student_logits, teacher_logits.detach())
         return per_row(self, *logits, *args, **kwargs)
 
     return in_float
 
 
-def reduce_rows(rows, weight=None, avg_factor=None, reduction=None, counted=None):
+def reduce_rows(
+    rows: Tensor,
+    weight: Tensor | None = None,
+    avg_factor: float | Tensor | None = None,
+    reduction: str | None = None,
+    counted: Tensor | None = None,
+) -> Tensor:
     """Reduce values per row as every loss of MMDetection does, but 0 for no rows.
 
     Args:
@@ -276,7 +281,7 @@ def reduce_rows(rows, weight=None, avg_factor=None, reduction=None, counted=None
     return rows.sum() / count_rows(rows, counted)
 
 
-def count_rows(rows, counted=None):
+def count_rows(rows: Tensor, counted: Tensor | None = None) -> int | Tensor:
     """What a mean over rows is divided by: how many there are, and 1 where there are none.
 
     Args:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..hints import Model
 from ..registry import MODELS
 from .level_modules import LevelModuleLoss
 from .logit_loss import check_fraction
@@ -60,7 +61,7 @@ class MGDLoss(LevelModuleLoss):
         return (drawn <= 1 - self.mask_ratio).to(maps.dtype)
 
     def level_with(
-        self, module: nn.Module, student: Tensor, teacher: Tensor, extra: dict[str, Tensor]
+        self, module: Model, student: Tensor, teacher: Tensor, extra: dict[str, Tensor]
     ) -> Tensor:
         """Sum of the squared errors of an image."""
         generated = module(student * self.mask(student)).to(teacher.dtype)

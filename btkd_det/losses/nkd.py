@@ -1,12 +1,16 @@
 """Normalized knowledge distillation."""
 
+from torch import Tensor
+
 from ..checks import check_not_negative, check_positive
 from ..registry import MODELS
 from .class_split import without
 from .logit_loss import LogitLoss
 
 
-def normalized_per_row(student_logits, teacher_logits, labels, gamma, temperature):
+def normalized_per_row(
+    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, gamma: float, temperature: float
+) -> Tensor:
     """``-p_t[y] log p_s[y] - gamma * T^2 * sum_i q_t[i] log q_s[i]``.
 
     p is the softmax at temperature 1, q the softmax at T over all classes but the label. It is
@@ -47,14 +51,16 @@ class NKDLoss(LogitLoss):
 
     independent_rows = True
 
-    def __init__(self, gamma=1.5, temperature=1.0, loss_weight=1.0):
+    def __init__(
+        self, gamma: float = 1.5, temperature: float = 1.0, loss_weight: float = 1.0
+    ) -> None:
         super().__init__(loss_weight)
         check_not_negative(gamma=gamma)
         check_positive(temperature=temperature)
         self.gamma = gamma
         self.temperature = temperature
 
-    def per_row(self, student_logits, teacher_logits, labels):
+    def per_row(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         """Target plus non-target part; see :meth:`LogitLoss.per_row`."""
         return normalized_per_row(
             student_logits, teacher_logits, labels, self.gamma, self.temperature

@@ -1,5 +1,7 @@
 """The non-local block, by which FBKD compares how positions relate."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +31,7 @@ class NonLocal(nn.Module):
         self.norm = BatchNorm(channels)
         for part in (self.value, self.query, self.key):
             nn.init.normal_(part.weight, std=0.01)
-            nn.init.zeros_(part.bias)
+            nn.init.constant_(cast(Tensor, part.bias), 0)
         nn.init.zeros_(self.norm.weight)
 
     def forward(self, maps: Tensor) -> Tensor:

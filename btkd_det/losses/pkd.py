@@ -20,7 +20,7 @@ class PKDLoss(FeatureLoss):
         **kwargs: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
     """
 
-    def level(self, student, teacher, gate=None):
+    def level(self, student: Tensor, teacher: Tensor, gate: Tensor | None = None) -> Tensor:
         """Half the mean squared difference of the normalized maps."""
         difference = normalize_channels(student) - normalize_channels(teacher)
         errors = difference.square().mean(dim=1)

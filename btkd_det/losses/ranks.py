@@ -4,14 +4,14 @@ import torch
 from torch import Tensor, distributed
 
 
-def num_ranks():
+def num_ranks() -> int:
     """Number of processes that train together; 1 without a process group."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_world_size()
     return 1
 
 
-def sum_over_ranks(tensor):
+def sum_over_ranks(tensor: Tensor) -> Tensor:
     """The sum of every rank's tensor, in place; the host does not wait for it.
 
     Every rank has to call it, also one without rows.

@@ -1,7 +1,10 @@
 """ReviewKD: each level of the student reviews what the deeper ones know."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..checks import check_count
@@ -34,13 +37,13 @@ class ReviewKDLoss(FeatureLoss):
         ConfigError: ``mid_channels`` is not above 0; see also the base.
     """
 
-    def __init__(self, loss_weight=1.0, mid_channels=256, **kwargs):
+    def __init__(self, loss_weight: float = 1.0, mid_channels: int = 256, **kwargs: Any) -> None:
         super().__init__(loss_weight=loss_weight, **kwargs)
         check_count(mid_channels=mid_channels)
         self.mid_channels = mid_channels
         self.fusions = nn.ModuleDict()
 
-    def fit(self, student_shapes, teacher_shapes):
+    def fit(self, student_shapes: Any, teacher_shapes: Any) -> None:
         """Make the fusions; see :meth:`FeatureLoss.fit`."""
         self.settle_levels(student_shapes, teacher_shapes)
         pairs = self.chosen(student_shapes, teacher_shapes)
@@ -52,27 +55,34 @@ class ReviewKDLoss(FeatureLoss):
                 fuse=level != pairs[-1][0],
             )
 
-    def forward(self, student_maps, teacher_maps, gate=None):
+    def forward(
+        self,
+        student_maps: Sequence[Tensor] | Tensor,
+        teacher_maps: Sequence[Tensor] | Tensor,
+        gate: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """See :meth:`FeatureLoss.forward`."""
         if not self.fusions:
             raise ValueError(
                 'ReviewKDLoss learns a fusion of the levels; call fit(student_shapes, '
                 'teacher_shapes) before training, as the distilled models do'
             )
-        student_maps, teacher_maps = as_levels(student_maps), as_levels(teacher_maps)
-        total, deeper = student_maps[0][:0].float().sum(), None
-        for level, partner in self.chosen(student_maps, teacher_maps)[::-1]:
-            teacher = teacher_maps[partner].detach().float()
+        ours, its = as_levels(student_maps), as_levels(teacher_maps)
+        total, deeper = ours[0][:0].float().sum(), None
+        for level, partner in self.chosen(ours, its)[::-1]:
+            teacher = its[partner].detach().float()
             if teacher.numel() == 0:
                 continue
             fusion = self.fusions[str(level)]
-            fused, deeper = fusion(student_maps[level], deeper, teacher.shape[2:])
-            total = total + self.level(fused.float(), teacher, gate and gate[partner])
+            fused, deeper = fusion(ours[level], deeper, teacher.shape[2:])
+            total = total + self.level(
+                fused.float(), teacher, None if gate is None else gate[partner]
+            )
         if deeper is None:
             total = total + self.unused()
         return total * self.loss_weight
 
-    def level(self, student, teacher, gate=None):
+    def level(self, student: Tensor, teacher: Tensor, gate: Tensor | None = None) -> Tensor:
         """The hierarchical context of one level."""
         return hierarchical_context(student, teacher, gate)
 
@@ -87,7 +97,7 @@ class AttentionFusion(nn.Module):
         fuse (bool): Whether anything came from a deeper level.
     """
 
-    def __init__(self, in_channels, mid_channels, out_channels, fuse):
+    def __init__(self, in_channels: int, mid_channels: int, out_channels: int, fuse: bool) -> None:
         super().__init__()
         self.reduce = nn.Sequential(
             nn.Conv2d(in_channels, mid_channels, kernel_size=1, bias=False),
@@ -99,7 +109,9 @@ class AttentionFusion(nn.Module):
             BatchNorm(out_channels),
         )
 
-    def forward(self, student, deeper, size):
+    def forward(
+        self, student: Tensor, deeper: Tensor | None, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
         """Fuse.
 
         Args:
@@ -121,7 +133,9 @@ class AttentionFusion(nn.Module):
         return self.expand(resized), own
 
 
-def hierarchical_context_loss(student_maps, teacher_maps):
+def hierarchical_context_loss(
+    student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]
+) -> Tensor:
     """Mean squared error at several resolutions, summed over the levels.
 
     Args:
@@ -131,13 +145,11 @@ def hierarchical_context_loss(student_maps, teacher_maps):
     Returns:
         Tensor: A scalar.
     """
-    return sum(
-        hierarchical_context(student, teacher)
-        for student, teacher in zip(student_maps, teacher_maps, strict=True)
-    )
+    pairs = zip(student_maps, teacher_maps, strict=True)
+    return sum((hierarchical_context(*pair) for pair in pairs), start=torch.zeros(()))
 
 
-def hierarchical_context(student, teacher, gate=None):
+def hierarchical_context(student: Tensor, teacher: Tensor, gate: Tensor | None = None) -> Tensor:
     """The hierarchical context loss of one level.
 
     Full size weighs 1; average pools to 4 x 4, 2 x 2 and 1 x 1, those smaller than the map's
@@ -165,6 +177,6 @@ def hierarchical_context(student, teacher, gate=None):
             continue
         weight /= 2
         total += weight
-        pooled = [F.adaptive_avg_pool2d(maps, size) for maps in (student, teacher)]
-        loss = loss + weight * F.mse_loss(*pooled)
+        pooled = F.adaptive_avg_pool2d(student, size), F.adaptive_avg_pool2d(teacher, size)
+        loss = loss + weight * F.mse_loss(pooled[0], pooled[1])
     return loss / total

@@ -1,5 +1,7 @@
 """Refined logit distillation."""
 
+from torch import Tensor
+
 from ..checks import check_not_negative, check_positive
 from ..registry import MODELS
 from .class_split import against_rest, without
@@ -8,8 +10,14 @@ from .logit_loss import LogitLoss
 
 
 def refined_per_row(
-    student_logits, teacher_logits, labels, alpha, beta, temperature, confidence_temperature
-):
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    alpha: float,
+    beta: float,
+    temperature: float,
+    confidence_temperature: float,
+) -> Tensor:
     """``alpha * A^2 * SCD + beta * T^2 * MCD``.
 
     SCD: the teacher's confidence in its choice, right or wrong, is what the student should
@@ -64,8 +72,13 @@ class RLDLoss(LogitLoss):
     independent_rows = True
 
     def __init__(
-        self, alpha=1.0, beta=8.0, temperature=4.0, confidence_temperature=4.0, loss_weight=1.0
-    ):
+        self,
+        alpha: float = 1.0,
+        beta: float = 8.0,
+        temperature: float = 4.0,
+        confidence_temperature: float = 4.0,
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__(loss_weight)
         check_not_negative(alpha=alpha, beta=beta)
         check_positive(temperature=temperature, confidence_temperature=confidence_temperature)
@@ -74,7 +87,7 @@ class RLDLoss(LogitLoss):
         self.temperature = temperature
         self.confidence_temperature = confidence_temperature
 
-    def per_row(self, student_logits, teacher_logits, labels):
+    def per_row(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         """Confidence plus masked part; see :meth:`LogitLoss.per_row`."""
         return refined_per_row(
             student_logits,

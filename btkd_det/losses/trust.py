@@ -43,13 +43,15 @@ class MeasuredTrust(nn.Module):
             the last call.
     """
 
+    sums: Tensor
+
     def __init__(
         self,
         gain: float = 20.0,
         momentum: float = 0.99,
         form: str = 'measured',
         margin: float = 0.2,
-    ):
+    ) -> None:
         super().__init__()
         check_positive(trust_gain=gain)
         check_fraction(trust_momentum=momentum, trust_margin=margin)
@@ -59,7 +61,7 @@ class MeasuredTrust(nn.Module):
         self.margin = margin
         self.momentum = momentum
         self.register_buffer('sums', torch.zeros(3))
-        self.log_vars = {}
+        self.log_vars: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def forward(
@@ -97,7 +99,7 @@ class MeasuredTrust(nn.Module):
         self.log_vars = {'trust': trust, 'teacher_right': teacher, 'student_right': student}
         return trust
 
-    def _count(self, teacher_right, student_right, counted):
+    def _count(self, teacher_right: Tensor, student_right: Tensor, counted: Tensor | None) -> None:
         if counted is None:
             counted = torch.ones_like(teacher_right)
         batch = torch.stack([counted, teacher_right & counted, student_right & counted])

@@ -1,12 +1,16 @@
 """Weighted transformed teacher matching."""
 
+from torch import Tensor
+
 from ..checks import check_not_negative, check_positive
 from ..registry import MODELS
 from .divergences import kl_divergence
 from .logit_loss import LogitLoss
 
 
-def weighted_matching_per_row(student_logits, teacher_logits, gamma):
+def weighted_matching_per_row(
+    student_logits: Tensor, teacher_logits: Tensor, gamma: float
+) -> Tensor:
     """``norm * KL(p_t^gamma / norm || p_s)`` with ``norm = sum_i p_t[i]^gamma``.
 
     Args:
@@ -41,13 +45,15 @@ class WTTMLoss(LogitLoss):
 
     independent_rows = True
 
-    def __init__(self, gamma=0.3, beta=1.5, loss_weight=1.0):
+    def __init__(self, gamma: float = 0.3, beta: float = 1.5, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight)
         check_positive(gamma=gamma)
         check_not_negative(beta=beta)
         self.gamma = gamma
         self.beta = beta
 
-    def per_row(self, student_logits, teacher_logits, labels=None):
+    def per_row(
+        self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None = None
+    ) -> Tensor:
         """``beta * norm * KL``; see :meth:`LogitLoss.per_row`."""
         return weighted_matching_per_row(student_logits, teacher_logits, self.gamma) * self.beta

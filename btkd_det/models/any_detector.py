@@ -1,11 +1,13 @@
 """Distillation of any detector that has ``extract_feat``: its features, and its family's sites."""
 
 import functools
+from typing import Any
 
 from mmdet.models.detectors import DetectionTransformer, SingleStageDetector, TwoStageDetector
 
 from ..config.distilled_types import detector_class
 from ..errors import ConfigError
+from ..hints import Model
 from ..registry import MODELS
 from ..sites.backbone import BackboneRecorder
 from ..sites.base import Recorder
@@ -17,7 +19,7 @@ from .distilled import Distilled
 
 
 @functools.cache
-def distilled_class(host):
+def distilled_class(host: type) -> type:
     """The distilled subclass of a detector's class.
 
     Args:
@@ -50,7 +52,7 @@ def recorders_of(host: type) -> tuple[type[Recorder], ...]:
 
 
 @MODELS.register_module(name='DistilledDetector')
-def build_distilled_detector(host=None, **kwargs):
+def build_distilled_detector(host: str | None = None, **kwargs: Any) -> Model:
     """Build the distilled form of any detector, DETR's relatives included.
 
     In a config ``type='btkd_det.DistilledDetector', host='DINO'`` and then the keys of the host.

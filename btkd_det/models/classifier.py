@@ -1,7 +1,10 @@
 """A distilled image classifier: MMPretrain's own, with a teacher beside it."""
 
+from typing import Any
+
 from mmengine.registry import DefaultScope
 from mmpretrain.models import ImageClassifier
+from torch import Tensor
 
 from ..checks import check_choice
 from ..registry import MODELS, check_keys
@@ -45,12 +48,12 @@ class DistilledImageClassifier(Distilled, ImageClassifier):
 
     recorders = (ImageRecorder,)
 
-    def __init__(self, *args, mixed='larger', **kwargs):
+    def __init__(self, *args: Any, mixed: str = 'larger', **kwargs: Any) -> None:
         check_choice('mixed', mixed, MIXED)
         super().__init__(*args, **kwargs)
         self.mixed = mixed
 
-    def build_teacher(self, teacher):
+    def build_teacher(self, teacher: Any) -> Any:
         """The teacher that runs, or with the key ``cache`` the one that has run before."""
         if isinstance(teacher, dict) and 'cache' in teacher:
             check_keys(CachedTeacher, teacher, 'teacher')
@@ -59,7 +62,7 @@ class DistilledImageClassifier(Distilled, ImageClassifier):
         with DefaultScope.overwrite_default_scope(scope):
             return super().build_teacher(teacher)
 
-    def host_loss(self, inputs, data_samples):
+    def host_loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Tensor]:
         """The plain classifier's losses.
 
         Args:
@@ -76,6 +79,6 @@ class DistilledImageClassifier(Distilled, ImageClassifier):
             return losses
         return {'loss_cls' if name == 'loss' else name: loss for name, loss in losses.items()}
 
-    def teacher_features(self, step):
+    def teacher_features(self, step: Any) -> None:
         """None: the recorder runs the teacher from the backbone to the head."""
         return

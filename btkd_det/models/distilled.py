@@ -1,12 +1,14 @@
 """What every distilled model has beside its host's class: a teacher, and sites to loop over."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from ..checks import suggest
 from ..errors import ConfigError
+from ..hints import Model
 from ..progress import forget_logged
 from ..sites.base import Site, Step
 from ..sites.placing import check_place, sites_of, warn_if_nothing_is_distilled
@@ -28,7 +30,9 @@ class Sites(nn.ModuleDict):
         ConfigError: An unknown site, or a loss that cannot stand there.
     """
 
-    def __init__(self, cfg, valid):
+    def __init__(
+        self, cfg: dict[str, dict[str, Any] | list[dict[str, Any]]] | None, valid: dict[str, type]
+    ) -> None:
         super().__init__()
         if cfg is None:
             cfg = {}
@@ -51,7 +55,7 @@ class Sites(nn.ModuleDict):
         # The order of the config is that of the parameters in a checkpoint's optimizer.
         self._ordered = [name for name in valid if name in self]
 
-    def at(self, name: str) -> Iterable[nn.Module]:
+    def at(self, name: str) -> Any:
         """The losses of a site, none where it is not there."""
         return self[name] if name in self else ()  # noqa: SIM401 (no get in torch 2.4)
 
@@ -64,7 +68,8 @@ class Sites(nn.ModuleDict):
             tuple[list[Site], dict[str, Tensor]]: The sites; and a loss of exactly 0 for each
             other that learns something, so that distributed training misses no parameter.
         """
-        active, losses = [self[name] for name in self._ordered if self[name].active], {}
+        active: list[Any] = [self[name] for name in self._ordered if self[name].active]
+        losses: dict[str, Any] = {}
         for name, site in self.items():
             if site in active:
                 continue
@@ -103,7 +108,9 @@ class Distilled:
     recorders = ()
     _first_loss = True
 
-    def __init__(self, *args, teacher=None, distill=None, **kwargs):
+    def __init__(
+        self, *args: Any, teacher: Any = None, distill: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         with undisturbed_rng():
             self.distill = Sites(distill, sites_of(self.recorders))
@@ -125,7 +132,7 @@ class Distilled:
                 for site in self.distill.values():
                     site.fit(self, teacher)
 
-    def _follow_teacher(self):
+    def _follow_teacher(self) -> None:
         """Let the losses that hold answers of a teacher see whether it is this one."""
         for name, site in self.distill.items():
             for loss in site:
@@ -135,7 +142,7 @@ class Distilled:
                     except ConfigError as error:
                         raise ConfigError(f'distill.{name}.{error}') from error
 
-    def build_teacher(self, teacher):
+    def build_teacher(self, teacher: Any) -> Model:
         """The teacher as the config describes it.
 
         Args:
@@ -149,13 +156,13 @@ class Distilled:
         """
         return build_teacher(teacher)
 
-    def init_weights(self):
+    def init_weights(self) -> None:
         """As the host's; then, if the teacher is to give its weights, take those that fit."""
         super().init_weights()
         if self.teacher is not None and self.teacher.init_student == 'teacher':
             inherit(self, self.teacher.model, self.teacher.class_map)
 
-    def loss(self, inputs, data_samples):
+    def loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Tensor]:
         """The plain model's losses, and the distillation's beside them.
 
         Args:
@@ -189,11 +196,11 @@ class Distilled:
                 answers = teacher_answers(sites, recorders, step)
         return {**losses, **site_losses(answers), **inactive_losses}
 
-    def host_loss(self, inputs, data_samples):
+    def host_loss(self, inputs: Any, data_samples: Sequence[Any]) -> Any:
         """The plain model's losses."""
         return super().loss(inputs, data_samples)
 
-    def teacher_features(self, step):
+    def teacher_features(self, step: Step) -> Sequence[Tensor]:
         """What the teacher's ``extract_feat`` gives for the student's batch.
 
         Args:
@@ -205,7 +212,7 @@ class Distilled:
         shapes = [sample.img_shape[:2] for sample in step.samples]
         return self.teacher.extract_feat(self.teacher.images(step.inputs, shapes))
 
-    def _check_first_loss(self):
+    def _check_first_loss(self) -> None:
         """Ask whose classes the teacher knows, and say so where nothing is distilled.
 
         Not when the model is built: only the runner knows the data, and a model that is built may
@@ -217,7 +224,7 @@ class Distilled:
         warn_if_nothing_is_distilled(self.distill, sites_of(self.recorders))
         self._first_loss = False
 
-    def check_class_means(self, classes):
+    def check_class_means(self, classes: Sequence[str]) -> None:
         """Hold the class means that a loss read from a file against the data's classes.
 
         Args:
@@ -237,14 +244,14 @@ class Distilled:
                         'order, or a teacher.class_map'
                     )
 
-    def _apply(self, fn, *args, **kwargs):
+    def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> 'Distilled':
         super()._apply(fn, *args, **kwargs)
         if self.__dict__.get('teacher') is not None:
             self.teacher._apply(fn, *args, **kwargs)
         return self
 
 
-def teacher_answers(sites, recorders, step):
+def teacher_answers(sites: list[Site], recorders: list[Any], step: Step) -> list[tuple]:
     """What the teacher gives wherever a site reads what was recorded.
 
     Args:
@@ -265,7 +272,7 @@ def teacher_answers(sites, recorders, step):
     return answers
 
 
-def site_losses(answers):
+def site_losses(answers: list[tuple]) -> dict[str, Tensor]:
     """The losses of all sites.
 
     Args:

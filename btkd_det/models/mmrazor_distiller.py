@@ -1,31 +1,35 @@
 """Our sites inside MMRazor: one distiller in place of recorders, connectors and mappings."""
 
-import contextlib  # noqa: I001 (the next import makes those after it work)
+import contextlib
+from collections.abc import Iterator
+from typing import Any
 
-from ..compat import mmrazor  # noqa: F401
+from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
-from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmrazor.registry import TASK_UTILS
+from torch import Tensor
 
 from ..checkpoint import weights_only
+from ..compat import mmrazor  # noqa: F401
 from ..config.reading import read_config
 from ..errors import ConfigError
+from ..hints import Model
 from ..registry import MODELS
 from ..sites.base import Step
 from ..sites.maps import MapRecord, MapRecorder
 from ..sites.placing import sites_of, warn_if_nothing_is_distilled
 from ..sites.probe import evaluating
 from ..sites.rois import RoIRecorder, record_rois
-from .distilled import Sites, site_losses, teacher_answers
 from ..teacher import Teacher
+from .distilled import Sites, site_losses, teacher_answers
 
 # The names of the recorders that the distiller adds to the user's own.
 ROIS, MAPS = 'btkd_det.rois', 'btkd_det.maps'
 
 
 @MODELS.register_module(name='ModelOfConfig')
-def model_of_config(config):
+def model_of_config(config: str) -> Model:
     """Build the model of a config file: what MMRazor's ``cfg_path`` does for a package's alone.
 
     In MMRazor's ``architecture`` or ``teacher``:
@@ -49,7 +53,7 @@ def model_of_config(config):
 
 
 @contextlib.contextmanager
-def _in_distiller():
+def _in_distiller() -> Iterator[None]:
     """Within this context, an error about ``distill`` says that it is the distiller's."""
     try:
         yield
@@ -70,7 +74,7 @@ class RoIsRecorder(BaseRecorder):
         source (str): The attribute of the model that is its RoI head.
     """
 
-    def prepare_from_model(self, model=None):
+    def prepare_from_model(self, model: Model | None = None) -> None:
         """Find the RoI head.
 
         Args:
@@ -86,12 +90,14 @@ class RoIsRecorder(BaseRecorder):
                 'two-stage detector, such as Faster R-CNN'
             )
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         super().__enter__()
         self._recording = record_rois(self._roi_head)
         self._data_buffer = self._recording.__enter__().records
 
-    def __exit__(self, exc_type, exc_value, traceback):
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: Any
+    ) -> None:
         # Not kept: an averaged model is a copy of this one, and a generator cannot be copied.
         recording, self._recording = self._recording, None
         recording.__exit__(exc_type, exc_value, traceback)
@@ -121,7 +127,13 @@ class BTKDDistiller(ConfigurableDistiller):
             or a teacher that is trained, has no RoI head or tells other classes apart.
     """
 
-    def __init__(self, distill=None, student_recorders=None, teacher_recorders=None, **kwargs):
+    def __init__(
+        self,
+        distill: dict[str, Any] | None = None,
+        student_recorders: dict[str, Any] | None = None,
+        teacher_recorders: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         maps = dict(type='mmrazor.ModuleOutputs', source='neck')
         rois = dict(type='mmrazor.RoIs', source='roi_head')
         super().__init__(
@@ -135,7 +147,7 @@ class BTKDDistiller(ConfigurableDistiller):
         object.__setattr__(self, '_student', None)
         object.__setattr__(self, '_teacher', None)
 
-    def prepare_from_student(self, model):
+    def prepare_from_student(self, model: Model) -> None:
         """See the student, before the teacher.
 
         Args:
@@ -144,7 +156,7 @@ class BTKDDistiller(ConfigurableDistiller):
         super().prepare_from_student(model)
         object.__setattr__(self, '_student', model)
 
-    def prepare_from_teacher(self, model):
+    def prepare_from_teacher(self, model: Model) -> None:
         """See the teacher, hold both against each other and make the adapters.
 
         Args:
@@ -171,7 +183,7 @@ class BTKDDistiller(ConfigurableDistiller):
             for site in self.distill.values():
                 site.fit(self._student, self._teacher)
 
-    def compute_distill_losses(self):
+    def compute_distill_losses(self) -> dict[str, Tensor]:
         """The losses of the mappings, then those of the sites.
 
         Returns:
@@ -194,7 +206,7 @@ class BTKDDistiller(ConfigurableDistiller):
         entries = {name.removeprefix('distill.'): value for name, value in entries.items()}
         return {**super().compute_distill_losses(), **entries}
 
-    def _recorders(self, sites):
+    def _recorders(self, sites: Any) -> list[Any]:
         """What MMRazor's recorders noted, as the sites read it."""
         rois, maps = RoIRecorder(self._student), MapRecorder(self._student)
         rois.records = self.student_recorders.get_recorder(ROIS).data_buffer

@@ -1,5 +1,7 @@
 """Distilled single-stage detectors: every position of the dense heads, judged by its target."""
 
+from typing import Any
+
 import torch
 from mmdet.models.detectors import SingleStageDetector
 from mmengine.dist import get_world_size
@@ -43,7 +45,7 @@ class DistilledSingleStageDetector(Distilled, SingleStageDetector):
 
     recorders = (DenseRecorder, MapRecorder)
 
-    def __init__(self, *args, use_syncbn=False, **kwargs):
+    def __init__(self, *args: Any, use_syncbn: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if use_syncbn and get_world_size() > 1:
             torch.nn.SyncBatchNorm.convert_sync_batchnorm(self)

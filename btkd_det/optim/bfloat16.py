@@ -4,6 +4,7 @@ import contextlib
 
 import torch
 from mmengine.optim import OptimWrapper
+from torch import nn
 
 from ..registry import OPTIM_WRAPPERS
 
@@ -20,7 +21,7 @@ class BFloat16OptimWrapper(OptimWrapper):
         *args, **kwargs: As MMEngine's ``OptimWrapper``.
     """
 
-    def optim_context(self, model):
+    def optim_context(self, model: nn.Module) -> contextlib.ExitStack:
         """Autocast within MMEngine's own context (of gradient accumulation).
 
         Args:

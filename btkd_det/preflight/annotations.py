@@ -2,7 +2,9 @@
 
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
@@ -52,7 +54,7 @@ def is_plain_coco(dataset: dict, scope: str = 'mmdet') -> bool:
     )
 
 
-def class_of(dataset: dict, scope: str):
+def class_of(dataset: dict, scope: str) -> Any:
     """What is registered under a data set's type, or None."""
     kind = dataset.get('type')
     if isinstance(kind, str):
@@ -61,7 +63,9 @@ def class_of(dataset: dict, scope: str):
     return kind
 
 
-def check_coco_file(path: str | Path, field: str, classes=None, masks: bool = False) -> CocoFile:
+def check_coco_file(
+    path: str | Path, field: str, classes: Sequence[str] | None = None, masks: bool = False
+) -> CocoFile:
     """Read an annotation file once and hold every entry against what MMDetection takes for given.
 
     A file whose faults can be mended is read mended from now on, with a warning.
@@ -90,7 +94,7 @@ def check_coco_file(path: str | Path, field: str, classes=None, masks: bool = Fa
 
 
 @functools.lru_cache(maxsize=16)
-def _check(key, classes, masks):
+def _check(key: str, classes: Any, masks: Any) -> Any:
     path = key[0]
     content = read_json(path)
     if not isinstance(content, dict):
@@ -112,7 +116,7 @@ def _check(key, classes, masks):
     return found
 
 
-def _list_of(content, name):
+def _list_of(content: Any, name: str) -> Any:
     if name not in content:
         raise ConfigError(f"{name}: missing; valid: a list of dicts, as in COCO's format")
     entries = content[name]
@@ -127,7 +131,7 @@ def _list_of(content, name):
     return entries
 
 
-def _check_images(content, found):
+def _check_images(content: Any, found: Any) -> None:
     images = _list_of(content, 'images')
     if not images:
         raise ConfigError('images: an empty list; valid: at least one image')
@@ -151,7 +155,7 @@ def _check_images(content, found):
     _raise(faults, len(images), 'images', dict(id='a number or text that no other image has'))
 
 
-def _check_categories(content, classes):
+def _check_categories(content: Any, classes: Any) -> tuple:
     """The category ids of the classes, and all of the file."""
     categories = _list_of(content, 'categories')
     faults, names = {}, {}
@@ -175,7 +179,7 @@ def _check_categories(content, classes):
     return set(used), set(names)
 
 
-def _check_annotations(annotations, used, known, masks, found):
+def _check_annotations(annotations: Any, used: Any, known: Any, masks: Any, found: Any) -> None:
     """Look at each annotation as ``CocoDataset.parse_data_info`` will."""
     faults, sizes = {}, {i: size_of(image) for i, image in found.images.items()}
     for annotation in annotations:
@@ -210,7 +214,7 @@ def _check_annotations(annotations, used, known, masks, found):
     _raise(faults, len(annotations), 'annotations', VALID)
 
 
-def _left_out(box, area, size):
+def _left_out(box: Any, area: Any, size: Any) -> str | None:
     """Why MMDetection leaves a box out, or None."""
     x, y, w, h = box
     width, height = size
@@ -221,11 +225,11 @@ def _left_out(box, area, size):
     return 'area of 0 or less' if area <= 0 else None
 
 
-def _is_id(value):
+def _is_id(value: Any) -> Any:
     return isinstance(value, (int, str, float)) and value == value
 
 
-def _fault(faults, kind, where, value):
+def _fault(faults: Any, kind: str, where: str, value: Any) -> None:
     entry = faults.get(kind)
     if entry is None:
         faults[kind] = [1, where, value]
@@ -233,7 +237,7 @@ def _fault(faults, kind, where, value):
         entry[0] += 1
 
 
-def _raise(faults, total, part, valid):
+def _raise(faults: Any, total: Any, part: Any, valid: Any) -> None:
     if faults:
         kind, (count, where, value) = next(iter(faults.items()))
         value = 'missing' if value is None else _short(value)
@@ -244,12 +248,12 @@ def _raise(faults, total, part, valid):
         )
 
 
-def _short(value):
+def _short(value: Any) -> Any:
     text = repr(value)
     return text if len(text) <= 60 else f'{text[:57]}...'
 
 
-def _raise_first(found, mark):
+def _raise_first(found: Any, mark: Any) -> None:
     """Warn of what is mended, and of what MMDetection leaves out without a word."""
     lines = []
     if mark:

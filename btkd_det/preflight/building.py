@@ -3,6 +3,10 @@
 import copy
 import inspect
 import traceback
+from collections.abc import Callable
+from typing import Any
+
+from mmengine.registry import Registry
 
 from ..errors import BUILD_ERRORS, ConfigError
 from ..registry import check_keys
@@ -12,7 +16,7 @@ from .registries import find_type
 ERRORS = (*BUILD_ERRORS, IndexError, OSError, ArithmeticError, NotImplementedError, Warning)
 
 
-def build_part(node: dict, registry, field: str, scope: str, **given):
+def build_part(node: dict, registry: Registry, field: str, scope: str, **given: Any) -> Any:
     """Build one part of a config as MMEngine will.
 
     Args:
@@ -40,7 +44,7 @@ def build_part(node: dict, registry, field: str, scope: str, **given):
         raise cannot_build(field, error) from error
 
 
-def explain_keys(kind, args: dict, field: str) -> None:
+def explain_keys(kind: type | Callable, args: dict, field: str) -> None:
     """Say which key of something that does not build is unknown or missing, if that is the cause.
 
     Args:

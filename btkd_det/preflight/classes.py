@@ -3,6 +3,9 @@
 import functools
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
 
 from ..config.reading import type_name
 from ..datasets.coco_json import category_names
@@ -11,7 +14,7 @@ from ..models.data_classes import compares_classes, listed
 from .json_classes import openmmlab_classes
 
 
-def dataset_class(dataset, scope='mmdet'):
+def dataset_class(dataset: dict[str, Any], scope: str = 'mmdet') -> type | None:
     """The class that a data set's config names.
 
     Args:
@@ -31,13 +34,13 @@ def dataset_class(dataset, scope='mmdet'):
 
 
 @functools.cache
-def _coco_dataset():
+def _coco_dataset() -> Any:
     from mmdet.datasets import CocoDataset
 
     return CocoDataset
 
 
-def is_coco(cls):
+def is_coco(cls: type | None) -> bool:
     """Whether a class of data sets reads annotation files in COCO's format.
 
     Args:
@@ -46,7 +49,7 @@ def is_coco(cls):
     return cls is not None and issubclass(cls, _coco_dataset())
 
 
-def numbers_by_file(cls):
+def numbers_by_file(cls: type | None) -> bool:
     """Whether label i is the i-th category of the annotation file, whatever ``classes`` says.
 
     A subclass with a way of its own to load its data is not known.
@@ -57,7 +60,7 @@ def numbers_by_file(cls):
     return is_coco(cls) and cls.load_data_list is _coco_dataset().load_data_list
 
 
-def stated_classes(dataset, scope='mmdet'):
+def stated_classes(dataset: dict[str, Any], scope: str = 'mmdet') -> list[str] | None:
     """The class names that a data set's config states, or its class's own, or its files'.
 
     As MMEngine does it, text names a file with one class in each line, or is one class.
@@ -84,7 +87,7 @@ def stated_classes(dataset, scope='mmdet'):
     return list(names) if isinstance(names, (list, tuple)) else None
 
 
-def label_classes(dataset, scope='mmdet'):
+def label_classes(dataset: dict[str, Any], scope: str = 'mmdet') -> list[str] | None:
     """The class that each label means.
 
     Args:
@@ -104,7 +107,7 @@ def label_classes(dataset, scope='mmdet'):
     return [name for name in of_file if name in names]
 
 
-def check_label_order(cfg, datasets, scope):
+def check_label_order(cfg: Config, datasets: list[tuple[dict[str, Any], str]], scope: str) -> None:
     """Refuse data sets whose labels mean different classes, or others than the teacher's.
 
     Args:
@@ -130,7 +133,7 @@ def check_label_order(cfg, datasets, scope):
             _check_stated_order(cfg, dataset, field, stated, meant)
 
 
-def _check_same_order(meant, field, before, place):
+def _check_same_order(meant: Any, field: str, before: Any, place: str) -> None:
     if meant != before:
         raise ConfigError(
             f'{field}.ann_file: lists its categories as {listed(meant)}, but {place}.ann_file as '
@@ -139,7 +142,7 @@ def _check_same_order(meant, field, before, place):
         )
 
 
-def _check_stated_order(cfg, dataset, field, stated, meant):
+def _check_stated_order(cfg: Config, dataset: Any, field: str, stated: Any, meant: Any) -> None:
     teacher = cfg.model.get('teacher') if isinstance(cfg.model, Mapping) else None
     if not isinstance(teacher, Mapping) or not compares_classes(cfg.model.get('distill')):
         return
@@ -153,7 +156,7 @@ def _check_stated_order(cfg, dataset, field, stated, meant):
     )
 
 
-def annotation_file(dataset):
+def annotation_file(dataset: Any) -> Any:
     """Path of a data set's annotation file on this machine, ``None`` where there is none."""
     name = dataset.get('ann_file')
     root = dataset.get('data_root') or ''
@@ -163,13 +166,13 @@ def annotation_file(dataset):
     return path if path.is_file() else None
 
 
-def _classes_of_file(dataset):
+def _classes_of_file(dataset: Any) -> Any:
     """Class names in the ``metainfo`` of OpenMMLab's own annotation format."""
     path = annotation_file(dataset)
     return None if path is None or path.suffix != '.json' else openmmlab_classes(path)
 
 
-def _folder_names(dataset):
+def _folder_names(dataset: Any) -> Any:
     """Sub-folders, by which MMPretrain's ``CustomDataset`` names its classes."""
     described = dataset.get('ann_file') or dataset.get('classes')
     if described or not type_name(dataset).endswith('CustomDataset'):

@@ -1,10 +1,15 @@
 """Losses that collect before they speak have to end collecting."""
 
+from typing import Any
+
+from mmengine.config import Config
+from torch import nn
+
 from ..config.reading import type_name
 from ..errors import ConfigError
 
 
-def check_collecting(cfg):
+def check_collecting(cfg: Config) -> None:
     """Check that every ``IKDLoss`` ends collecting before training ends.
 
     Args:
@@ -20,7 +25,7 @@ def check_collecting(cfg):
                 _check_collecting(loss, cfg.get('train_cfg') or {}, f'model.distill.{site}')
 
 
-def _check_collecting(loss, train_cfg, field):
+def _check_collecting(loss: nn.Module, train_cfg: Any, field: str) -> None:
     name = 'collect_epochs' if loss.get('collect_iters') is None else 'collect_iters'
     needed = loss.get(name, 1)
     max_epochs, max_iters = train_cfg.get('max_epochs'), train_cfg.get('max_iters')

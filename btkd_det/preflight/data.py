@@ -1,7 +1,10 @@
 """The data of a config: files, annotations, images, loaders and evaluators."""
 
 import functools
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from ..config.reading import type_name
@@ -17,7 +20,7 @@ from .loaders import check_loader
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
-def check_data(cfg, loaders=DATALOADERS):
+def check_data(cfg: Config, loaders: Iterable[str] = DATALOADERS) -> dict[str, Any]:
     """Check that the data sets' files are there and that the class names are in them.
 
     Args:
@@ -55,14 +58,14 @@ def check_data(cfg, loaders=DATALOADERS):
     return found
 
 
-def _is_joined(dataset):
+def _is_joined(dataset: Any) -> bool:
     """Whether a data set is as long as its parts are together."""
     while type_name(dataset) == 'ConcatDataset' and dataset.get('datasets'):
         dataset = dataset['datasets'][0]
     return 'dataset' not in dataset
 
 
-def _check_workers(loader, field):
+def _check_workers(loader: str, field: str) -> None:
     workers = loader.get('num_workers', 0)
     if workers and in_memory(loader.get('dataset')) is not None:
         raise ConfigError(
@@ -71,7 +74,7 @@ def _check_workers(loader, field):
         )
 
 
-def classes_of_data(cfg):
+def classes_of_data(cfg: Config) -> Any:
     """Class names of a config's data in the order of the labels, or None where nothing tells."""
     scope = cfg.get('default_scope') or 'mmdet'
     for loader in DATALOADERS:
@@ -82,7 +85,7 @@ def classes_of_data(cfg):
     return None
 
 
-def innermost(dataset, field):
+def innermost(dataset: Any, field: str) -> Iterator[Any]:
     """The innermost data sets of a possibly wrapped one, each with its place in the config."""
     if not isinstance(dataset, dict):
         return
@@ -94,7 +97,7 @@ def innermost(dataset, field):
         yield dataset, field
 
 
-def all_datasets(cfg, loaders=DATALOADERS):
+def all_datasets(cfg: Config, loaders: Any = DATALOADERS) -> list[Any]:
     """The innermost data sets of some loaders, each with its place in the config."""
     return [
         found
@@ -104,7 +107,7 @@ def all_datasets(cfg, loaders=DATALOADERS):
     ]
 
 
-def in_memory(dataset):
+def in_memory(dataset: Any) -> Any:
     """The ``InMemoryImages`` among wrapped data sets, or None."""
     while isinstance(dataset, dict) and 'dataset' in dataset:
         if type_name(dataset) == 'InMemoryImages':

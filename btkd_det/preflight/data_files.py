@@ -1,6 +1,7 @@
 """Folders, annotation files and categories that a data set names."""
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.logging import print_log
 
@@ -11,7 +12,7 @@ from ..models.data_classes import listed
 from .classes import dataset_class, is_coco, label_classes, numbers_by_file, stated_classes
 
 
-def check_files(dataset, field, scope):
+def check_files(dataset: Any, field: str, scope: str) -> None:
     root = dataset.get('data_root') or ''
     if '://' in str(root) or check_image_files(dataset, field):
         return
@@ -38,7 +39,7 @@ def check_files(dataset, field, scope):
             )
 
 
-def _check_categories(dataset, path, field, scope):
+def _check_categories(dataset: Any, path: str | Path, field: str, scope: str) -> None:
     try:
         names = category_names(path)
         if names is None:
@@ -66,7 +67,7 @@ def _check_categories(dataset, path, field, scope):
         )
 
 
-def _image_folders(dataset):
+def _image_folders(dataset: Any) -> dict[str, Any] | dict[Any, Any]:
     """Folders below the data root by their place in the config: one, or a dict of several."""
     given = dataset.get('data_prefix') or {}
     if isinstance(given, str):

@@ -6,8 +6,10 @@ import io
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmengine import registry as root
 from mmengine.logging import print_log
@@ -45,7 +47,13 @@ class Contents:
     whole: bool = False
 
 
-def check_datasets(datasets, loader: str, scope: str, action: str, classes_of) -> Contents:
+def check_datasets(
+    datasets: list[tuple[dict[str, Any], str]],
+    loader: str,
+    scope: str,
+    action: str,
+    classes_of: Callable,
+) -> Contents:
     """Look into every data set of a loader whose format is known.
 
     Args:
@@ -88,7 +96,7 @@ def check_datasets(datasets, loader: str, scope: str, action: str, classes_of) -
     return total
 
 
-def _check_pipeline(dataset, place, scope):
+def _check_pipeline(dataset: Any, place: str, scope: str) -> None:
     transforms = dataset.get('pipeline', ())
     if not isinstance(transforms, (list, tuple)):
         raise ConfigError(f'{place}.pipeline: {transforms!r}; valid: a list of transforms')
@@ -99,11 +107,11 @@ def _check_pipeline(dataset, place, scope):
             raise ConfigError(f'{place}.pipeline[{i}]: {node!r}; valid: dict(type=..., ...)')
 
 
-def _is_remote(dataset):
+def _is_remote(dataset: Any) -> Any:
     return bool(dataset.get('backend_args')) or '://' in str(dataset.get('data_root') or '')
 
 
-def _count(total, length, boxes, sample):
+def _count(total: Any, length: Any, boxes: int, sample: Any) -> None:
     if total.length is not None:
         total.length += length
         total.boxes += boxes
@@ -111,7 +119,9 @@ def _count(total, length, boxes, sample):
         total.samples.append(sample)
 
 
-def _check_coco(dataset, place, scope, action, classes, details):
+def _check_coco(
+    dataset: Any, place: str, scope: str, action: str, classes: Any, details: Any
+) -> tuple:
     data_root = dataset.get('data_root') or ''
     path = Path(data_root, dataset['ann_file'])
     masks = any(
@@ -142,7 +152,7 @@ def _check_coco(dataset, place, scope, action, classes, details):
     return len(used), boxes, sample
 
 
-def _why_empty(dataset, path, found, used):
+def _why_empty(dataset: Any, path: str | Path, found: Any, used: Any) -> str:
     reasons = [f'{n} {why}' if n else why for why, (n, *_) in found.ignored.items()]
     filters = dataset.get('filter_cfg')
     if not used and filters and not dataset.get('test_mode'):
@@ -153,7 +163,7 @@ def _why_empty(dataset, path, found, used):
     return f'no {"box" if used else "image"} of the {len(found.images)} images of {path}{why}'
 
 
-def _nothing_left(total, loader):
+def _nothing_left(total: Any, loader: str) -> None:
     """Refuse a loader without an image, or one for training without a box; warn of a part."""
     trains = loader == 'train_dataloader'
     if total.length == 0 or (total.boxes == 0 and trains):
@@ -162,7 +172,7 @@ def _nothing_left(total, loader):
         print_log(f'{loader}.dataset: {line}', 'current', level=30)
 
 
-def _try_coco(dataset, place, scope, found, action):
+def _try_coco(dataset: Any, place: str, scope: str, found: Any, action: str) -> Any:
     """Build the data set around the sample of its file, and take all of it."""
     node = copy.deepcopy(dataset)
     node.update(filter_cfg=None, indices=None, lazy_init=False)
@@ -174,7 +184,7 @@ def _try_coco(dataset, place, scope, found, action):
             return _take(node, place, scope, action)
 
 
-def _try_voc(dataset, place, scope, action):
+def _try_voc(dataset: Any, place: str, scope: str, action: str) -> Any:
     node = copy.deepcopy(dataset)
     node.update(filter_cfg=None, indices=None, lazy_init=False)
     names = Path(dataset.get('data_root') or '', dataset['ann_file']).read_text().splitlines()
@@ -185,7 +195,7 @@ def _try_voc(dataset, place, scope, action):
         return _take(node, place, scope, action)
 
 
-def _take(node, place, scope, action):
+def _take(node: Any, place: str, scope: str, action: str) -> Any:
     """The first sample of a data set, the others tried out."""
     built = build_part(node, root.DATASETS, place, scope)
     first = None

@@ -1,6 +1,9 @@
 """The evaluators' annotations are those of the data that they are given."""
 
 from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
 
 from ..checks import check_file
 from ..config.reading import type_name
@@ -11,7 +14,7 @@ from .annotations import check_coco_file
 COCO_EVALUATORS = ('CocoMetric', 'CocoAP')
 
 
-def check_evaluator(cfg, split, parts):
+def check_evaluator(cfg: Config, split: str, parts: list[tuple[dict[str, Any], str]]) -> None:
     """Hold the annotation file of an evaluator against that of its data loader.
 
     Args:
@@ -42,7 +45,7 @@ def check_evaluator(cfg, split, parts):
         _check_same_images(Path(path), datasets, field, chosen)
 
 
-def _check_same_images(path, datasets, field, chosen):
+def _check_same_images(path: str | Path, datasets: Any, field: str, chosen: Any) -> None:
     """Raise where an evaluator's file lists other images or categories than the data's files.
 
     ``chosen`` has the ``indices`` of the data sets that use a part of their file: what the
@@ -87,7 +90,7 @@ def _check_same_images(path, datasets, field, chosen):
         )
 
 
-def _listed(path, field, indices=None):
+def _listed(path: str | Path, field: str, indices: Any = None) -> tuple:
     """File name by image id, and id by category name."""
     found = check_coco_file(path, field)
     used = found.used_images(dict(indices=indices))
@@ -95,7 +98,7 @@ def _listed(path, field, indices=None):
     return images, {entry['name']: entry['id'] for entry in found.sample['categories']}
 
 
-def _coco_files(datasets):
+def _coco_files(datasets: Any) -> Any:
     """The annotation files of data sets, (field, path); [] where one has another format."""
     found = []
     for dataset, field in datasets:
@@ -109,5 +112,5 @@ def _coco_files(datasets):
     return found
 
 
-def _named(datasets):
+def _named(datasets: Any) -> str:
     return f' ({datasets[0][0]}: {datasets[0][1]})' if datasets else ''

@@ -4,8 +4,10 @@ import os
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
 import mmcv
+from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..checks import check_choice
@@ -19,7 +21,7 @@ DECODE_SECONDS = 5
 STARTS = (b'\xff\xd8\xff', b'\x89PNG', b'BM', b'RIFF', b'II*\0', b'MM\0*', b'GIF8', b'\0\0\0\x0cjP')
 
 
-def on_bad_image(cfg) -> str:
+def on_bad_image(cfg: Config) -> str:
     """The config's ``on_bad_image``: ``'error'`` or ``'skip'``.
 
     Raises:
@@ -92,7 +94,7 @@ def find_bad_images(paths: list, dataset: dict) -> tuple[dict, dict]:
     return bad, cut
 
 
-def _no_file(path, listed):
+def _no_file(path: str | Path, listed: Any) -> Any:
     """Why there is no file to open at a path, or None; a folder is listed once."""
     folder, name = os.path.split(path)
     if folder not in listed:
@@ -114,14 +116,14 @@ def _no_file(path, listed):
     return 'a folder' if stat.S_ISDIR(mode) else 'no regular file'
 
 
-def _is_plain_file(entry):
+def _is_plain_file(entry: Any) -> Any:
     try:
         return entry.is_file(follow_symlinks=False)
     except OSError:
         return False
 
 
-def _is_whole(path):
+def _is_whole(path: str | Path) -> bool | bool | None:
     """Whether start and end are those of a JPEG or PNG file; None where only the start is known."""
     try:
         with open(path, 'rb') as file:
@@ -138,13 +140,13 @@ def _is_whole(path):
     return None if start.startswith(STARTS) else False
 
 
-def _decoder(pipeline):
+def _decoder(pipeline: Any) -> Any:
     """A function that says why an image cannot be decoded as the pipeline will, or None."""
     loading = next((t for t in pipeline if type_name(t).endswith('LoadImageFromFile')), {})
     flag = loading.get('color_type', 'color')
     backend = loading.get('imdecode_backend', 'cv2')
 
-    def decode(path):
+    def decode(path: str | Path) -> str | None:
         try:
             content = Path(path).read_bytes()
             if not content:
@@ -161,7 +163,7 @@ def _decoder(pipeline):
     return decode
 
 
-def skip_bad_images(cfg) -> None:
+def skip_bad_images(cfg: Config) -> None:
     """With ``on_bad_image='skip'``, put the pipelines of training into a ``SkipBadImages``.
 
     Args:
@@ -180,7 +182,7 @@ def skip_bad_images(cfg) -> None:
         cfg.custom_imports = dict(given, imports=[*names, 'btkd_det'])
 
 
-def _wrap(node, key):
+def _wrap(node: Any, key: str) -> None:
     if not isinstance(node, dict):
         return
     transforms = node.get(key)

@@ -4,11 +4,12 @@ import contextlib
 import functools
 import mmap
 from pathlib import Path
+from typing import Any
 
 from ..datasets.coco_json import parse_json, values_of
 
 
-def openmmlab_classes(path):
+def openmmlab_classes(path: str | Path) -> list[str] | None:
     """Class names in the ``metainfo`` of an annotation file of OpenMMLab's own format.
 
     Args:
@@ -28,13 +29,13 @@ def openmmlab_classes(path):
     return None
 
 
-def _values(path, key, opens):
+def _values(path: str | Path, key: str, opens: Any) -> Any:
     stat = Path(path).stat()
     return _read_values(str(path), key, opens, stat.st_size, stat.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=64)
-def _read_values(path, key, opens, size, modified):
+def _read_values(path: str | Path, key: str, opens: Any, size: Any, modified: Any) -> Any:
     """The values under a key, wherever it stands; size and time tell files of a path apart."""
     if size == 0:
         return []

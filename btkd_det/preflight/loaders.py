@@ -1,5 +1,7 @@
 """The options of data loaders, held against PyTorch's own checks, and their batches."""
 
+from typing import Any
+
 from mmengine import registry as root
 from torch.utils.data import DataLoader, Sampler
 
@@ -18,13 +20,13 @@ class _Stand:
 
     metainfo = {}
 
-    def __init__(self, length):
+    def __init__(self, length: Any) -> None:
         self.length = length
 
-    def __len__(self):
+    def __len__(self) -> Any:
         return self.length
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> None:
         raise IndexError(index)
 
 
@@ -71,7 +73,7 @@ def check_loader(loader: dict, field: str, scope: str, length: int | None = None
     return _check_batches(loader, field, made, length if sampler is not None else None)
 
 
-def _check_keys(loader, field):
+def _check_keys(loader: str, field: str) -> None:
     for name in ('dataset', 'sampler'):
         if loader.get(name) is None:
             raise ConfigError(f'{field}.{name}: missing; valid: dict(type=..., ...)')
@@ -81,7 +83,7 @@ def _check_keys(loader, field):
     check_known_keys(field, loader, valid)
 
 
-def _build(node, field, scope, **given):
+def _build(node: Any, field: str, scope: str, **given: Any) -> Any:
     """A sampler around a stand-in; None where it asks more of its data set than a length."""
     if not isinstance(node, dict):
         listed = isinstance(node, (list, tuple)) and all(isinstance(i, int) for i in node)
@@ -98,7 +100,7 @@ def _build(node, field, scope, **given):
         return None
 
 
-def _check_batches(loader, field, made, length):
+def _check_batches(loader: str, field: str, made: Any, length: Any) -> int | None:
     if not length:
         return None
     size = loader['batch_size']

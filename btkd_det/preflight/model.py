@@ -1,12 +1,14 @@
 """The model is built once, and holds as many classes as the data."""
 
 import copy
+from typing import Any
 
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
 from ..checkpoint import load_weights, read_checkpoint, weights_only
 from ..errors import BUILD_ERRORS, ConfigError
+from ..hints import Model
 from ..models.data_classes import check_distilled as check_distilled_classes
 from ..models.data_classes import listed
 from .building import reason
@@ -14,7 +16,7 @@ from .data import classes_of_data
 from .registries import explain_type
 
 
-def check_model(cfg):
+def check_model(cfg: Config) -> Model:
     """Build the model once, and hold its classes against the data's and the teacher's.
 
     Args:
@@ -49,7 +51,7 @@ def check_model(cfg):
     return model
 
 
-def build_model(cfg):
+def build_model(cfg: Config) -> Model:
     """Build ``cfg.model`` as MMEngine's runner does.
 
     Args:
@@ -78,7 +80,7 @@ def build_model(cfg):
         raise ConfigError(f'model: cannot be built: {reason(error)}') from error
 
 
-def _check_class_count(model, classes):
+def _check_class_count(model: Any, classes: Any) -> None:
     for name, module in model.named_modules():
         count = getattr(module, 'num_classes', None)
         if not isinstance(count, int) or 'rpn' in name or not f'_{name}'.endswith('_head'):

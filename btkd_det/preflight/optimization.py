@@ -2,18 +2,21 @@
 
 import copy
 import warnings
+from typing import Any
 
 from mmengine import registry as root
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from ..checks import check_choice, check_known_keys
 from ..errors import ConfigError
+from ..hints import Model
 from .building import ERRORS, build_part, cannot_build, explain_keys
 from .registries import find_type, signature_names
 
 
-def check_optimization(cfg, model, batches: int | None = None) -> None:
+def check_optimization(cfg: Config, model: Model, batches: int | None = None) -> None:
     """Build the optimizer and the schedulers of a training.
 
     Args:
@@ -44,7 +47,7 @@ def check_optimization(cfg, model, batches: int | None = None) -> None:
         _build_scheduler(node, field, scope, wrapper, cfg.get('train_cfg') or {}, batches)
 
 
-def _build_wrapper(cfg, model, scope):
+def _build_wrapper(cfg: Config, model: Any, scope: str) -> Any:
     field = 'optim_wrapper'
     if not isinstance(cfg, dict):
         raise ConfigError(f'{field}: {cfg!r}; valid: dict(optimizer=dict(type=..., lr=...))')
@@ -64,7 +67,7 @@ def _build_wrapper(cfg, model, scope):
         raise cannot_build(field, error) from error
 
 
-def _check_clipping(cfg):
+def _check_clipping(cfg: Config) -> None:
     """Its keys reach PyTorch in the first step only."""
     clip = cfg.get('clip_grad')
     if not clip:
@@ -79,7 +82,9 @@ def _check_clipping(cfg):
         raise ConfigError(f'{field}: needs the key {valid[0]!r}')
 
 
-def _build_scheduler(node, field, scope, wrapper, train_cfg, batches):
+def _build_scheduler(
+    node: Any, field: str, scope: str, wrapper: Any, train_cfg: Any, batches: Any
+) -> None:
     node = copy.deepcopy(node)
     by_epoch = node.get('by_epoch', True)
     end = train_cfg.get('max_epochs' if by_epoch else 'max_iters')

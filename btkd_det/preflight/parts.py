@@ -3,9 +3,12 @@
 import contextlib
 import copy
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mmengine import registry as root
+from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Priority, Runner, get_priority
@@ -14,6 +17,7 @@ from mmengine.visualization import Visualizer
 from ..checks import suggest
 from ..config.reading import type_name
 from ..errors import ConfigError
+from ..hints import Model
 from .building import ERRORS, build_part, cannot_build, explain_keys
 from .registries import find_type, signature_names, typed_nodes
 
@@ -26,7 +30,7 @@ PHASES = {
 LOOPS = {'train_cfg': 'EpochBasedTrainLoop', 'val_cfg': 'ValLoop', 'test_cfg': 'TestLoop'}
 
 
-def check_phases(cfg, needed: tuple = ('train',)) -> None:
+def check_phases(cfg: Config, needed: tuple = ('train',)) -> None:
     """Check that data, loop and optimizer or evaluator of a phase are there together.
 
     Args:
@@ -46,7 +50,7 @@ def check_phases(cfg, needed: tuple = ('train',)) -> None:
             )
 
 
-def check_hooks(cfg, model) -> None:
+def check_hooks(cfg: Config, model: Model) -> None:
     """Build every hook once.
 
     Args:
@@ -82,7 +86,7 @@ def check_hooks(cfg, model) -> None:
             _check_save_best(built, cfg, field)
 
 
-def _check_kinds(cfg):
+def _check_kinds(cfg: Config) -> None:
     """Hooks are dicts or built already; a default one may be left out by None."""
     default, custom = cfg.get('default_hooks') or {}, cfg.get('custom_hooks') or []
     if not isinstance(default, dict):
@@ -96,7 +100,7 @@ def _check_kinds(cfg):
             raise ConfigError(f'{field}: {hook!r}; valid: dict(type=..., ...)')
 
 
-def _try_average(hook, model, field, scope):
+def _try_average(hook: Any, model: Any, field: str, scope: str) -> None:
     try:
         with root.MODELS.switch_scope_and_registry(scope) as registry:
             registry.build(hook.ema_cfg, default_args=dict(model=model))
@@ -104,7 +108,7 @@ def _try_average(hook, model, field, scope):
         raise cannot_build(field, error) from error
 
 
-def check_keys_of_saving(hook, field: str) -> None:
+def check_keys_of_saving(hook: Any, field: str) -> None:
     """What a ``CheckpointHook`` does not know it hands to the runner, when an epoch is over.
 
     Raises:
@@ -120,7 +124,7 @@ def check_keys_of_saving(hook, field: str) -> None:
             )
 
 
-def _check_save_best(hook, cfg, field):
+def _check_save_best(hook: Any, cfg: Config, field: str) -> None:
     """Know a wrong name for what ``CocoMetric`` gives; of other evaluators nothing is known."""
     wanted = hook.save_best or []
     evaluators = cfg.get('val_evaluator') or []
@@ -137,7 +141,7 @@ def _check_save_best(hook, cfg, field):
             )
 
 
-def _coco_names(evaluator):
+def _coco_names(evaluator: Any) -> Iterator[Any]:
     metrics = evaluator.get('metric', 'bbox')
     prefix = evaluator.get('prefix') or 'coco'
     items = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
@@ -153,7 +157,7 @@ def _coco_names(evaluator):
 
 
 @contextlib.contextmanager
-def _visualizer():
+def _visualizer() -> Iterator[None]:
     """Hooks that draw ask for the visualizer that the runner made before them."""
     before = Visualizer._instance_dict.copy()
     Visualizer.get_instance('preflight')
@@ -163,7 +167,7 @@ def _visualizer():
         Visualizer._instance_dict = before
 
 
-def check_loops(cfg) -> None:
+def check_loops(cfg: Config) -> None:
     """Hold the keys of the loops against their constructors, and the length of training.
 
     Args:
@@ -195,16 +199,16 @@ def check_loops(cfg) -> None:
                 raise ConfigError(f'{field}.{key}: {value!r}; valid: a whole number above 0')
 
 
-def _counts(value, key):
+def _counts(value: Any, key: str) -> Any:
     whole = isinstance(value, int) or (key == 'max_iters' and value == float('inf'))
     return whole and not isinstance(value, bool) and value > 0
 
 
-def _parameters(kind):
+def _parameters(kind: str) -> Any:
     return inspect.signature(kind).parameters
 
 
-def check_visualizer(cfg) -> None:
+def check_visualizer(cfg: Config) -> None:
     """Hold the keys of visualizer and backends against their constructors.
 
     They are not built: some of them log in to a service.
@@ -224,7 +228,7 @@ def check_visualizer(cfg) -> None:
             explain_keys(kind, {**given, **node}, field)
 
 
-def check_evaluators(cfg, phases: tuple = ('val',)) -> None:
+def check_evaluators(cfg: Config, phases: tuple = ('val',)) -> None:
     """Build every evaluator without its file; :mod:`.evaluators` looks into the file.
 
     Args:
@@ -248,7 +252,7 @@ def check_evaluators(cfg, phases: tuple = ('val',)) -> None:
             print_log(f'{error} (of no effect here)', 'current', level=30)
 
 
-def _check_evaluator(node, field, scope):
+def _check_evaluator(node: Any, field: str, scope: str) -> None:
     kind = find_type(node, root.METRICS, field, scope)
     parameters = {}
     for ancestor in reversed(getattr(kind, '__mro__', ())):

@@ -1,5 +1,9 @@
 """A config as a command gets it: read, with the options of the command line merged in."""
 
+from typing import Any
+
+from mmengine.config import Config
+
 from ..config.options import check_distilled, check_first_keys, merge_options
 from ..config.reading import read_config
 from .shape import check_shape
@@ -41,7 +45,7 @@ RUNNER_KEYS = [
 ]
 
 
-def load_config(path, options=None):
+def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config and merge ``--cfg-options`` into it.
 
     The option ``data_root`` moves every path that starts with the config's own ``data_root``,
@@ -68,7 +72,7 @@ def load_config(path, options=None):
     return cfg
 
 
-def _move_data_root(node, old, new):
+def _move_data_root(node: Any, old: Any, new: Any) -> None:
     """Replace the prefix ``old`` of every string below ``node``."""
     new = new.rstrip('/') + '/' if old.endswith('/') else new
     items = node.items() if hasattr(node, 'items') else enumerate(node)

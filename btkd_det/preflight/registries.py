@@ -2,9 +2,11 @@
 
 import difflib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from mmengine import registry as root
+from mmengine.config import Config
 from mmengine.registry import Registry
 
 from ..config.reading import type_name
@@ -15,7 +17,7 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 FOREIGN_LISTS = ('Albu', 'Albumentations')
 
 
-def check_types(cfg) -> None:
+def check_types(cfg: Config) -> None:
     """Look up the type of every data set, transform, sampler, optimizer, hook and so on.
 
     The types within ``model`` are left to :func:`explain_type`.
@@ -45,7 +47,7 @@ def check_scope(scope: str) -> None:
         raise ConfigError(f'default_scope: no package {scope!r}{close}; valid: {", ".join(known)}')
 
 
-def _importable(name):
+def _importable(name: str) -> bool:
     import importlib.util
 
     try:
@@ -54,7 +56,9 @@ def _importable(name):
         return False
 
 
-def find_type(node: dict, registry: Registry, field: str, scope: str, key: str = 'type'):
+def find_type(
+    node: dict, registry: Registry, field: str, scope: str, key: str = 'type'
+) -> type | Callable:
     """The class or function that a part of a config names.
 
     Args:
@@ -111,14 +115,14 @@ def registered_names(registry: Registry) -> set[str]:
     return names
 
 
-def nearest(name: str, valid) -> str:
+def nearest(name: str, valid: Any) -> str:
     """`` (did you mean 'X'?)`` for the valid name closest to ``name``, in any case of letters."""
     by_lower = {str(v).lower(): str(v) for v in sorted(valid, key=str)}
     close = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
     return f' (did you mean {by_lower[close[0]]!r}?)' if close else ''
 
 
-def typed_nodes(cfg) -> Iterator[tuple]:
+def typed_nodes(cfg: Config) -> Iterator[tuple]:
     """Every part of a config, outside of its model, that names a type.
 
     Args:
@@ -160,11 +164,11 @@ def typed_nodes(cfg) -> Iterator[tuple]:
         yield dict(type=cfg.runner_type), root.RUNNERS, 'runner_type'
 
 
-def _items(node):
+def _items(node: Any) -> Any:
     return node.items() if isinstance(node, dict) else ()
 
 
-def _of_list(nodes, registry, field):
+def _of_list(nodes: Any, registry: Any, field: str) -> Iterator[Any]:
     """The dicts of a dict or a list of them, a dict of lists included."""
     if isinstance(nodes, dict):
         if 'type' in nodes or not any(isinstance(v, (dict, list)) for v in nodes.values()):
@@ -178,7 +182,7 @@ def _of_list(nodes, registry, field):
                 yield node, registry, f'{field}[{i}]'
 
 
-def _of_loader(loader, field):
+def _of_loader(loader: str, field: str) -> Iterator[Any]:
     yield from _of_dataset(loader.get('dataset'), f'{field}.dataset')
     for name, registry in (
         ('sampler', root.DATA_SAMPLERS),
@@ -190,7 +194,7 @@ def _of_loader(loader, field):
             yield loader[name], registry, f'{field}.{name}'
 
 
-def _of_dataset(dataset, field):
+def _of_dataset(dataset: Any, field: str) -> Iterator[Any]:
     if not isinstance(dataset, dict):
         return
     yield dataset, root.DATASETS, field
@@ -201,7 +205,7 @@ def _of_dataset(dataset, field):
     yield from _of_pipeline(dataset.get('pipeline'), f'{field}.pipeline')
 
 
-def _of_pipeline(transforms, field):
+def _of_pipeline(transforms: Any, field: str) -> Iterator[Any]:
     for i, node in enumerate(transforms if isinstance(transforms, (list, tuple)) else ()):
         if isinstance(node, (list, tuple)):
             yield from _of_pipeline(node, f'{field}[{i}]')
@@ -211,7 +215,7 @@ def _of_pipeline(transforms, field):
                 yield from _of_pipeline(node.get('transforms'), f'{field}[{i}].transforms')
 
 
-def _of_optimizer(wrapper):
+def _of_optimizer(wrapper: Any) -> Iterator[Any]:
     if not isinstance(wrapper, dict):
         return
     field = 'optim_wrapper'
@@ -263,6 +267,6 @@ def explain_type(model: dict, field: str, scope: str, error: Exception) -> None:
     )
 
 
-def signature_names(cls) -> list[str]:
+def signature_names(cls: Any) -> list[str]:
     """Names of a function's or class's parameters, as an error message lists them."""
     return [name for name in inspect.signature(cls).parameters if name != 'self']

@@ -3,9 +3,12 @@
 import contextlib
 import io
 import logging
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmengine import registry as root
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.logging import MessageHub, MMLogger
@@ -14,6 +17,7 @@ from mmengine.registry import DefaultScope
 
 from ..config.reading import type_name
 from ..errors import ConfigError
+from ..hints import Model
 from .building import build_part, reason
 from .registries import typed_nodes
 from .samples import collated
@@ -22,7 +26,7 @@ from .samples import collated
 LARGE = 60_000_000
 
 
-def check_step(cfg, model, found: dict) -> None:
+def check_step(cfg: Config, model: Model, found: dict) -> None:
     """Try the loss on a sample of the training data, and a prediction on one of validation.
 
     Not in a training of several processes; and where the step would take long on a CPU, or a
@@ -60,7 +64,7 @@ def check_step(cfg, model, found: dict) -> None:
 
 
 @contextlib.contextmanager
-def _progress():
+def _progress() -> Iterator[None]:
     """The loss of a distilled model asks MMEngine's message hub how far training is."""
     before = MessageHub._instance_dict.copy()
     hub = MessageHub.get_instance('preflight')
@@ -72,7 +76,7 @@ def _progress():
         MessageHub._instance_dict = before
 
 
-def _try(field, function, *args, **kwargs):
+def _try(field: str, function: Any, *args: Any, **kwargs: Any) -> Any:
     """Call what the first step would, with what it prints kept back."""
     logger = MMLogger.get_current_instance()
     level = logger.level
@@ -92,7 +96,7 @@ def _try(field, function, *args, **kwargs):
         logger.setLevel(level)
 
 
-def _where(error):
+def _where(error: Exception) -> Any:
     """The function that raised."""
     trace = error.__traceback__
     while trace.tb_next is not None:
@@ -101,7 +105,7 @@ def _where(error):
     return getattr(code, 'co_qualname', code.co_name)
 
 
-def _check_evaluators(cfg, sample, result, metainfo):
+def _check_evaluators(cfg: Config, sample: Any, result: Any, metainfo: Any) -> None:
     scope = cfg.get('default_scope') or 'mmengine'
     results = [r.to_dict() if hasattr(r, 'to_dict') else r for r in result]
     for node, registry, field in typed_nodes(cfg):
@@ -116,7 +120,7 @@ def _check_evaluators(cfg, sample, result, metainfo):
         _try('val_dataloader.dataset.pipeline', metric.process, pseudo_collate([sample]), results)
 
 
-def _check_masks(node, results, field):
+def _check_masks(node: Any, results: Any, field: str) -> None:
     metrics = node.get('metric', 'bbox')
     predicted = results[0].get('pred_instances', {})
     if 'segm' in metrics and 'masks' not in predicted:

@@ -4,9 +4,12 @@ import copy
 import hashlib
 import inspect
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import FUNCTIONS
@@ -20,7 +23,9 @@ from .images import skip_bad_images
 LOADERS = ('train_dataloader', 'val_dataloader')
 
 
-def check_samples(cfg, loaders=LOADERS, found=None):
+def check_samples(
+    cfg: Config, loaders: Sequence[str] = LOADERS, found: dict[str, Any] | None = None
+) -> tuple[int, int, int] | None:
     """Build the data sets and take one sample of each through pipeline and preprocessor.
 
     Args:
@@ -48,7 +53,7 @@ def check_samples(cfg, loaders=LOADERS, found=None):
     return shapes.get(loaders[0])
 
 
-def first_batch(cfg, loader, contents=None):
+def first_batch(cfg: Config, loader: str, contents: Any = None) -> dict[str, Any] | list[Any]:
     """A batch of the first sample of a data loader's set.
 
     Args:
@@ -92,7 +97,7 @@ def first_batch(cfg, loader, contents=None):
         return collated(cfg[loader], sample)
 
 
-def collated(loader, sample):
+def collated(loader: dict[str, Any], sample: Any) -> Any:
     """A batch of one sample, as a data loader makes it.
 
     Args:
@@ -105,7 +110,7 @@ def collated(loader, sample):
     return (FUNCTIONS.get(kind) if isinstance(kind, str) else kind)([sample], **collate)
 
 
-def _input_shape(cfg, batch, loader):
+def _input_shape(cfg: Config, batch: Any, loader: str) -> Any:
     """(C, H, W) of a batch behind the data preprocessor, or None where it is no batch of images."""
     if not isinstance(batch, dict) or isinstance(batch.get('inputs'), dict):
         return None
@@ -137,7 +142,7 @@ def _input_shape(cfg, batch, loader):
     return shape
 
 
-def _stay_offline(dataset, registry, field):
+def _stay_offline(dataset: Any, registry: Any, field: str) -> None:
     """Let no data set download what is missing or damaged, unless its config asks for that."""
     if not isinstance(dataset, dict):
         return
@@ -155,7 +160,7 @@ def _stay_offline(dataset, registry, field):
         _check_archive(dataset, cls, field)
 
 
-def _check_archive(dataset, cls, field):
+def _check_archive(dataset: Any, cls: Any, field: str) -> None:
     """Hold the files of a CIFAR archive against the digests that mmpretrain has of them."""
     prefix = dataset.get('data_prefix') or ''
     if not hasattr(cls, 'base_folder') or not isinstance(prefix, str):
@@ -173,12 +178,12 @@ def _check_archive(dataset, cls, field):
             )
 
 
-def _placed(error, field):
+def _placed(error: Exception, field: str) -> Any:
     message = str(error)
     return message if message.startswith(field) else f'{field}.{message}'
 
 
-def _line(error):
+def _line(error: Exception) -> str:
     """An error of another package in one line."""
     text = ' '.join(str(error).split()) or 'no message'
     return f'{type(error).__name__}: {text[:400]}'

@@ -1,8 +1,10 @@
 """Settings that the runner passes on: seeds, processes, the log, the rate's scale."""
 
 import inspect
+from typing import Any
 
 from mmengine import registry as root
+from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 
@@ -11,7 +13,7 @@ from ..errors import ConfigError
 from .building import ERRORS, build_part, reason
 
 
-def check_settings(cfg) -> None:
+def check_settings(cfg: Config) -> None:
     """Check what the runner hands to functions rather than builds.
 
     Args:
@@ -43,14 +45,14 @@ def check_settings(cfg) -> None:
     _check_scaling(_dict(cfg, 'auto_scale_lr'))
 
 
-def _dict(cfg, key):
+def _dict(cfg: Config, key: str) -> Any:
     value = cfg.get(key)
     if value is not None and not isinstance(value, dict):
         raise ConfigError(f'{key}: {value!r}; valid: dict(...) or None')
     return value or {}
 
 
-def _check_randomness(given):
+def _check_randomness(given: Any) -> None:
     valid = [n for n in inspect.signature(Runner.set_randomness).parameters if n != 'self']
     check_known_keys('randomness', given, valid)
     seed = given.get('seed')
@@ -59,7 +61,7 @@ def _check_randomness(given):
     check_whole('randomness.seed', seed, least=0, below=2**32, optional=True)
 
 
-def _check_scaling(given):
+def _check_scaling(given: Any) -> None:
     if not given.get('enable'):
         return
     check_whole('auto_scale_lr.base_batch_size', given.get('base_batch_size'), least=1)

@@ -1,5 +1,7 @@
 """Whether the parts of a config that are read before anything is built are what they have to be."""
 
+from typing import Any
+
 from mmengine.config import Config
 
 from ..checks import suggest
@@ -16,7 +18,7 @@ _EXAMPLES = {
 }
 
 
-def check_shape(cfg):
+def check_shape(cfg: Config) -> None:
     """Refuse a value of another type than the place expects, and misspelled keys of the model.
 
     Args:
@@ -44,14 +46,14 @@ def check_shape(cfg):
     _check_model(model)
 
 
-def _check_dict(value, field):
+def _check_dict(value: Any, field: str) -> None:
     # What is built already, such as a teacher or a data set, may stand there in a program.
     plain = isinstance(value, (str, int, float, list, tuple, set))
     if plain and not isinstance(value, Config):
         raise ConfigError(f'{field}: {value!r}; valid: {_EXAMPLES.get(field, _DICT)}')
 
 
-def _check_model(model):
+def _check_model(model: Any) -> None:
     kind = model.get('type')
     if not isinstance(kind, str):
         return

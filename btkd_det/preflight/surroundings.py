@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
@@ -40,7 +41,7 @@ def check_work_dir(path: str | Path) -> None:
         raise ConfigError(f'work_dir: {path}: {folder} cannot be written; {valid}')
 
 
-def _can_hold_files(folder):
+def _can_hold_files(folder: str | Path) -> bool:
     """Whether files can be made there: /proc says so of its rights, and has no place for any."""
     return folder != Path('/proc') and Path('/proc') not in folder.parents
 
@@ -64,7 +65,7 @@ def check_launcher(launcher: str) -> None:
             )
 
 
-def check_imports(cfg) -> None:
+def check_imports(cfg: Config) -> None:
     """Import the modules of ``custom_imports``, those that options named among them.
 
     Raises:

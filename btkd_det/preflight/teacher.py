@@ -1,5 +1,8 @@
 """Whether a teacher, its cache and its classes are of use for the data."""
 
+from typing import Any
+
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
@@ -14,7 +17,7 @@ from .data import all_datasets, classes_of_data
 from .weights import check_named_classes
 
 
-def map_classes(cfg):
+def map_classes(cfg: Config) -> None:
     """Find the student's classes among the teacher's by name, where they differ in order.
 
     Sets ``model.teacher.class_map`` where the data's classes are the teacher's in another order
@@ -33,14 +36,14 @@ def map_classes(cfg):
         _map_classes(teacher, classes, 'model.teacher')
 
 
-def _needs_classes(model):
+def _needs_classes(model: Any) -> bool:
     """Whether something is made of what the teacher says of single classes."""
     teacher = model.get('teacher')
     needed = any(teacher.get(key) for key in ('init_student', 'evaluate_teacher'))
     return needed or compares_classes(model.get('distill'))
 
 
-def _map_classes(teacher, classes, field):
+def _map_classes(teacher: Any, classes: Any, field: str) -> None:
     """Set ``class_map`` of a teacher's config where its classes hold the data's by name."""
     if any(key in teacher for key in ('class_map', 'cache')):
         return
@@ -61,7 +64,7 @@ def _map_classes(teacher, classes, field):
     )
 
 
-def check_cache(cfg):
+def check_cache(cfg: Config) -> None:
     """Check that the cache of a teacher's logits, if there is one, is of the training data.
 
     Args:
@@ -84,7 +87,7 @@ def check_cache(cfg):
         )
 
 
-def check_agreement(cfg):
+def check_agreement(cfg: Config) -> None:
     """Build the teacher that ``test_evaluator`` holds the model against, if any, and check it.
 
     Args:
@@ -115,7 +118,7 @@ def check_agreement(cfg):
             )
 
 
-def _own_classes(model):
+def _own_classes(model: Any) -> Any:
     """The ``num_classes`` of a model's head by its config, or None."""
     head = (model.get('roi_head') or {}).get('bbox_head') or model.get('bbox_head')
     head = head or model.get('head') or {}
@@ -123,7 +126,7 @@ def _own_classes(model):
     return head.get('num_classes') if isinstance(head, dict) else None
 
 
-def _classifier_classes(teacher):
+def _classifier_classes(teacher: Any) -> Any:
     head = getattr(teacher.model, 'head', None)
     if head is None and not hasattr(teacher.model, 'loss_module'):
         raise ConfigError(
@@ -132,7 +135,7 @@ def _classifier_classes(teacher):
     return getattr(head, 'num_classes', None)
 
 
-def _detector_classes(teacher):
+def _detector_classes(teacher: Any) -> Any:
     if not hasattr(teacher.model, 'extract_feat') or hasattr(teacher.model, 'head'):
         raise ConfigError(
             f'teacher.config: {type(teacher.model).__name__} is no detector of MMDetection'

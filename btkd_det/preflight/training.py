@@ -1,8 +1,12 @@
 """What surrounds and drives a training, checked together."""
 
+from typing import Any
+
 from mmengine import registry as root
+from mmengine.config import Config
 
 from ..checks import check_file
+from ..hints import Model
 from .optimization import check_optimization
 from .parts import check_evaluators, check_hooks, check_loops, check_phases, check_visualizer
 from .registries import find_type
@@ -11,7 +15,7 @@ from .settings import check_settings
 from .surroundings import check_imports, check_launcher, check_work_dir
 
 
-def check_surroundings(cfg) -> None:
+def check_surroundings(cfg: Config) -> None:
     """Check the folder, the launcher and the imports of a training.
 
     Args:
@@ -28,7 +32,7 @@ def check_surroundings(cfg) -> None:
     check_settings(cfg)
 
 
-def check_training(cfg, model, found: dict) -> None:
+def check_training(cfg: Config, model: Model, found: dict) -> None:
     """Build optimizer, schedulers, hooks and evaluators once, and try a sample of each loader.
 
     Args:
@@ -49,7 +53,7 @@ def check_training(cfg, model, found: dict) -> None:
     check_step(cfg, model, found)
 
 
-def _check_initializers(node, field, scope):
+def _check_initializers(node: Any, field: str, scope: str) -> None:
     """MMEngine looks ``init_cfg`` up when the run has begun."""
     if isinstance(node, (list, tuple)):
         for i, part in enumerate(node):
@@ -66,7 +70,7 @@ def _check_initializers(node, field, scope):
             _check_initializers(value, f'{field}.{key}', scope)
 
 
-def _check_weights_file(node, field):
+def _check_weights_file(node: Any, field: str) -> None:
     path = node.get('checkpoint')
     if isinstance(path, str) and '://' not in path:
         valid = "a checkpoint, or an address such as 'torchvision://resnet50'"

@@ -3,7 +3,9 @@
 import collections
 import os
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.logging import print_log
 
@@ -54,10 +56,10 @@ def voc_folders(dataset: dict, field: str) -> tuple[Path, Path]:
                 f'{field}.{key}: no folder {found[-1]}; valid is a folder below '
                 f'data_prefix.sub_data_root ({root}), by default {default}'
             )
-    return tuple(found)
+    return found[0], found[1]
 
 
-def check_voc(dataset: dict, classes, field: str) -> list[str]:
+def check_voc(dataset: dict, classes: Sequence[str], field: str) -> list[str]:
     """Read every XML file once, and find the image of each.
 
     Args:
@@ -92,7 +94,7 @@ def check_voc(dataset: dict, classes, field: str) -> list[str]:
     return used
 
 
-def _check_names(found, classes, field, folder, list_file):
+def _check_names(found: Any, classes: Any, field: str, folder: str | Path, list_file: Any) -> None:
     """Refuse files without an object of the classes, and warn of objects of others."""
     if not found:
         raise ConfigError(
@@ -115,7 +117,7 @@ def _check_names(found, classes, field, folder, list_file):
         )
 
 
-def _check_xml(path, field, total):
+def _check_xml(path: str | Path, field: str, total: Any) -> Any:
     """Names of the objects in a file, counted."""
     try:
         root = ElementTree.parse(path).getroot()
@@ -145,14 +147,14 @@ def _check_xml(path, field, total):
     return names
 
 
-def _text(node, name):
+def _text(node: Any, name: str) -> Any:
     child = node.find(name)
     if child is None or child.text is None:
         raise ConfigError(f'{name}: missing in <{node.tag}>; valid: <{name}>...</{name}>')
     return child.text
 
 
-def _number(node, name, convert):
+def _number(node: Any, name: str, convert: Any) -> None:
     text = _text(node, name)
     try:
         convert(text)

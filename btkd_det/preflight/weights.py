@@ -1,6 +1,8 @@
 """Whether a training can start from, or go on with, the checkpoint that it names."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -8,6 +10,7 @@ from mmengine.logging import print_log
 from ..checkpoint import find_misfits, read_checkpoint, read_content, state_of
 from ..config.reading import read_config, type_name
 from ..errors import ConfigError
+from ..hints import Model
 from ..run_facts import KEY, differences, run_facts
 
 #: Of a model's values the least share that a checkpoint of the same architecture gives.
@@ -17,7 +20,7 @@ _NO_CLASSES = ('rpn_head', 'data_preprocessor')
 _RESUMABLE = 'valid is a checkpoint that this training has saved'
 
 
-def check_weights(cfg, model):
+def check_weights(cfg: Config, model: Model) -> None:
     """Check the checkpoint that training starts from or is resumed from, and pretrained parts.
 
     Args:
@@ -38,7 +41,7 @@ def check_weights(cfg, model):
         _check_resume(cfg, model, source)
 
 
-def _check_pretrained(node, field):
+def _check_pretrained(node: Any, field: str) -> None:
     """Read the files that parts of a model name as their initial weights."""
     if isinstance(node, dict):
         source = node.get('checkpoint')
@@ -54,7 +57,7 @@ def _check_pretrained(node, field):
             _check_pretrained(value, f'{field}.{key}')
 
 
-def _check_start(model, source):
+def _check_start(model: Any, source: str) -> None:
     """Hold weights to start from against the model; MMEngine takes what fits, down to nothing."""
     misfits = find_misfits(model, read_checkpoint(source, 'load_from')[0])
     own = {
@@ -83,7 +86,7 @@ def _check_start(model, source):
         )
 
 
-def _check_resume(cfg, model, source):
+def _check_resume(cfg: Config, model: Any, source: str) -> None:
     content = read_content(source, '--resume')
     state = state_of(content, source, '--resume')
     _check_progress(cfg, content, source)
@@ -112,7 +115,7 @@ def _check_resume(cfg, model, source):
         )
 
 
-def _check_progress(cfg, content, source):
+def _check_progress(cfg: Config, content: Any, source: str) -> None:
     """A training goes on from its counters, its records and its optimizer's state."""
     meta = content.get('meta')
     meta = meta if isinstance(meta, dict) else {}
@@ -129,7 +132,7 @@ def _check_progress(cfg, content, source):
         )
 
 
-def check_named_classes(taught, config, field):
+def check_named_classes(taught: tuple[str, ...], config: str | dict[str, Any], field: str) -> None:
     """Check that a teacher's checkpoint names as many classes as its model tells apart.
 
     Args:
@@ -153,7 +156,7 @@ def check_named_classes(taught, config, field):
         )
 
 
-def _class_counts(node):
+def _class_counts(node: Any) -> Iterator[Any]:
     for key, value in node.items() if isinstance(node, dict) else enumerate(node):
         if key == 'num_classes' and isinstance(value, int):
             yield value

@@ -1,13 +1,17 @@
 """Whether a work dir is free for a run, or holds another one."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
 
 from ..config.reading import type_name
 from ..errors import ConfigError
 
 
-def check_work_dir(cfg):
+def check_work_dir(cfg: Config) -> None:
     """Refuse a folder that holds the run of another model, which this one would overwrite.
 
     Another model is one of other types (the distilled class of a plain one, another preset's
@@ -37,7 +41,7 @@ def check_work_dir(cfg):
     )
 
 
-def read_dump(path):
+def read_dump(path: Path) -> dict[str, Any] | None:
     """A config as MMEngine writes it into a work dir, read without executing it.
 
     Args:
@@ -59,7 +63,7 @@ def read_dump(path):
     return values if isinstance(values.get('model'), dict) else None
 
 
-def _value(node):
+def _value(node: Any) -> Any:
     """The value of an expression of ``dict(...)`` and literals; ValueError for any other."""
     if isinstance(node, ast.Call):
         plain = isinstance(node.func, ast.Name) and node.func.id == 'dict'
@@ -76,13 +80,13 @@ def _value(node):
     return ast.literal_eval(node)
 
 
-def _signature(model):
+def _signature(model: Any) -> tuple:
     """What tells models apart: every type in it, and its backbone."""
     types = dict(_types({key: part for key, part in model.items() if key != 'teacher'}))
     return types, _plain(model.get('backbone'))
 
 
-def _types(node, place=''):
+def _types(node: Any, place: str = '') -> Iterator[Any]:
     if isinstance(node, dict):
         if 'type' in node:
             yield place, type_name(node)
@@ -93,12 +97,12 @@ def _types(node, place=''):
             yield from _types(value, f'{place}[{i}]')
 
 
-def _plain(node):
+def _plain(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _plain(value) for key, value in node.items()}
     return [_plain(value) for value in node] if isinstance(node, (list, tuple)) else node
 
 
-def _described(model):
+def _described(model: Any) -> Any:
     losses = [name for place, name in _types(model.get('distill') or {}, 'distill')]
     return type_name(model) + (f' with {", ".join(losses)}' if losses else '')

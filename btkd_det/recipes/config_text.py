@@ -2,6 +2,10 @@
 
 import json
 import textwrap
+from typing import Any
+
+from mmengine.config import Config
+from torch import nn
 
 from .methods import PLAIN, find_method, methods_with
 from .protocols import find_protocol
@@ -10,7 +14,14 @@ WIDTH = 100
 WORDS = {'CrossEntropy': 'cross entropy', 'temperature': 'T'}
 
 
-def file_name(dataset, teacher=None, student=None, method='student', protocol='common', **_):
+def file_name(
+    dataset: Any,
+    teacher: Any = None,
+    student: nn.Module | None = None,
+    method: str = 'student',
+    protocol: str = 'common',
+    **_: Any,
+) -> str:
     """The name of a recipe's file, and so of its work directory.
 
     Args:
@@ -25,7 +36,9 @@ def file_name(dataset, teacher=None, student=None, method='student', protocol='c
     return f'{method}_{student}-{teacher}_{end}.py'
 
 
-def config_text(cfg, dataset, method, protocol='common', command=None):
+def config_text(
+    cfg: Config, dataset: Any, method: str, protocol: str = 'common', command: str | None = None
+) -> str:
     """The text of a config file, laid out for its readers.
 
     The data's folder stands in it once, as the environment variable that may name another one.
@@ -66,14 +79,14 @@ def config_text(cfg, dataset, method, protocol='common', command=None):
     return '\n'.join(lines) + '\n'
 
 
-def _loss_in_words(model):
+def _loss_in_words(model: Any) -> str:
     """The sum that the model minimizes, such as ``0.1 cross entropy + 0.9 KD (T 4)``."""
     losses = model.get('distill', {}).get('logits', [])
     losses = [model.head.loss, *(losses if isinstance(losses, list) else [losses])]
     return ' + '.join(map(_term_in_words, losses))
 
 
-def _term_in_words(loss):
+def _term_in_words(loss: nn.Module) -> Any:
     kind = loss['type'].rpartition('.')[2].removesuffix('Loss')
     weight = loss.get('loss_weight', 1.0)
     name = ('' if weight == 1 else f'{weight:g} ') + WORDS.get(kind, kind)
@@ -87,7 +100,7 @@ def _term_in_words(loss):
     return f'{name} ({numbers})' if numbers else name
 
 
-def _source(value, names, indent, used):
+def _source(value: Any, names: Any, indent: int, used: Any) -> Any:
     """Python source of a value whose first line starts after ``used`` characters."""
     name = names.get(_key(value)) if isinstance(value, (str, dict)) else None
     if name:
@@ -110,5 +123,5 @@ def _source(value, names, indent, used):
     return '\n'.join([start, *parts, f'{" " * indent}{end}'])
 
 
-def _key(value):
+def _key(value: Any) -> Any:
     return json.dumps(value, sort_keys=True)

@@ -1,7 +1,7 @@
 """The images of each data set: loaders, normalization, and the metric."""
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import ConfigError
 
@@ -40,7 +40,7 @@ class Images(NamedTuple):
     padding: object
     load: bool
 
-    def folders(self):
+    def folders(self) -> tuple:
         """Where the files are if the user does not say: the default, and the environment's."""
         return self.folder, os.environ.get(self.variable) or self.folder
 
@@ -90,7 +90,7 @@ TINY_IMAGENET = IMAGENET._replace(
 )
 
 
-def at_imagenet_size(images):
+def at_imagenet_size(images: Images) -> Images:
     """CIFAR's images as BTKD's authors show them to ImageNet's networks.
 
     Args:
@@ -102,7 +102,7 @@ def at_imagenet_size(images):
     return images._replace(size=224, padding=None, **_IMAGENET_COLORS)
 
 
-def preprocessor(images, num_classes):
+def preprocessor(images: Any, num_classes: int) -> dict[str, Any]:
     """Config of ``data_preprocessor``."""
     return dict(
         type='mmpretrain.ClsDataPreprocessor',
@@ -113,7 +113,14 @@ def preprocessor(images, num_classes):
     )
 
 
-def loaders(images, data_root, batch_size, data='files', classes=None, views=None):
+def loaders(
+    images: Images,
+    data_root: str,
+    batch_size: int,
+    data: str = 'files',
+    classes: int | None = None,
+    views: int | None = None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The data loaders of training and of test.
 
     Args:
@@ -163,7 +170,7 @@ def loaders(images, data_root, batch_size, data='files', classes=None, views=Non
     )
 
 
-def _pipelines(images):
+def _pipelines(images: Any) -> tuple:
     """Transforms of training and test, for images one by one."""
     load = [dict(type='LoadImageFromFile')] if images.load else []
     flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
@@ -179,7 +186,7 @@ def _pipelines(images):
     return [*load, *enlarge, part, flip, pack], [*load, resize, center, pack]
 
 
-def _check(images, data, classes, views):
+def _check(images: Any, data: Any, classes: Any, views: Any) -> None:
     if data not in DATA:
         raise ConfigError(f'data: {data!r}; valid: {", ".join(DATA)}')
     if data == 'memory' and images.padding is None:

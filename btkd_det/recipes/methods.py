@@ -1,7 +1,7 @@
 """What each method puts at the logits, and what it leaves of the cross entropy."""
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..checks import check_choice
 from ..config.presets import btkd, loss_of, robust
@@ -39,7 +39,7 @@ _IKD_SOURCE = 'IKD (AAAI 2025); 6.5 beside DKD and 6.0 beside NKD are its own we
 _IKD_OURS = f'{_IKD_SOURCE}, 6.5 here is ours'
 
 
-def _ikd(name='ikd'):
+def _ikd(name: str = 'ikd') -> dict[str, Any]:
     """The first epoch collects, as published."""
     values = loss_of(name)
     return dict(values, collect_epochs=1, loss_weight=values.pop('loss_weight'))
@@ -70,7 +70,7 @@ METHODS = {
 }
 
 
-def find_method(name):
+def find_method(name: str) -> Method:
     """A row of :data:`METHODS`.
 
     Args:
@@ -86,7 +86,7 @@ def find_method(name):
     return METHODS[name]
 
 
-def terms(losses):
+def terms(losses: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """All losses of a method, hosts included.
 
     Args:
@@ -98,7 +98,7 @@ def terms(losses):
     return [part for loss in losses for part in (loss, loss.get('loss')) if part]
 
 
-def methods_with(name):
+def methods_with(name: str) -> list[str]:
     """The methods with a loss, alone or as BTKD's host.
 
     Args:
@@ -111,7 +111,9 @@ def methods_with(name):
     return [key for key, row in METHODS.items() if kind in [t['type'] for t in terms(row.losses)]]
 
 
-def losses_at_logits(method, num_classes, changes=None):
+def losses_at_logits(
+    method: Method, num_classes: int, changes: dict[str, dict[str, Any]] | None = None
+) -> dict[str, Any] | list[dict[str, Any]]:
     """The losses of a method for a number of classes.
 
     Args:

@@ -1,5 +1,7 @@
 """Students and teachers as configs of mmpretrain's ImageClassifier."""
 
+from typing import Any
+
 from ..checks import check_choice
 from ..models.backbones import CIFAR_NETWORKS, cifar_classifier_config, image_classifier_config
 
@@ -21,7 +23,7 @@ ZOO = {
 }
 
 
-def cifar_network(name, num_classes, field='student'):
+def cifar_network(name: str, num_classes: int, field: str = 'student') -> dict[str, Any]:
     """One of the CIFAR networks.
 
     Args:
@@ -39,12 +41,12 @@ def cifar_network(name, num_classes, field='student'):
     return cifar_classifier_config(name, num_classes)
 
 
-def large_network(name, num_classes, field='student'):
+def large_network(name: str, num_classes: int, field: str = 'student') -> Any:
     """One of ImageNet's networks; see :func:`cifar_network`."""
     _check(name, LARGE, field)
     backbone, channels = LARGE[name]
     return image_classifier_config(backbone, channels, num_classes)
 
 
-def _check(name, valid, field):
+def _check(name: str, valid: Any, field: str) -> None:
     check_choice(field, name, valid, 'network')

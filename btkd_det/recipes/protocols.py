@@ -130,7 +130,7 @@ DATASETS = {
 }
 
 
-def find_protocol(dataset, name='common'):
+def find_protocol(dataset: str, name: str = 'common') -> Protocol:
     """The protocol of a data set.
 
     Args:

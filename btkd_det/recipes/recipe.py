@@ -1,9 +1,12 @@
 """A whole config from a data set, two networks and a method."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
+from torch import nn
 
 from ..errors import ConfigError
 from .checks import (
@@ -22,23 +25,23 @@ from .protocols import find_protocol
 
 
 def recipe(
-    dataset,
-    teacher=None,
-    student=None,
-    method='student',
+    dataset: str,
+    teacher: str | None = None,
+    student: str | None = None,
+    method: str = 'student',
     *,
-    protocol='common',
-    data='files',
-    epochs=None,
-    batch_size=None,
-    gpus=1,
-    temperature=None,
-    cache=None,
-    views=None,
-    classes=None,
-    data_root=None,
-    teacher_checkpoint=None,
-):
+    protocol: str = 'common',
+    data: str = 'files',
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    gpus: int = 1,
+    temperature: float | None = None,
+    cache: str | None = None,
+    views: int | None = None,
+    classes: int | None = None,
+    data_root: str | None = None,
+    teacher_checkpoint: str | None = None,
+) -> Config:
     """The config of a training, as ``tools/train.py`` takes it.
 
     Args:
@@ -114,7 +117,7 @@ def recipe(
     )
 
 
-def combinations(dataset, protocol='common'):
+def combinations(dataset: str, protocol: str = 'common') -> list[dict[str, Any]]:
     """All that :func:`recipe` makes for a data set.
 
     Args:
@@ -143,7 +146,9 @@ def combinations(dataset, protocol='common'):
     ]
 
 
-def trained_teacher(dataset, teacher, protocol='common', folder='work_dirs'):
+def trained_teacher(
+    dataset: Any, teacher: Any, protocol: str = 'common', folder: str | Path = 'work_dirs'
+) -> str | None:
     """The weights of a teacher that its own recipe trained for another number of epochs.
 
     Args:
@@ -166,7 +171,7 @@ def trained_teacher(dataset, teacher, protocol='common', folder='work_dirs'):
     return found[max(found)].as_posix()
 
 
-def scaled_milestones(milestones, total, epochs):
+def scaled_milestones(milestones: Sequence[int], total: int, epochs: int) -> list[int]:
     """Milestones of a training that is shorter or longer than the one that they were made for.
 
     Args:
@@ -182,7 +187,7 @@ def scaled_milestones(milestones, total, epochs):
     return sorted({epoch for epoch in scaled if 0 < epoch < epochs})
 
 
-def _teacher(dataset, protocol, name, num_classes):
+def _teacher(dataset: Any, protocol: Any, name: str, num_classes: int) -> dict[str, Any]:
     """The teacher, and where its weights are by default."""
     plan = find_protocol(dataset, protocol)
     if name in plan.zoo:
@@ -201,14 +206,14 @@ def _teacher(dataset, protocol, name, num_classes):
     )
 
 
-def _distill(model, plan, row, num_classes, changes):
+def _distill(model: Any, plan: Any, row: Any, num_classes: int, changes: Any) -> None:
     """Make a plain student's model learn from its teacher, in place."""
     model['type'] = 'btkd_det.DistilledImageClassifier'
     model['head']['loss']['loss_weight'] = plan.balance[0] if row.balanced else 1.0
     model['distill'] = dict(logits=losses_at_logits(row, num_classes, changes))
 
 
-def _changes(plan, row, student, temperature):
+def _changes(plan: Any, row: Any, student: nn.Module, temperature: Any) -> Any:
     """What the protocol and the user change of a method's losses, by type."""
     changes = copy.deepcopy(plan.losses)
     for kind, values in plan.losses_of.get(student, {}).items():
@@ -221,7 +226,7 @@ def _changes(plan, row, student, temperature):
     return changes
 
 
-def _schedule(plan, name, batch_size, epochs):
+def _schedule(plan: Any, name: str, batch_size: Any, epochs: Any) -> dict[str, Any]:
     """Optimizer, learning rate over time, and loops."""
     epochs = epochs or plan.epochs
     optimizer = dict(plan.optimizer)
@@ -239,7 +244,7 @@ def _schedule(plan, name, batch_size, epochs):
     )
 
 
-def _runtime():
+def _runtime() -> dict[str, Any]:
     """What has nothing to do with the task: logs, checkpoints, seed."""
     return dict(
         default_hooks=dict(

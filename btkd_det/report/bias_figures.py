@@ -1,5 +1,8 @@
 """The figures of the report on a teacher's bias."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from PIL import Image
@@ -12,12 +15,12 @@ MOST_CLASSES = 30
 CROP = 150
 
 
-def worst_classes(result):
+def worst_classes(result: Any) -> list[Any]:
     """The classes that came by, the least right first."""
     return sorted(result['classes'], key=lambda c: (c['right_rate'], -c['rows']))
 
 
-def class_figure(result):
+def class_figure(result: Any) -> Any:
     """The right-rate of each class, the worst on top; Image.Image."""
     classes = worst_classes(result)[:MOST_CLASSES]
     figure, axes = _axes(7, 1.2 + 0.26 * len(classes))
@@ -34,7 +37,7 @@ def class_figure(result):
     return _image(figure)
 
 
-def confusion_figure(result):
+def confusion_figure(result: Any) -> Any:
     """What the classes with the most mistakes are taken for, in percent; Image.Image."""
     counts = torch.tensor(result['confusion'], dtype=torch.float64)
     wrong = counts.clone().fill_diagonal_(0)
@@ -63,7 +66,7 @@ def confusion_figure(result):
     return _image(figure)
 
 
-def confidence_figure(result):
+def confidence_figure(result: Any) -> Any:
     """How sure the teacher is where it is right and where it is wrong; Image.Image."""
     found = result['confidence']
     edges = [i / found['bins'] for i in range(found['bins'] + 1)]
@@ -81,7 +84,9 @@ def confidence_figure(result):
     return _image(figure)
 
 
-def example_sheet(examples, names, swap_channels):
+def example_sheet(
+    examples: list[dict[str, Any]], names: Sequence[str], swap_channels: bool
+) -> Image.Image:
     """The mistakes the teacher was surest of, in rows of four.
 
     Args:
@@ -113,7 +118,7 @@ def example_sheet(examples, names, swap_channels):
     return grid(split(cells), captions=split(captions))
 
 
-def _axes(width, height):
+def _axes(width: int, height: int) -> tuple:
     # Not pyplot: it keeps every figure, and picks a backend for a screen that may not be there.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -125,6 +130,6 @@ def _axes(width, height):
     return figure, axes
 
 
-def _image(figure):
+def _image(figure: Any) -> Any:
     figure.canvas.draw()
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')

@@ -5,6 +5,7 @@ import html
 import json
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from .bias_figures import (
     class_figure,
@@ -29,7 +30,7 @@ EXAMPLES = (
 MOSTLY_RIGHT = 0.99
 
 
-def bias_table(result):
+def bias_table(result: dict[str, Any]) -> str:
     """The report for a terminal.
 
     Args:
@@ -61,16 +62,16 @@ def bias_table(result):
 RULE_HEADER = ['rule', 'space', "label's entry largest %", "label's probability %", 'moved %']
 
 
-def _rate_cells(name, rates):
+def _rate_cells(name: str, rates: Any) -> list[Any]:
     return [name, str(rates['rows']), str(rates['right']), percent(rates['right_rate'])]
 
 
-def _rule_cells(result):
+def _rule_cells(result: Any) -> list[Any]:
     keys = ('put_right', 'label_probability', 'moved')
     return [[r['rule'], r['space'], *(percent(r[key]) for key in keys)] for r in result['rules']]
 
 
-def curriculum_line(result):
+def curriculum_line(result: Any) -> Any:
     """What the schedule makes of these numbers, a sentence."""
     if result['right'] >= MOSTLY_RIGHT * result['rows']:
         return (
@@ -94,14 +95,14 @@ def curriculum_line(result):
     return line + ('; normalize="all" weighs both alike there.' if half > 10 else '.')
 
 
-def _share(result):
+def _share(result: Any) -> str:
     """The right-rate in percent, never rounded up to all."""
     if result['right'] == result['rows']:
         return '100 %'
     return f'{min(100 * result["right"] / result["rows"], 99.99):.2f} %'
 
 
-def background_line(result):
+def background_line(result: Any) -> list[Any]:
     """A hint where most of what the teacher gets wrong is background, a list of one or none."""
     wrong = result['rows'] - result['right']
     background = result['kinds'].get('background_as_object', 0)
@@ -114,7 +115,14 @@ def background_line(result):
     ]
 
 
-def write_report(folder, results, examples, about, swap_channels=False, advice=None):
+def write_report(
+    folder: Path,
+    results: list[dict[str, Any]],
+    examples: list[dict[str, list[dict[str, Any]]]],
+    about: dict[str, Any],
+    swap_channels: bool = False,
+    advice: Any = None,
+) -> None:
     """Write ``bias.json``, ``report.html`` and the pictures in it.
 
     The page holds its pictures itself, so it can be sent and opened anywhere.
@@ -153,7 +161,7 @@ def write_report(folder, results, examples, about, swap_channels=False, advice=N
     (folder / 'report.html').write_text(_page(about, sections, advice), encoding='utf-8')
 
 
-def _section(title, result, figures):
+def _section(title: str, result: Any, figures: Any) -> str:
     parts = [f'<h2>{html.escape(title)}</h2>'] if title else []
     parts.append(f'<pre>{html.escape(bias_table(result))}</pre>')
     captions = dict(
@@ -167,7 +175,7 @@ def _section(title, result, figures):
     return '\n'.join(parts)
 
 
-def _page(about, sections, advice=None):
+def _page(about: Any, sections: Any, advice: Any = None) -> str:
     lines = [] if advice is None else advice.lines()
     advised = ''.join(f'<p>{html.escape(line)}</p>' for line in lines)
     facts = ''.join(

@@ -1,14 +1,27 @@
 """A teacher's mean logits per class, gathered over the training data before distilling."""
 
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+from mmengine.config import Config
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from ..errors import ConfigError
+from ..hints import Model
 from ..losses import IKDLoss
 from ..provenance import describe_teacher, digest, sample_digest
 from .rows import walk
 
 
-def gather(model, loader, only_right=False, report=None):
+def gather(
+    model: Model,
+    loader: Iterable[dict[str, Any]],
+    only_right: bool = False,
+    report: Callable[[], None] | None = None,
+) -> dict[str, Tensor]:
     """Run a model over training data and average its logits per class.
 
     The rows are those of :func:`~btkd_det.report.rows.walk`. A student that collects while it
@@ -40,7 +53,9 @@ def gather(model, loader, only_right=False, report=None):
     return dict(class_means=table.class_means.cpu(), class_counts=table.class_counts.cpu())
 
 
-def describe(cfg, checkpoint, dataset, class_names):
+def describe(
+    cfg: Config, checkpoint: str | Path, dataset: Dataset, class_names: Sequence[str] | None
+) -> dict[str, Any]:
     """What the file of class means has to say of the teacher and the data.
 
     Args:
@@ -64,7 +79,7 @@ def describe(cfg, checkpoint, dataset, class_names):
     return found
 
 
-def _labels(info):
+def _labels(info: Any) -> Any:
     """The classes of an image, or of the objects in it."""
     if 'gt_label' in info:
         return np.ravel(info['gt_label']).tolist()

@@ -1,6 +1,7 @@
 """Data loaders to look through a data set once, with images and boxes in one frame."""
 
 import copy
+from typing import Any
 
 from ..config.reading import type_name
 
@@ -8,7 +9,7 @@ from ..config.reading import type_name
 WRAPPED = ('dataset', 'datasets', 'unlabeled_dataset', 'labeled_dataset')
 
 
-def one_pass(loader):
+def one_pass(loader: dict[str, Any]) -> dict[str, Any]:
     """The config of a data loader that gives every image once, annotated in its own pixels.
 
     A sampler without an end (``InfiniteSampler``, of iteration-based training) gives way to one
@@ -30,7 +31,7 @@ def one_pass(loader):
     return loader
 
 
-def _load_first(dataset):
+def _load_first(dataset: Any) -> None:
     """Put the loading steps of a data set's pipelines first, in place, those it wraps included."""
     if isinstance(dataset, (list, tuple)):
         for part in dataset:
@@ -45,5 +46,5 @@ def _load_first(dataset):
         _load_first(dataset.get(key))
 
 
-def _loads(step):
+def _loads(step: Any) -> Any:
     return isinstance(step, dict) and type_name(step).startswith('Load')

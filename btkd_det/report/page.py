@@ -4,6 +4,8 @@ import base64
 import html
 import io
 
+from PIL import Image
+
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #262a36; background: #fcfcfa;
        max-width: 1240px; margin: 2rem auto; padding: 0 1rem; }
@@ -36,7 +38,7 @@ svg { max-width: 100%; height: auto; }
 META = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
 
 
-def embedded(image, alt, kind='JPEG'):
+def embedded(image: Image.Image, alt: str, kind: str = 'JPEG') -> str:
     """An image as an HTML element that holds it.
 
     Args:

@@ -1,5 +1,8 @@
 """Boxes drawn on images, and images side by side."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from PIL import Image, ImageDraw, ImageFont
 
 INK = (38, 42, 54)
@@ -7,7 +10,7 @@ PAPER = (252, 252, 250)
 GAP = 8
 
 
-def font(size):
+def font(size: Any) -> Any:
     """Pillow's own font at ``size`` pixels: no file to look for."""
     try:
         return ImageFont.load_default(size)
@@ -15,7 +18,13 @@ def font(size):
         return ImageFont.load_default()
 
 
-def draw_boxes(image, boxes, captions, colors, scale=2):
+def draw_boxes(
+    image: Image.Image,
+    boxes: Sequence[Sequence[float]],
+    captions: Sequence[str],
+    colors: Sequence[tuple[int, int, int]],
+    scale: int = 2,
+) -> Image.Image:
     """Enlarge an image and draw captioned boxes on it.
 
     Args:
@@ -40,7 +49,13 @@ def draw_boxes(image, boxes, captions, colors, scale=2):
     return canvas
 
 
-def crop(image, box, size, drawn=(), context=0.5):
+def crop(
+    image: Image.Image,
+    box: Sequence[float] | None,
+    size: int,
+    drawn: Sequence[tuple] = (),
+    context: float = 0.5,
+) -> Image.Image:
     """The part of an image around a box, as a square.
 
     Args:
@@ -67,7 +82,11 @@ def crop(image, box, size, drawn=(), context=0.5):
     return part
 
 
-def grid(rows, titles=None, captions=None):
+def grid(
+    rows: Sequence[Sequence[Image.Image]],
+    titles: Sequence[str] | None = None,
+    captions: Sequence[Sequence[str]] | None = None,
+) -> Image.Image:
     """Images in rows on one sheet.
 
     Args:
@@ -100,7 +119,7 @@ def grid(rows, titles=None, captions=None):
     return sheet
 
 
-def _tag(draw, corner, caption, color, limits):
+def _tag(draw: Any, corner: Any, caption: Any, color: Any, limits: Any) -> None:
     """A small filled label above ``corner``, moved inside the image where it would leave it."""
     face = font(11)
     left, top, right, bottom = draw.textbbox((0, 0), caption, face)

@@ -1,17 +1,20 @@
 """The rows that a model classifies, RoIs or images, walked through with its data."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from mmengine.config import Config
+from torch import Tensor, nn
 
 from .. import preflight
 from ..checkpoint import load_weights
 from ..checks import check_whole
 from ..config import without_distillation
 from ..errors import ConfigError
+from ..hints import Model
 from ..models.data_classes import classes_of_meta
 from ..sites.roi_checks import check_logits
 from ..sites.rois import box_heads, record_rois
@@ -39,7 +42,13 @@ class Rows:
     truths: list | None = None
 
 
-def load(config, checkpoint, options=None, loader='train_dataloader', place='cpu'):
+def load(
+    config: str,
+    checkpoint: str,
+    options: dict[str, Any] | None = None,
+    loader: str = 'train_dataloader',
+    place: str = 'cpu',
+) -> tuple[Config, nn.Module]:
     """A plain config, its data and its model with weights, all checked.
 
     Args:
@@ -82,7 +91,9 @@ class Data:
     dataset: object = None
 
 
-def data(cfg, loader='train_dataloader', seed=0, max_iters=None):
+def data(
+    cfg: Config, loader: str = 'train_dataloader', seed: int = 0, max_iters: int | None = None
+) -> Data:
     """The data of a config, each image once; see :func:`btkd_det.report.loaders.one_pass`.
 
     Args:
@@ -116,7 +127,7 @@ def data(cfg, loader='train_dataloader', seed=0, max_iters=None):
     )
 
 
-def blue_first(cfg, model, loader='train_dataloader'):
+def blue_first(cfg: Config, model: Model, loader: str = 'train_dataloader') -> bool:
     """Whether the images of a data set come with the blue channel first.
 
     Args:
@@ -133,7 +144,9 @@ def blue_first(cfg, model, loader='train_dataloader'):
     return bool(turns) or 'LoadImageFromFile' in str(cfg[loader].get('dataset'))
 
 
-def walk(model, loader, report=None):
+def walk(
+    model: Model, loader: Iterable[dict[str, Any]], report: Callable[[], None] | None = None
+) -> Iterator[Any]:
     """What a model says of every row of its data.
 
     A classifier's rows are its images, without batch augmentation (a mixed image has no one
@@ -164,7 +177,7 @@ def walk(model, loader, report=None):
             report()
 
 
-def _reader(model):
+def _reader(model: Any) -> Any:
     """How to get rows out of this kind of model."""
     roi_head = getattr(model, 'roi_head', None)
     if roi_head is not None and getattr(roi_head, 'with_bbox', False):
@@ -180,7 +193,7 @@ def _reader(model):
     )
 
 
-def _at_rois(model, data):
+def _at_rois(model: Any, data: Any) -> list[Any]:
     from mmdet.structures.bbox import get_box_tensor
 
     for sample in data['data_samples']:
@@ -199,7 +212,7 @@ def _at_rois(model, data):
     ]
 
 
-def _of_images(model, data):
+def _of_images(model: Any, data: Any) -> list[Any]:
     logits = model.head(model.extract_feat(data['inputs']))
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         raise ConfigError(

@@ -1,9 +1,12 @@
 """Tables for a terminal."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from ..evaluation import COCO_NUMBERS
 
 
-def text_table(header, rows):
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A plain table: the first column to the left, the others to the right.
 
     Args:
@@ -22,12 +25,12 @@ def text_table(header, rows):
     return '\n'.join([line(header), rule, *map(line, rows)])
 
 
-def percent(value):
+def percent(value: Any) -> str:
     """COCO's way to print a number in [0, 1]: ``37.4``, or ``-`` where nothing was counted."""
     return '-' if value < 0 else f'{100 * value:.1f}'
 
 
-def detection_table(metrics):
+def detection_table(metrics: dict[str, float]) -> str:
     """What ``tools/test.py`` prints for a detector.
 
     Args:
@@ -43,7 +46,7 @@ def detection_table(metrics):
     return '\n\n'.join(parts)
 
 
-def _voc_parts(rest):
+def _voc_parts(rest: Any) -> Any:
     """Tables of VOC's AP, (all, by class); what they show is taken out of ``rest``."""
     voc = [key for key in rest if key.startswith('pascal_voc/')]
     found = {key.partition('/')[2]: rest.pop(key) for key in voc}
@@ -63,7 +66,7 @@ def _voc_parts(rest):
     return parts
 
 
-def _found_parts(rest):
+def _found_parts(rest: Any) -> Any:
     """The table of what student and teacher find; what it shows is taken out of ``rest``."""
     if 'teacher/objects' not in rest:
         return []
@@ -84,7 +87,7 @@ def _found_parts(rest):
     return [text_table(['student and teacher', 'objects', '%'], cells)]
 
 
-def _coco_parts(rest):
+def _coco_parts(rest: Any) -> Any:
     """COCO's tables; what they show is taken out of ``rest``."""
     metrics = dict(rest)
     parts = []
@@ -101,7 +104,7 @@ def _coco_parts(rest):
     return parts
 
 
-def accuracy_table(metrics):
+def accuracy_table(metrics: dict[str, float]) -> str:
     """What ``tools/test.py`` prints for a classifier.
 
     Args:
@@ -125,7 +128,7 @@ def accuracy_table(metrics):
     return '\n\n'.join(parts)
 
 
-def _agreement_table(of_teacher):
+def _agreement_table(of_teacher: Any) -> Any:
     share = lambda value: '-' if value < 0 else f'{value:.2f}'
     rows = [
         [

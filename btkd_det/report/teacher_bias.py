@@ -1,17 +1,23 @@
 """What a teacher gets wrong, and what the rules of correction make of it, as numbers."""
 
-import heapq
 import itertools
 import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 from torchvision.ops import box_iou
 
 from ..bias.curriculum import coefficient
 from ..bias.judge import is_right
 from ..bias.rectify import RULES, apply_rule
 from ..errors import ConfigError
-from .rows import walk
+from ..hints import Model
+from .examples import EXAMPLES, KINDS, Examples
+from .rows import Rows, walk
+
+__all__ = ['EXAMPLES', 'KINDS', 'BiasCount', 'Examples', 'examine']
 
 #: Of the histogram of confidence, from 0 to 1.
 BINS = 20
@@ -19,10 +25,6 @@ BINS = 20
 SIZES = dict(small=32**2, medium=96**2, large=math.inf)
 #: Limits of a RoI's IoU with the annotated object that it overlaps most.
 OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7)
-#: What can go wrong at a RoI. At an image only the first can.
-KINDS = ('another_class', 'object_as_background', 'background_as_object')
-#: Kept of each kind of mistake, to look at.
-EXAMPLES = 12
 
 
 class BiasCount:
@@ -34,7 +36,9 @@ class BiasCount:
         device (torch.device | str): Of the counts.
     """
 
-    def __init__(self, num_classes, background=False, device='cpu'):
+    def __init__(
+        self, num_classes: int, background: bool = False, device: torch.device | str = 'cpu'
+    ) -> None:
         self.background = num_classes - 1 if background else None
         self.batches = 0
         self.confusion = torch.zeros(num_classes, num_classes, dtype=torch.long, device=device)
@@ -44,7 +48,13 @@ class BiasCount:
         # Sums over the wrong rows: put right, the label's probability, the mass that moved.
         self.rules = {key: torch.zeros(3, dtype=torch.float64, device=device) for key in _rules()}
 
-    def update(self, logits, labels, areas=None, overlaps=None):
+    def update(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        areas: Tensor | None = None,
+        overlaps: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Count a batch.
 
         Args:
@@ -77,7 +87,7 @@ class BiasCount:
         self._rectify(logits[wrong].detach().float(), labels[wrong], choice[wrong])
         return choice, confidence, right
 
-    def _rectify(self, logits, labels, choice):
+    def _rectify(self, logits: Tensor, labels: Tensor, choice: Any) -> None:
         before = logits.softmax(dim=1)
         for (name, space), sums in self.rules.items():
             values = before if space == 'probs' else logits
@@ -88,7 +98,7 @@ class BiasCount:
             sums[1] += after.gather(1, labels[:, None]).sum()
             sums[2] += (after - before).abs().sum() / 2
 
-    def result(self, class_names=None):
+    def result(self, class_names: Sequence[str] | None = None) -> dict[str, Any]:
         """All counts, as JSON takes them.
 
         Args:
@@ -127,20 +137,20 @@ class BiasCount:
         found['names'], found['confusion'] = names, confusion.tolist()
         return found
 
-    def _names(self, given):
+    def _names(self, given: Any) -> Any:
         names = list(given or map(str, range(len(self.confusion))))
         if self.background is not None and len(names) == self.background:
             names.append('background')
         return names[: len(self.confusion)]
 
-    def _kinds(self, confusion):
+    def _kinds(self, confusion: Any) -> dict[str, Any]:
         wrong = confusion.clone().fill_diagonal_(0)
         if self.background is None:
             return dict(another_class=int(wrong.sum()))
         counts = wrong[:-1, :-1].sum(), wrong[:-1, -1].sum(), wrong[-1].sum()
         return dict(zip(KINDS, map(int, counts), strict=True))
 
-    def _rule_results(self, wrong):
+    def _rule_results(self, wrong: Any) -> list[Any]:
         names = ('put_right', 'label_probability', 'moved')
         return [
             dict(rule=name, space=space)
@@ -149,69 +159,9 @@ class BiasCount:
         ]
 
 
-class Examples:
-    """The mistakes of each kind that the teacher was surest of, one of an image.
-
-    Args:
-        background (int, optional): Index of the background.
-    """
-
-    def __init__(self, background=None):
-        self.background = background
-        self._kept = {kind: [] for kind in KINDS}
-        self._count = 0
-
-    def add(self, rows, choice, confidence, right, pictures):
-        """Look for mistakes in a batch.
-
-        Args:
-            rows (Rows): The batch's.
-            choice, confidence, right (Tensor): From :meth:`BiasCount.update`.
-            pictures (Sequence[Tensor]): The batch's images, (3, H, W) uint8 each.
-        """
-        wrong = (~right).nonzero().flatten()
-        order = wrong[confidence[wrong].argsort(descending=True)].tolist()
-        taken = set()
-        for row in order:
-            label, found, image = (int(x[row]) for x in (rows.labels, choice, rows.images))
-            kind = self._kind(label, found)
-            if (kind, image) in taken:
-                continue
-            taken.add((kind, image))
-            self._offer(
-                kind,
-                dict(
-                    confidence=float(confidence[row]),
-                    label=label,
-                    choice=found,
-                    box=None if rows.boxes is None else rows.boxes[row].tolist(),
-                    truth=[] if rows.truths is None else rows.truths[image].tolist(),
-                    picture=pictures[image],
-                ),
-            )
-
-    def _kind(self, label, choice):
-        if label == self.background:
-            return 'background_as_object'
-        return 'object_as_background' if choice == self.background else 'another_class'
-
-    def _offer(self, kind, example):
-        kept = self._kept[kind]
-        self._count += 1
-        entry = (example['confidence'], -self._count, example)
-        if len(kept) < EXAMPLES:
-            heapq.heappush(kept, entry)
-        elif entry > kept[0]:
-            heapq.heapreplace(kept, entry)
-
-    def best(self):
-        """dict[str, list[dict]]: For each kind, the surest first."""
-        return {
-            kind: [entry[2] for entry in sorted(kept)[::-1]] for kind, kept in self._kept.items()
-        }
-
-
-def examine(model, loader, report=None):
+def examine(
+    model: Model, loader: Iterable[dict[str, Any]], report: Callable[[], None] | None = None
+) -> list[tuple[BiasCount, Examples]]:
     """Judge a teacher on its data, as BTKD's losses do.
 
     Args:
@@ -241,7 +191,7 @@ def examine(model, loader, report=None):
     return found
 
 
-def _boxes(rows, samples):
+def _boxes(rows: Rows, samples: Sequence[Any]) -> dict[str, Any]:
     """Areas in pixels of the image before it was resized, and overlaps; see ``update``."""
     width, height = (rows.boxes[:, 2:] - rows.boxes[:, :2]).unbind(dim=1)
     scales = [sample.metainfo.get('scale_factor') or (1.0, 1.0) for sample in samples]
@@ -254,21 +204,21 @@ def _boxes(rows, samples):
     return dict(areas=width * height / factor[rows.images], overlaps=overlaps)
 
 
-def _count(table, values, limits, right):
+def _count(table: Any, values: Any, limits: Any, right: Tensor) -> None:
     """Add wrong and right rows to a table, (len(limits) + 1, 2), by where their values lie."""
     limits = torch.tensor(limits, dtype=values.dtype, device=values.device)
     place = torch.bucketize(values, limits, right=True)
     table += (place * 2 + right).bincount(minlength=table.numel()).view_as(table)
 
 
-def _table(names, counts):
+def _table(names: Any, counts: Any) -> dict[str, Any]:
     return {
         name: _rates(right, wrong + right)
         for name, (wrong, right) in zip(names, counts.tolist(), strict=True)
     }
 
 
-def _rules():
+def _rules() -> list[Any]:
     """The rules that change something, in each space that they are defined on."""
     return [
         (rule.name, space)
@@ -278,18 +228,18 @@ def _rules():
     ]
 
 
-def _rates(right, rows):
+def _rates(right: Any, rows: Any) -> dict[str, Any]:
     right, rows = int(right), int(rows)
     return dict(rows=rows, right=right, right_rate=right / rows if rows else None)
 
 
-def _taken(row, own, names, most=3):
+def _taken(row: Any, own: Any, names: Any, most: int = 3) -> dict[Any, Any]:
     """What a class is taken for, the most frequent first."""
     others = [(int(n), names[i]) for i, n in enumerate(row) if n and i != own]
     return {name: n for n, name in sorted(others, key=lambda pair: -pair[0])[:most]}
 
 
-def _curriculum(right, rows):
+def _curriculum(right: Any, rows: Any) -> dict[str, Any]:
     """How many times a right row's weight a wrong one has, by BTKD's published schedule."""
     wrong = rows - right
     if not right or not wrong:

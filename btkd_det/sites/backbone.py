@@ -1,6 +1,8 @@
 """The site ``backbone``: the maps that a detector's backbone gives."""
 
 import contextlib
+from collections.abc import Sequence
+from typing import Any
 
 from ..registry import SITES
 from .base import Recorder
@@ -11,21 +13,25 @@ from .outputs import outputs_of
 class BackboneRecorder(Recorder):
     """Notes what the backbones of both give."""
 
-    def __enter__(self):
-        self._maps, self._teacher_maps, self._stack = [], [], contextlib.ExitStack()
+    def __enter__(self) -> 'BackboneRecorder':
+        self._maps: list[Any] = []
+        self._teacher_maps: list[Any] = []
+        self._stack = contextlib.ExitStack()
         teacher = self.student.teacher.model
         self._stack.enter_context(outputs_of(self.student, 'backbone', self._maps))
         self._stack.enter_context(outputs_of(teacher, 'backbone', self._teacher_maps))
         return self
 
-    def __exit__(self, exc_type, exc_value, traceback):
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: Any
+    ) -> None:
         self._stack.close()
 
-    def finish(self, samples):
+    def finish(self, samples: Sequence[Any]) -> None:
         """The first maps are those of the images: a backbone may run again on parts of them."""
         self.records.append(MapRecord(self._maps[0]))
 
-    def teacher_outputs(self, record, step):
+    def teacher_outputs(self, record: Any, step: Any) -> Any:
         """What the teacher's backbone gave."""
         return paired(record, self._teacher_maps[0], step)
 
@@ -36,7 +42,7 @@ class Backbone(MapSite):
 
     recorder = BackboneRecorder
 
-    def shapes(self, model, images):
+    def shapes(self, model: Any, images: Any) -> list[Any]:
         """(C, H, W) of each map."""
         with outputs_of(model, 'backbone') as maps:
             model.extract_feat(images)

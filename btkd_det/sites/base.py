@@ -20,11 +20,13 @@ every distilled model that has this recorder::
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from ..checks import check_known_keys, check_number
 from ..errors import ConfigError
+from ..hints import Model
 from ..progress import known_progress
 from ..registry import MODELS, build
 from .probe import probed
@@ -41,10 +43,10 @@ class Step:
         features (Sequence[Tensor] | None): What a teaching detector's ``extract_feat`` gave.
     """
 
-    teacher: nn.Module
+    teacher: Model
     inputs: Tensor
     samples: Sequence
-    features: Sequence[Tensor] | None = None
+    features: Any = None
 
 
 class Recorder:
@@ -62,14 +64,16 @@ class Recorder:
             cascade.
     """
 
-    def __init__(self, student: nn.Module):
+    def __init__(self, student: Model) -> None:
         self.student = student
-        self.records = []
+        self.records: list[Any] = []
 
-    def __enter__(self):
+    def __enter__(self) -> 'Recorder':
         return self
 
-    def __exit__(self, exc_type, exc_value, traceback):
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: Any
+    ) -> None:
         return None
 
     def finish(self, samples: Sequence) -> None:
@@ -82,7 +86,7 @@ class Recorder:
             ConfigError: The student does not show what the sites need.
         """
 
-    def teacher_outputs(self, record, step: Step):
+    def teacher_outputs(self, record: Any, step: Step) -> Any:
         """What the teacher's head gives where ``record`` was taken.
 
         It is called once for each record, without gradients and in the teacher's precision.
@@ -118,12 +122,12 @@ class Site(nn.ModuleList):
         ConfigError: A loss does not build, or an option is unknown or out of range.
     """
 
-    family = None
-    recorder = None
-    options = ('stop_at',)
+    family: str | None = None
+    recorder: type[Recorder] | None = None
+    options: tuple[str, ...] = ('stop_at',)
     compares_classes = False
 
-    def __init__(self, name, cfg):
+    def __init__(self, name: str, cfg: dict[str, Any] | list[dict[str, Any]]) -> None:
         super().__init__()
         self.name = name
         where = f'distill.{name}'
@@ -136,7 +140,8 @@ class Site(nn.ModuleList):
         self.set_options(where, **options)
         several = isinstance(cfg, (list, tuple))
         family = MODELS.get(f'btkd_det.{self.family}')
-        for i, loss in enumerate(cfg if several else [cfg]):
+        losses: Any = cfg if several else [cfg]
+        for i, loss in enumerate(losses):
             self.append(build(loss, f'{where}[{i}]' if several else where, family))
         self._labels = log_labels(self)
 
@@ -158,7 +163,7 @@ class Site(nn.ModuleList):
         progress = known_progress()
         return progress is None or progress < self.stop_at
 
-    def check(self, student: nn.Module, teacher: nn.Module) -> None:
+    def check(self, student: Model, teacher: Model) -> None:
         """Hold student and teacher against each other, when the model is built.
 
         Args:
@@ -169,7 +174,7 @@ class Site(nn.ModuleList):
             ConfigError: The site cannot compare them.
         """
 
-    def shapes(self, model: nn.Module, images: Tensor) -> list:
+    def shapes(self, model: Model, images: Tensor) -> list:
         """Shapes of the maps that a model has here; only of sites whose losses ask for them.
 
         Args:
@@ -181,7 +186,7 @@ class Site(nn.ModuleList):
         """
         raise NotImplementedError(f'{type(self).__name__} does not say its shapes')
 
-    def fit(self, student: nn.Module, teacher: nn.Module) -> None:
+    def fit(self, student: Model, teacher: Model) -> None:
         """Give the losses that have to know them the shapes that they will see.
 
         Args:
@@ -191,7 +196,7 @@ class Site(nn.ModuleList):
         Raises:
             ConfigError: A loss cannot do with them.
         """
-        losses = [loss for loss in self if hasattr(loss, 'fit')]
+        losses: list[Any] = [loss for loss in self if hasattr(loss, 'fit')]
         if not losses:
             return
         models = {'model': student, 'teacher.config': teacher.model}
@@ -202,11 +207,11 @@ class Site(nn.ModuleList):
             except ConfigError as error:
                 raise ConfigError(f'distill.{self.name}.{error}') from error
 
-    def takes(self, record) -> bool:
+    def takes(self, record: Any) -> bool:
         """Whether the losses see this record of the site's recorder."""
         return True
 
-    def inputs(self, record, teacher_outputs) -> tuple:
+    def inputs(self, record: Any, teacher_outputs: Any) -> tuple:
         """What every loss here is called with.
 
         Args:
@@ -218,7 +223,7 @@ class Site(nn.ModuleList):
         """
         raise NotImplementedError(f'{type(self).__name__} does not say what its losses see')
 
-    def extras(self, record, teacher_outputs, loss: nn.Module) -> dict:
+    def extras(self, record: Any, teacher_outputs: Any, loss: Any) -> dict:
         """What the site knows beside the inputs; a loss gets those that it declares.
 
         Args:
@@ -230,7 +235,7 @@ class Site(nn.ModuleList):
         """
         return {}
 
-    def evaluate(self, record, teacher_outputs) -> dict:
+    def evaluate(self, record: Any, teacher_outputs: Any) -> dict:
         """Call every loss.
 
         Args:

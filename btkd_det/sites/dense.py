@@ -7,10 +7,12 @@ at a position.
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..hints import Model
 from .base import Recorder, Step
 from .dense_checks import unknown_loss
 
@@ -29,7 +31,7 @@ class DenseRecord:
             IoU from 0.4 to 0.5, and all that lie in the padding.
     """
 
-    head: nn.Module
+    head: Model
     outputs: tuple = ()
     level_logits: list[Tensor] = field(default_factory=list)
     level_labels: list[Tensor] = field(default_factory=list)
@@ -66,7 +68,7 @@ class DenseOutputs:
         outputs (tuple): A list of maps for each kind.
     """
 
-    teacher: nn.Module
+    teacher: Model
     outputs: tuple
 
     @functools.cached_property
@@ -83,12 +85,12 @@ class DenseRecorder(Recorder):
     head's own way to assign is.
     """
 
-    def __enter__(self):
+    def __enter__(self) -> 'DenseRecorder':
         head = self.student.bbox_head
         record = DenseRecord(head)
         self.records.append(record)
 
-        def note_targets(module, args, kwargs):
+        def note_targets(module: Model, args: Any, kwargs: Any) -> None:
             logits, target = args[:2]
             weight = args[2] if len(args) > 2 else kwargs.get('weight')
             # GFL's and RTMDet's losses take the label together with a quality.
@@ -99,7 +101,7 @@ class DenseRecorder(Recorder):
             counted = torch.ones_like(labels, dtype=torch.bool) if weight is None else weight > 0
             record.level_counted.append(counted)
 
-        def note_outputs(module, args, result):
+        def note_outputs(module: Model, args: Any, result: Any) -> None:
             record.outputs = result
 
         self._hooks = [
@@ -108,11 +110,13 @@ class DenseRecorder(Recorder):
         ]
         return self
 
-    def __exit__(self, exc_type, exc_value, traceback):
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: Any
+    ) -> None:
         for hook in self._hooks:
             hook.remove()
 
-    def finish(self, samples):
+    def finish(self, samples: Sequence[Any]) -> None:
         """Raise a ConfigError where a head from outside of MMDetection calls its loss otherwise.
 
         By shapes alone, so that nothing waits for the device.

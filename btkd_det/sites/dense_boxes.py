@@ -1,9 +1,12 @@
 """The site ``dense_boxes``: the distributions over box sides of GFL's heads."""
 
+from typing import Any
+
 from ..errors import ConfigError
+from ..hints import Model
 from ..registry import SITES
 from .base import Site
-from .dense import DenseRecorder, check_rows, rows
+from .dense import DenseOutputs, DenseRecord, DenseRecorder, check_rows, rows
 from .dense_checks import check_equal, check_levels, heads_of
 
 
@@ -14,7 +17,7 @@ class DenseBoxes(Site):
     family = 'DistributionLoss'
     recorder = DenseRecorder
 
-    def check(self, student, teacher):
+    def check(self, student: Model, teacher: Any) -> None:
         """Both heads need distributions with equally many bins."""
         head, its = heads_of(student, teacher)
         check_equal(head, its, ('num_base_priors',))
@@ -26,7 +29,7 @@ class DenseBoxes(Site):
             )
         check_levels(student, teacher.model)
 
-    def inputs(self, record, teacher_outputs):
+    def inputs(self, record: DenseRecord, teacher_outputs: DenseOutputs) -> tuple:
         """Logits of the bins of both, and the foreground."""
         width = 4 * (record.head.reg_max + 1)
         sides = [rows(part.outputs[1], width) for part in (record, teacher_outputs)]

@@ -1,9 +1,12 @@
 """Whether the dense heads of a student and its teacher can be compared."""
 
+from typing import Any
+
 from mmdet.models import dense_heads
 from torch import nn
 
 from ..errors import ConfigError
+from ..hints import Model
 from .probe import probed
 
 #: Heads of MMDetection whose ``loss_by_feat`` gives ``loss_cls`` every anchor exactly once, in the
@@ -23,7 +26,7 @@ KNOWN_HEADS = (
 )
 
 
-def heads_of(student, teacher):
+def heads_of(student: Model, teacher: Any) -> tuple[nn.Module, nn.Module]:
     """The dense heads of student and teacher.
 
     Args:
@@ -46,7 +49,7 @@ def heads_of(student, teacher):
     return student.bbox_head, its
 
 
-def check_equal(head, its, names):
+def check_equal(head: Model, its: Any, names: Any) -> None:
     """Raise a ConfigError unless two heads agree in the attributes of these names."""
     for name in names:
         mine, other = getattr(head, name, None), getattr(its, name, None)
@@ -57,7 +60,7 @@ def check_equal(head, its, names):
             )
 
 
-def check_known_loss(bbox_head: nn.Module) -> None:
+def check_known_loss(bbox_head: Model) -> None:
     """Raise a ConfigError if logits and labels of a dense head cannot be recorded.
 
     A head from outside of MMDetection is taken at its word; the first iteration checks it.
@@ -68,7 +71,7 @@ def check_known_loss(bbox_head: nn.Module) -> None:
         raise unknown_loss(bbox_head)
 
 
-def unknown_loss(bbox_head: nn.Module) -> ConfigError:
+def unknown_loss(bbox_head: Model) -> ConfigError:
     """The error for a dense head whose logits and labels cannot be recorded."""
     return ConfigError(
         f'bbox_head: {type(bbox_head).__name__} does not tell its loss_cls of every anchor with '
@@ -78,7 +81,7 @@ def unknown_loss(bbox_head: nn.Module) -> ConfigError:
     )
 
 
-def check_levels(student, teacher):
+def check_levels(student: Model, teacher: Model) -> None:
     """Raise unless the dense heads of two detectors have maps of the same sizes.
 
     Args:

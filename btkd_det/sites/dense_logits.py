@@ -1,13 +1,16 @@
 """The site ``dense_logits``: the class logits of all anchors of a dense head."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..hints import Model
 from ..registry import MODELS, SITES
 from ..teacher.class_map import FEATURES_ALONE
 from .base import Site
-from .dense import DenseRecorder, check_rows
+from .dense import DenseOutputs, DenseRecord, DenseRecorder, check_rows
 from .dense_checks import check_equal, check_levels, heads_of
 
 
@@ -24,10 +27,11 @@ class DenseLogits(Site):
     recorder = DenseRecorder
     compares_classes = True
 
-    def check(self, student, teacher):
+    def check(self, student: Model, teacher: Any) -> None:
         """Both heads need the same classes and anchors, and logits of the same kind."""
         head, its = heads_of(student, teacher)
-        ours, known = head.num_classes, its.num_classes
+        ours: Any = head.num_classes
+        known: Any = its.num_classes
         if teacher.class_map is not None:
             teacher.class_map.check(ours, known)
         elif ours != known:
@@ -42,15 +46,17 @@ class DenseLogits(Site):
             field = f'distill.{self.name}[{i}]' if len(self) > 1 else f'distill.{self.name}'
             check_logit_loss(loss, field, ours)
 
-    def inputs(self, record, teacher_outputs):
+    def inputs(self, record: DenseRecord, teacher_outputs: DenseOutputs) -> tuple:
         """Logits of both with a column for background, and the labels."""
-        logits = record.logits, teacher_outputs.logits
-        check_rows(*logits)
+        student, teacher = record.logits, teacher_outputs.logits
+        check_rows(student, teacher)
         if record.head.use_sigmoid_cls:
-            logits = [with_background(part) for part in logits]
-        return *logits, record.labels.clamp(0, record.head.num_classes)
+            student, teacher = with_background(student), with_background(teacher)
+        return student, teacher, record.labels.clamp(0, record.head.num_classes)
 
-    def extras(self, record, teacher_outputs, loss):
+    def extras(
+        self, record: DenseRecord, teacher_outputs: DenseOutputs, loss: Any
+    ) -> dict[str, Any]:
         """Which anchors show an object, and which count at all."""
         return dict(foreground=record.foreground, counted=record.counted)
 
@@ -70,7 +76,7 @@ def with_background(logits: Tensor) -> Tensor:
     return torch.cat([logits, -logits.amax(dim=1, keepdim=True)], dim=1)
 
 
-def check_logit_loss(loss, field, num_classes):
+def check_logit_loss(loss: Any, field: str, num_classes: int) -> None:
     """Raise a ConfigError where a loss asks for what the anchors of a dense head do not have."""
     if 'box_ious' in loss.extra_inputs:
         raise ConfigError(

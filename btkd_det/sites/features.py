@@ -1,12 +1,15 @@
 """The site ``features``: the maps that a classifier's backbone gives."""
 
+from typing import Any
+
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..hints import Model
 from ..registry import SITES
-from ..teacher.images import run_classifier
+from ..teacher.images import ImageOutputs, run_classifier
 from .base import Site
-from .images import ImageRecorder, check_no_boxes
+from .images import ImageRecord, ImageRecorder, check_no_boxes
 
 
 @SITES.register_module(name='features')
@@ -16,7 +19,7 @@ class Features(Site):
     family = 'FeatureLoss'
     recorder = ImageRecorder
 
-    def check(self, student, teacher):
+    def check(self, student: Model, teacher: Any) -> None:
         """A cache holds no maps, and a gate needs boxes."""
         check_no_boxes(self.name, self)
         if hasattr(teacher, 'logits_of'):
@@ -25,7 +28,7 @@ class Features(Site):
                 'site logits, or give teacher=dict(config=..., checkpoint=...)'
             )
 
-    def shapes(self, model, images):
+    def shapes(self, model: Any, images: Any) -> list[Any]:
         """(C, H, W) of each map."""
         maps = run_classifier(model, images, ('features',)).features
         if any(not isinstance(part, Tensor) or part.ndim != 4 for part in maps):
@@ -36,6 +39,6 @@ class Features(Site):
             )
         return [tuple(part.shape[1:]) for part in maps]
 
-    def inputs(self, record, teacher_outputs):
+    def inputs(self, record: ImageRecord, teacher_outputs: ImageOutputs) -> tuple:
         """The maps of both."""
         return record.features, teacher_outputs.features

@@ -1,5 +1,8 @@
 """The site ``fpn``: the maps that a detector's ``extract_feat`` gives."""
 
+from typing import Any
+
+from ..hints import Model
 from ..registry import SITES
 from .maps import MapRecorder, MapSite
 
@@ -10,7 +13,7 @@ class FPN(MapSite):
 
     recorder = MapRecorder
 
-    def check_judge(self, student, teacher):
+    def check_judge(self, student: Model, teacher: Any) -> None:
         """In a two-stage detector the teacher's box head judges."""
         from .roi_checks import check_logits, check_roi_heads, check_same_classes, heads_of
         from .rois import RoIRecorder
@@ -21,6 +24,6 @@ class FPN(MapSite):
         check_same_classes(student, teacher)
         check_logits(heads_of(None, teacher), 'distill.fpn.gate')
 
-    def shapes(self, model, images):
+    def shapes(self, model: Any, images: Any) -> list[Any]:
         """(C, H, W) of each map."""
         return [tuple(part.shape[1:]) for part in model.extract_feat(images)]

@@ -1,8 +1,10 @@
 """Where in a feature map the teacher is right."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 
 class Objects(NamedTuple):
@@ -19,7 +21,7 @@ class Objects(NamedTuple):
     shape: tuple
 
 
-def annotated_objects(samples):
+def annotated_objects(samples: Sequence[Any]) -> list[Objects]:
     """The annotated objects of a batch, judged by nobody: every box counts as right.
 
     Args:
@@ -38,7 +40,13 @@ def annotated_objects(samples):
     return objects
 
 
-def map_gate(objects, sizes, padded, kind='teacher_right', background_weight=0.5):
+def map_gate(
+    objects: list[Objects],
+    sizes: list[tuple[int, int]],
+    padded: tuple[int, int],
+    kind: str = 'teacher_right',
+    background_weight: float = 0.5,
+) -> list[Tensor]:
     """Weights of the positions of feature maps.
 
     A position belongs to a box if its center lies in it, by the geometry of the padded input: a
@@ -74,7 +82,7 @@ def map_gate(objects, sizes, padded, kind='teacher_right', background_weight=0.5
     return gates
 
 
-def _masks(image, size, padded, kind):
+def _masks(image: Objects, size: tuple[int, int], padded: tuple[int, int], kind: str) -> tuple:
     """Positions inside right boxes, and those outside all boxes and inside the image."""
     (height, width), boxes = size, image.boxes.float()
     step_y, step_x = padded[0] / height, padded[1] / width

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,16 +35,20 @@ class ImageRecord:
 class ImageRecorder(Recorder):
     """Notes what the student's backbone and head give on the way to its own loss."""
 
-    def __enter__(self):
-        self._maps, self._logits, self._stack = [], [], contextlib.ExitStack()
+    def __enter__(self) -> 'ImageRecorder':
+        self._maps: list[Any] = []
+        self._logits: list[Tensor] = []
+        self._stack = contextlib.ExitStack()
         self._stack.enter_context(outputs_of(self.student, 'backbone', self._maps))
         self._stack.enter_context(outputs_of(self.student, 'head', self._logits))
         return self
 
-    def __exit__(self, exc_type, exc_value, traceback):
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: Any
+    ) -> None:
         self._stack.close()
 
-    def finish(self, samples):
+    def finish(self, samples: Sequence[Any]) -> None:
         """Add the labels; with ``mixed='drop'`` take images of more than one class out."""
         labels, mixed = single_labels(samples)
         logits, features = self._logits[-1], self._maps[-1]

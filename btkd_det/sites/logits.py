@@ -1,13 +1,16 @@
 """The site ``logits``: a classifier's class logits, with the images' labels."""
 
+from typing import Any
+
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..hints import Model
 from ..registry import SITES
 from ..teacher.class_map import FEATURES_ALONE
-from ..teacher.images import run_classifier
+from ..teacher.images import ImageOutputs, run_classifier
 from .base import Site
-from .images import ImageRecorder, check_no_boxes
+from .images import ImageRecord, ImageRecorder, check_no_boxes
 from .probe import probed
 
 
@@ -19,7 +22,7 @@ class Logits(Site):
     recorder = ImageRecorder
     compares_classes = True
 
-    def check(self, student, teacher):
+    def check(self, student: Model, teacher: Any) -> None:
         """Both heads need one set of logits of the same classes."""
         from mmpretrain.models.heads import MultiLabelClsHead
 
@@ -45,12 +48,12 @@ class Logits(Site):
                     f'but the student tells {ours} classes apart; valid: {ours}'
                 )
 
-    def inputs(self, record, teacher_outputs):
+    def inputs(self, record: ImageRecord, teacher_outputs: ImageOutputs) -> tuple:
         """Logits of both, and the labels."""
         return record.logits, teacher_outputs.logits, record.labels
 
 
-def count_classes(student, teacher):
+def count_classes(student: Model, teacher: Any) -> tuple[int, int]:
     """How many classes the heads of student and teacher tell apart.
 
     Args:
@@ -79,7 +82,7 @@ def count_classes(student, teacher):
     return counts[0], counts[1] if len(counts) > 1 else teacher.num_classes
 
 
-def _check_classes(class_map, ours, its):
+def _check_classes(class_map: Any, ours: Any, its: Any) -> None:
     if class_map is not None and not all(0 <= index < its for index in class_map):
         raise ConfigError(
             f'teacher.class_map: {list(class_map)!r} does not go with the {its} classes of the '

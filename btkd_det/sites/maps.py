@@ -3,11 +3,13 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..hints import Model
 from .base import Recorder, Site, Step
 from .focal import focal_masks
 from .gate import annotated_objects, map_gate
@@ -46,19 +48,20 @@ class MapOutputs:
         """Foreground and background; see :func:`~btkd_det.sites.focal.focal_masks`."""
         return focal_masks(*self._geometry(kind), kind)
 
-    def _geometry(self, kind):
+    def _geometry(self, kind: str | None) -> tuple[list, list[tuple[int, int]], tuple[int, int]]:
         """The objects of each of the student's images, the maps' sizes and the input's."""
         objects = self.judged if kind == 'teacher_right' else self.annotated
-        sizes = [tuple(part.shape[2:]) for part in self.maps]
-        return [*objects] * self.branches, sizes, tuple(self.step.inputs.shape[2:])
+        sizes = [(part.shape[2], part.shape[3]) for part in self.maps]
+        padded = self.step.inputs.shape[2], self.step.inputs.shape[3]
+        return [*objects] * self.branches, sizes, padded
 
     @functools.cached_property
-    def annotated(self):
+    def annotated(self) -> Any:
         """The annotated objects of the batch."""
         return annotated_objects(self.step.samples)
 
     @functools.cached_property
-    def judged(self):
+    def judged(self) -> Any:
         """The same, judged by the teacher's box head: once, however many losses ask."""
         from .rois import judged_objects
 
@@ -69,12 +72,12 @@ class MapOutputs:
 class MapRecorder(Recorder):
     """Notes what the student's ``extract_feat`` gives."""
 
-    def __enter__(self):
+    def __enter__(self) -> 'MapRecorder':
         original = self.student.extract_feat
         # Somebody may have put a compiled one there.
         self._own = vars(self.student).get('extract_feat')
 
-        def extract_feat(*args, **kwargs):
+        def extract_feat(*args: Any, **kwargs: Any) -> Any:
             maps = original(*args, **kwargs)
             if not self.records:
                 self.records.append(MapRecord(maps))
@@ -83,7 +86,9 @@ class MapRecorder(Recorder):
         self.student.extract_feat = extract_feat
         return self
 
-    def __exit__(self, exc_type, exc_value, traceback):
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: Any
+    ) -> None:
         if self._own is None:
             del self.student.extract_feat
         else:
@@ -99,23 +104,23 @@ class MapSite(Site):
 
     family = 'FeatureLoss'
 
-    def check(self, student, teacher):
+    def check(self, student: Model, teacher: Any) -> None:
         """A gate that asks for the teacher's judgement needs a box head."""
         if any(getattr(loss, 'gate', None) == 'teacher_right' for loss in self):
             self.check_judge(student, teacher)
 
-    def check_judge(self, student, teacher):
+    def check_judge(self, student: Model, teacher: Any) -> None:
         """Raise a ConfigError: nobody judges here."""
         raise ConfigError(
-            f"distill.{self.name}.gate: got 'teacher_right', but {type(student).__name__} has no "
+            f"distill.{self.name}.gate: 'teacher_right', but {type(student).__name__} has no "
             "box head to judge with; valid: None, 'foreground', or a two-stage detector"
         )
 
-    def inputs(self, record, teacher_outputs):
+    def inputs(self, record: MapRecord, teacher_outputs: MapOutputs) -> tuple:
         """The maps of both."""
         return record.maps, teacher_outputs.maps
 
-    def extras(self, record, teacher_outputs, loss):
+    def extras(self, record: MapRecord, teacher_outputs: MapOutputs, loss: Any) -> dict[str, Any]:
         """The weight of each position, for a loss with a gate or with FGD's foreground."""
         if 'focal' in loss.extra_inputs:
             return dict(focal=teacher_outputs.focal(loss.gate))

@@ -1,12 +1,14 @@
 """What a part of a model gives while it runs."""
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
-from torch import nn
+from ..hints import Model
 
 
 @contextlib.contextmanager
-def outputs_of(model: nn.Module, name: str, found: list | None = None):
+def outputs_of(model: Model, name: str, found: list | None = None) -> Iterator[Any]:
     """Within this context, note what a part of a model gives.
 
     Args:

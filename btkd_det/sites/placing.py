@@ -2,21 +2,23 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from mmengine.logging import print_log
 
 from ..errors import ConfigError
 from ..registry import MODELS, SITES, registered
+from .base import Site
 
 
-def sites_of(recorders: Sequence[type]) -> dict[str, type]:
+def sites_of(recorders: Sequence[type]) -> dict[str, type[Site]]:
     """The registered sites of a model that has these recorders.
 
     Args:
         recorders (Sequence[type]): Of :class:`~btkd_det.sites.base.Recorder`.
 
     Returns:
-        dict[str, type]: Name to the class.
+        dict[str, type[Site]]: Name to the class.
     """
     SITES.import_from_location()
     return {
@@ -26,13 +28,15 @@ def sites_of(recorders: Sequence[type]) -> dict[str, type]:
     }
 
 
-def check_place(losses, site: str, valid: dict[str, type]) -> None:
+def check_place(
+    losses: dict[str, Any] | list[Any], site: str, valid: dict[str, type[Site]]
+) -> None:
     """Raise a ConfigError that says where a loss can stand that stands at a site of another kind.
 
     Args:
         losses (dict | list): As the config states them.
         site (str): Where they stand.
-        valid (dict[str, type]): The sites of the model.
+        valid (dict[str, type[Site]]): The sites of the model.
     """
     families = {name: MODELS.get(f'btkd_det.{cls.family}') for name, cls in valid.items()}
     losses = losses.get('losses', losses) if isinstance(losses, dict) else losses

@@ -2,12 +2,15 @@
 
 import contextlib
 import random
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..hints import Model
 
 #: Sides of square images to try where nothing else tells a size.
 CLASSIFIER_SIDES = (128, 224, 32, 64, 256, 384)
@@ -19,11 +22,11 @@ MOST_PIXELS = 512**2
 #: What a model raises that does not take an image of this shape.
 REFUSALS = (RuntimeError, AssertionError, ValueError, IndexError, TypeError)
 
-_input_shapes = []
+_input_shapes: list[tuple[int, int, int] | None] = []
 
 
 @contextlib.contextmanager
-def input_shape(shape):
+def input_shape(shape: tuple[int, int, int] | None) -> Iterator[None]:
     """Within this context distilled models are built for images of one shape.
 
     ``tools/train.py`` uses it with a sample of the training data. Where nothing is known of the
@@ -36,7 +39,8 @@ def input_shape(shape):
     if shape is None:
         yield
         return
-    _input_shapes.append(tuple(int(size) for size in shape))
+    channels, height, width = map(int, shape)
+    _input_shapes.append((channels, height, width))
     try:
         yield
     finally:
@@ -44,7 +48,7 @@ def input_shape(shape):
 
 
 @contextlib.contextmanager
-def undisturbed_rng():
+def undisturbed_rng() -> Iterator[None]:
     """Within this context drawing random numbers on the CPU leaves no trace outside."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
@@ -56,7 +60,7 @@ def undisturbed_rng():
 
 
 @contextlib.contextmanager
-def evaluating(model):
+def evaluating(model: Model) -> Iterator[None]:
     """Within this context a model is in eval mode, and nothing asks for gradients.
 
     Args:
@@ -71,7 +75,7 @@ def evaluating(model):
         model.train(training)
 
 
-def probed(models, run, count=1):
+def probed(models: dict[str, nn.Module], run: Callable, count: int = 1) -> tuple[list[Any], Tensor]:
     """What each of several models gives for black images of the first shape that all take.
 
     Args:
@@ -104,7 +108,7 @@ def probed(models, run, count=1):
     raise ConfigError(_refused(tried))
 
 
-def candidates(*models):
+def candidates(*models: nn.Module) -> list[tuple[int, int, int]]:
     """Shapes of images to try, (C, H, W), the likeliest first.
 
     Of the data within :func:`input_shape`, else of as many channels as the student normalizes or
@@ -131,7 +135,7 @@ def candidates(*models):
     return list(dict.fromkeys(shapes))
 
 
-def _channels(model):
+def _channels(model: Any) -> list[Any]:
     """How many channels images may have, the likeliest number first."""
     mean = getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
     found = [] if mean is None or mean.numel() == 1 else [mean.numel()]
@@ -142,7 +146,7 @@ def _channels(model):
     return list(dict.fromkeys([*found, 3]))
 
 
-def _own_side(model):
+def _own_side(model: Any) -> Any:
     """Side of the only image size that a classifier takes, if it says so."""
     part = getattr(model, 'backbone', getattr(model, 'model', None))
     size = getattr(part, 'img_size', None)
@@ -154,13 +158,13 @@ def _own_side(model):
     return int(size[-1]) if isinstance(size, (list, tuple)) else size
 
 
-def _is_classifier(model):
+def _is_classifier(model: Any) -> bool:
     return not (hasattr(model, 'bbox_head') or hasattr(model, 'roi_head')) and (
         hasattr(model, 'head') or not hasattr(model, 'extract_feat')
     )
 
 
-def _refused(tried):
+def _refused(tried: Any) -> str:
     """Says which model refused what, of the data's own shape if that is known."""
     known = _input_shapes[-1] if _input_shapes else None
     shape, field, error = next((t for t in tried if t[0] == known), tried[-1])

@@ -9,9 +9,10 @@ import torch
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps, bbox_xyxy_to_cxcywh
 from mmengine.structures import InstanceData
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ConfigError
+from ..hints import Model
 from .base import Recorder, Site, Step
 
 
@@ -23,7 +24,7 @@ class QueryRecord:
     the teacher has none.
 
     Attributes:
-        head (nn.Module): The student's.
+        head (Model): The student's.
         logits (Tensor): (N, Q, C), or (N, Q, C + 1) with background last for a softmax.
         boxes (Tensor): (N, Q, 4): center x and y, width and height, in shares of the image.
         objects (list[InstanceData]): The annotated ``bboxes`` and ``labels`` of each image.
@@ -34,7 +35,7 @@ class QueryRecord:
         stages (int): How many there are.
     """
 
-    head: nn.Module
+    head: Model
     logits: Tensor
     boxes: Tensor
     objects: Sequence[InstanceData]
@@ -57,7 +58,7 @@ class QueryOutputs:
     """
 
     record: QueryRecord
-    teacher: nn.Module
+    teacher: Model
     logits: Tensor
     boxes: Tensor
     matched: list[Tensor]
@@ -126,12 +127,14 @@ class QueryRecorder(Recorder):
         self._teacher: tuple[Tensor, Tensor] | None = None
         get_targets, assign = head.get_targets, head.assigner.assign
 
-        def noted_targets(logits, boxes, objects, metas, *args, **kwargs):
+        def noted_targets(
+            logits: Any, boxes: Any, objects: Any, metas: Any, *args: Any, **kwargs: Any
+        ) -> Any:
             record = QueryRecord(head, torch.stack(logits), torch.stack(boxes), objects, metas)
             self.records.append(record)
             return get_targets(logits, boxes, objects, metas, *args, **kwargs)
 
-        def noted_assign(*args, **kwargs):
+        def noted_assign(*args: Any, **kwargs: Any) -> Any:
             result = assign(*args, **kwargs)
             if self.records:
                 self.records[-1].matched.append(result.gt_inds)
@@ -143,7 +146,7 @@ class QueryRecorder(Recorder):
         )
         return self
 
-    def __exit__(self, exc_type, exc_value, traceback) -> None:
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         head = self.student.bbox_head
         del head.get_targets, head.assigner.assign
         self._hook.remove()
@@ -195,7 +198,7 @@ class QuerySite(Site):
     """A site at DETR's queries, after the last decoder layer; ``layers='all'``: after each."""
 
     recorder = QueryRecorder
-    options = ('stop_at', 'layers')
+    options: tuple[str, ...] = ('stop_at', 'layers')
     compares_classes = True
 
     def set_options(self, where: str, stop_at: float = 1.0, layers: str = 'last') -> None:
@@ -243,7 +246,7 @@ def _match(
     boxes: Tensor,
     objects: InstanceData,
     meta: dict[str, Any],
-    teacher: nn.Module,
+    teacher: Model,
 ) -> Tensor:
     """Which of the teacher's queries stands for which object of an image, see QueryRecord."""
     labels = objects.labels

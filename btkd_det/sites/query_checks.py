@@ -1,9 +1,9 @@
 """Whether the queries of a student and its teacher can be compared."""
 
 from mmdet.models.dense_heads import DDQDETRHead, DETRHead, GroundingDINOHead
-from torch import nn
 
 from ..errors import ConfigError
+from ..hints import Model
 from ..registry import MODELS
 from ..teacher.class_map import FEATURES_ALONE
 
@@ -14,7 +14,7 @@ REFUSED = {
 }
 
 
-def check_queries(site: str, student: nn.Module, teacher: nn.Module) -> None:
+def check_queries(site: str, student: Model, teacher: Model) -> None:
     """Raise unless both heads give class logits and boxes for queries that they match.
 
     Args:
@@ -26,7 +26,8 @@ def check_queries(site: str, student: nn.Module, teacher: nn.Module) -> None:
         ConfigError: A head is of another kind, the classes differ and no ``class_map`` says how,
             or one has sigmoids and the other a softmax.
     """
-    head, its = student.bbox_head, getattr(teacher.model, 'bbox_head', None)
+    head: Model = student.bbox_head
+    its: Model = getattr(teacher.model, 'bbox_head', None)
     for field, whose in (('bbox_head', head), ('teacher.config', its)):
         check_head(site, field, whose)
     if not hasattr(head, 'assigner'):
@@ -52,13 +53,13 @@ def check_queries(site: str, student: nn.Module, teacher: nn.Module) -> None:
         )
 
 
-def check_head(site: str, field: str, head: nn.Module | None) -> None:
+def check_head(site: str, field: str, head: Model) -> None:
     """Raise a ConfigError unless the queries of a head can be read.
 
     Args:
         site (str): Which site reads them.
         field (str): Where the head stands in the config.
-        head (nn.Module | None): The head.
+        head (Model): The head.
     """
     reasons = [reason for kind, reason in REFUSED.items() if isinstance(head, kind)]
     if isinstance(head, DETRHead) and not reasons:
@@ -71,7 +72,7 @@ def check_head(site: str, field: str, head: nn.Module | None) -> None:
     )
 
 
-def check_query_loss(loss: nn.Module, field: str, head: nn.Module) -> None:
+def check_query_loss(loss: Model, field: str, head: Model) -> None:
     """Raise a ConfigError where a loss does not go with the logits of a head.
 
     Args:

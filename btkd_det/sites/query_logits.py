@@ -1,9 +1,10 @@
 """The site ``query_logits``: the class logits of DETR's queries, object by object."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ConfigError
+from ..hints import Model
 from ..registry import SITES
 from .dense_logits import with_background
 from .queries import QueryOutputs, QueryRecord, QuerySite, gathered
@@ -38,7 +39,7 @@ class QueryLogits(QuerySite):
             )
         self.unmatched = unmatched
 
-    def check(self, student: nn.Module, teacher: nn.Module) -> None:
+    def check(self, student: Model, teacher: Model) -> None:
         """Both heads need the same classes, and logits of the same kind."""
         check_queries(self.name, student, teacher)
         for i, loss in enumerate(self):
@@ -65,7 +66,7 @@ class QueryLogits(QuerySite):
         return ours, its, labels
 
     def extras(
-        self, record: QueryRecord, teacher_outputs: QueryOutputs, loss: nn.Module
+        self, record: QueryRecord, teacher_outputs: QueryOutputs, loss: Model
     ) -> dict[str, Tensor]:
         """Which rows show an object, and how well the teacher's boxes fit; 0 on the others."""
         ious = teacher_outputs.box_ious

@@ -1,8 +1,11 @@
 """The site ``roi_boxes``: the box deltas of the foreground RoIs."""
 
+from typing import Any
+
+from ..hints import Model
 from ..registry import SITES
 from .roi_checks import check_deltas, check_roi_heads, check_same_classes, heads_of
-from .rois import RoISite
+from .rois import RoIOutputs, RoIRecord, RoISite
 
 
 @SITES.register_module(name='roi_boxes')
@@ -12,13 +15,13 @@ class RoIBoxes(RoISite):
     family = 'BoxLoss'
     compares_classes = True
 
-    def check(self, student, teacher):
+    def check(self, student: Model, teacher: Any) -> None:
         """Both box heads need box deltas."""
         check_roi_heads(self.name, student, teacher)
         check_same_classes(student, teacher)
         check_deltas(heads_of(student, teacher), 'distill.roi_boxes')
 
-    def inputs(self, record, teacher_outputs):
+    def inputs(self, record: RoIRecord, teacher_outputs: RoIOutputs) -> tuple:
         """Deltas of both and of the ground truth, the teacher's IoU with it, the foreground."""
         return (
             record.own_deltas(record.deltas, record.head),

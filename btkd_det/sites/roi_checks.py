@@ -1,5 +1,7 @@
 """Whether the box heads of a student and its teacher can be compared."""
 
+from typing import Any
+
 from mmdet.models.roi_heads import (
     MultiInstanceRoIHead,
     PISARoIHead,
@@ -7,8 +9,10 @@ from mmdet.models.roi_heads import (
     TridentRoIHead,
 )
 from mmdet.models.task_modules.coders import BucketingBBoxCoder
+from torch import nn
 
 from ..errors import ConfigError
+from ..hints import Model
 from ..teacher.class_map import FEATURES_ALONE
 from .rois import box_heads
 
@@ -21,7 +25,7 @@ _WITHOUT_LOGITS = (SparseRoIHead, MultiInstanceRoIHead)
 _WITHOUT_LABELS = (*_WITHOUT_LOGITS, PISARoIHead, TridentRoIHead)
 
 
-def heads_of(student, teacher):
+def heads_of(student: Model | None, teacher: Any) -> list[tuple[str, nn.Module]]:
     """The box heads to check, with the words for whose they are.
 
     Args:
@@ -38,7 +42,7 @@ def heads_of(student, teacher):
     ]
 
 
-def check_roi_heads(site, student, teacher, judging=False):
+def check_roi_heads(site: str, student: Model, teacher: Any, judging: bool = False) -> None:
     """Raise unless both models have a RoI head that can be read.
 
     Args:
@@ -73,7 +77,7 @@ def check_roi_heads(site, student, teacher, judging=False):
             )
 
 
-def check_same_classes(student, teacher):
+def check_same_classes(student: Model, teacher: Any) -> None:
     """Raise a ConfigError unless the teacher's classes are, or are mapped to, the student's."""
     ours, its = box_heads(student.roi_head)[0].num_classes, teacher.num_classes
     if teacher.class_map is not None:
@@ -86,7 +90,7 @@ def check_same_classes(student, teacher):
         )
 
 
-def check_logits(heads, field):
+def check_logits(heads: list[tuple[str, nn.Module]], field: str) -> None:
     """Raise where the logits of box heads are not one for each class, background last.
 
     Args:
@@ -105,7 +109,7 @@ def check_logits(heads, field):
             )
 
 
-def check_deltas(heads, field):
+def check_deltas(heads: list[tuple[str, nn.Module]], field: str) -> None:
     """Raise where a box head predicts no box deltas.
 
     Args:

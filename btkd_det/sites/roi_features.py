@@ -1,11 +1,14 @@
 """The site ``roi_features``: what the box heads are given for the sampled RoIs."""
 
+from typing import Any
+
 from ..bias import curriculum, is_right
 from ..errors import ConfigError
+from ..hints import Model
 from ..progress import training_progress
 from ..registry import SITES
 from .roi_checks import check_logits, check_roi_heads, check_same_classes, heads_of
-from .rois import RoISite, run_roi_head
+from .rois import RoIOutputs, RoIRecord, RoISite, run_roi_head
 
 
 @SITES.register_module(name='roi_features')
@@ -14,9 +17,10 @@ class RoIFeatures(RoISite):
 
     family = 'FeatureLoss'
 
-    def check(self, student, teacher):
+    def check(self, student: Model, teacher: Any) -> None:
         """The teacher's box head has to judge where a gate asks it to."""
         check_roi_heads(self.name, student, teacher)
+        loss: Model
         for loss in self:
             if 'focal' in loss.extra_inputs:
                 raise ConfigError(
@@ -28,17 +32,17 @@ class RoIFeatures(RoISite):
             check_same_classes(student, teacher)
             check_logits(heads_of(None, teacher), 'distill.roi_features.gate')
 
-    def shapes(self, model, images):
+    def shapes(self, model: Any, images: Any) -> list[Any]:
         """(C, H, W) of the features of a RoI."""
         rois = images.new_tensor([[0, 0, 0, 32, 32]])
         outputs, _ = run_roi_head(model.roi_head, model.extract_feat(images), rois)
         return [tuple(outputs['bbox_feats'].shape[1:])]
 
-    def inputs(self, record, teacher_outputs):
+    def inputs(self, record: RoIRecord, teacher_outputs: RoIOutputs) -> tuple:
         """Features of both, each one map."""
         return (record.features,), (teacher_outputs.features,)
 
-    def extras(self, record, teacher_outputs, loss):
+    def extras(self, record: RoIRecord, teacher_outputs: RoIOutputs, loss: Any) -> dict[str, Any]:
         """The gate of RoI features.
 
         ``'teacher_right'`` weighs the RoIs as the logits' curriculum does, by cosine and subset;

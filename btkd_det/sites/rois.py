@@ -2,8 +2,10 @@
 
 import contextlib
 import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from mmdet.structures.bbox import bbox2roi, bbox_overlaps
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from ..bias import is_right
 from ..checks import check_choice
 from ..errors import ConfigError
+from ..hints import Model
 from .base import Recorder, Site, Step
 from .gate import Objects, annotated_objects
 
@@ -35,7 +38,7 @@ class RoIRecord:
         stages (int): How many there are.
     """
 
-    head: nn.Module
+    head: Model
     rois: Tensor
     features: Tensor
     logits: Tensor
@@ -46,7 +49,7 @@ class RoIRecord:
     stage: int | None = None
     stages: int = 1
 
-    def own_deltas(self, deltas: Tensor, head: nn.Module) -> Tensor:
+    def own_deltas(self, deltas: Any, head: Model) -> Tensor:
         """The deltas of each RoI's assigned class.
 
         Args:
@@ -87,10 +90,10 @@ class RoIOutputs:
     """
 
     record: RoIRecord
-    head: nn.Module
+    head: Model
     features: Tensor
     logits: Tensor
-    deltas: Tensor | None
+    deltas: Any
 
     @functools.cached_property
     @torch.no_grad()
@@ -113,9 +116,10 @@ class RoIRecorder(Recorder):
     RoI head of MMDetection; :meth:`finish` tells of one that never makes it.
     """
 
-    def __enter__(self):
+    def __enter__(self) -> 'RoIRecorder':
         self._heads = box_heads(self.student.roi_head)
-        self._hooks, self._given = [], {}
+        self._hooks: list[Any] = []
+        self._given: dict[Any, Tensor] = {}
         for head in self._heads:
             head.loss_and_target = self._noting(head, head.loss_and_target)
             hook = head.register_forward_pre_hook(
@@ -124,13 +128,17 @@ class RoIRecorder(Recorder):
             self._hooks.append(hook)
         return self
 
-    def __exit__(self, exc_type, exc_value, traceback):
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: Any
+    ) -> None:
         for head, hook in zip(self._heads, self._hooks, strict=True):
             hook.remove()
             del head.loss_and_target
 
-    def _noting(self, head, original):
-        def loss_and_target(cls_score, bbox_pred, rois, *args, **kwargs):
+    def _noting(self, head: Model, original: Any) -> Any:
+        def loss_and_target(
+            cls_score: Tensor, bbox_pred: Tensor, rois: Tensor, *args: Any, **kwargs: Any
+        ) -> Any:
             result = original(cls_score, bbox_pred, rois, *args, **kwargs)
             labels, _, box_targets, _ = result['bbox_targets']
             stages = len(self._heads)
@@ -151,7 +159,7 @@ class RoIRecorder(Recorder):
 
         return loss_and_target
 
-    def finish(self, samples):
+    def finish(self, samples: Sequence[Any]) -> None:
         """Raise a ConfigError where a box head never called its ``loss_and_target``."""
         stages = len(box_heads(self.student.roi_head))
         if len(self.records) != stages:
@@ -188,19 +196,19 @@ class RoISite(Site):
     recorder = RoIRecorder
     options = ('stop_at', 'stages')
 
-    def set_options(self, where, stop_at=1.0, stages='all'):
+    def set_options(self, where: str, stop_at: float = 1.0, stages: str = 'all') -> None:
         """See :meth:`Site.set_options`; ``stages`` is ``'all'`` or ``'last'``."""
         super().set_options(where, stop_at)
         check_choice(f'{where}.stages', stages, ('all', 'last'))
         self.stages = stages
 
-    def takes(self, record):
+    def takes(self, record: Any) -> bool:
         """Whether the losses see this stage."""
         return self.stages == 'all' or record.stage in (None, record.stages - 1)
 
 
 @contextlib.contextmanager
-def record_rois(roi_head):
+def record_rois(roi_head: Model) -> Iterator[Any]:
     """Within this context, note what the box heads of a RoI head see and give.
 
     Args:
@@ -213,7 +221,7 @@ def record_rois(roi_head):
         yield recorder
 
 
-def box_heads(roi_head: nn.Module) -> list[nn.Module]:
+def box_heads(roi_head: Model) -> list[Model]:
     """The box heads of a RoI head, one for each stage.
 
     Args:
@@ -226,7 +234,9 @@ def box_heads(roi_head: nn.Module) -> list[nn.Module]:
     return list(heads) if isinstance(heads, nn.ModuleList) else [heads]
 
 
-def run_roi_head(roi_head, features, rois, stage=0, stages=1):
+def run_roi_head(
+    roi_head: Model, features: Sequence[Tensor], rois: Tensor, stage: int = 0, stages: int = 1
+) -> tuple[dict[str, Any], Model]:
     """What any RoI head gives on RoIs, in its own classes.
 
     Args:
@@ -263,7 +273,7 @@ def judged_objects(step: Step) -> list[Objects]:
     return [image._replace(right=judged) for image, judged in zip(images, right, strict=True)]
 
 
-def _run_box_head(head, forward, *args, **kwargs):
+def _run_box_head(head: Model, forward: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
     """What a box head gives, and what it is given: not every RoI head tells its features."""
     given = []
     hook = head.register_forward_pre_hook(lambda head, args: given.append(args[0]))
@@ -273,7 +283,7 @@ def _run_box_head(head, forward, *args, **kwargs):
         hook.remove()
 
 
-def _context(roi_head, features):
+def _context(roi_head: Model, features: Sequence[Tensor]) -> Any:
     """What the box heads of HTC and SCNet see beside a RoI's own features."""
     context = {}
     if getattr(roi_head, 'with_semantic', False):

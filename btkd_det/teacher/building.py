@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import PurePath
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -11,10 +12,11 @@ from ..checkpoint import weights_only
 from ..config.new_style import node_with_names
 from ..config.reading import read_config
 from ..errors import BUILD_ERRORS, ConfigError
+from ..hints import Model
 from ..provenance import config_digest
 
 
-def digest_of_config(config):
+def digest_of_config(config: str | dict[str, Any]) -> str:
     """The digest of a teacher's config; see :func:`btkd_det.provenance.config_digest`.
 
     Args:
@@ -29,7 +31,7 @@ def digest_of_config(config):
     return config_digest(read_model(config)[0])
 
 
-def read_model(config):
+def read_model(config: str | dict[str, Any] | Config) -> tuple[ConfigDict, str | None]:
     """The ``model`` part of what the user gave, and the registry scope it is meant for.
 
     Args:
@@ -57,7 +59,7 @@ def read_model(config):
     return model, scope
 
 
-def build_model(model, scope):
+def build_model(model: ConfigDict, scope: str | None) -> Model:
     """Build a teacher's model without initial weights: the checkpoint gives all of them.
 
     Args:
@@ -87,7 +89,7 @@ def build_model(model, scope):
         raise ConfigError(f'teacher.config: the model cannot be built: {error}') from error
 
 
-def _drop_initialization(node):
+def _drop_initialization(node: Any) -> None:
     """Take out every ``init_cfg``: the checkpoint gives all weights, so none is downloaded."""
     if isinstance(node, dict):
         for key, value in node.items():

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -24,7 +25,7 @@ class ClassMap(list):
         ConfigError: They are not.
     """
 
-    def __init__(self, indices: Sequence[int]):
+    def __init__(self, indices: Sequence[int]) -> None:
         is_list = isinstance(indices, Sequence) and not isinstance(indices, str) and indices
         is_index = lambda value: isinstance(value, Integral) and not isinstance(value, bool)
         if (
@@ -92,7 +93,7 @@ class ClassMap(list):
         )
         return None
 
-    def prediction(self, sample):
+    def prediction(self, sample: Any) -> Any:
         """A prediction of the teacher, in the student's classes.
 
         Args:

@@ -1,12 +1,14 @@
 """Whether teacher and training data name the same classes."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.visualization import Visualizer
 
 from ..errors import ConfigError
+from ..hints import Model
 from ..registry import SITES
 from .class_map import FEATURES_ALONE
 
@@ -14,7 +16,7 @@ from .class_map import FEATURES_ALONE
 MOST = 10
 
 
-def compares_classes(sites):
+def compares_classes(sites: Any) -> bool:
     """Whether the teacher's classes have to be the student's.
 
     Args:
@@ -32,17 +34,17 @@ def compares_classes(sites):
     )
 
 
-def _losses(site):
+def _losses(site: Any) -> Iterable[Any]:
     if isinstance(site, Mapping):
         site = site.get('losses', site)
     return [site] if isinstance(site, Mapping) or not isinstance(site, Iterable) else site
 
 
-def _gate(loss):
+def _gate(loss: Any) -> str | None:
     return loss.get('gate') if isinstance(loss, Mapping) else getattr(loss, 'gate', None)
 
 
-def check_distilled(model, classes):
+def check_distilled(model: Model, classes: Sequence[str]) -> None:
     """:func:`check_classes` of a model's teacher, where its classes matter.
 
     Args:
@@ -54,7 +56,7 @@ def check_distilled(model, classes):
     """
     if hasattr(model, 'check_class_means'):
         model.check_class_means(classes)
-    teacher = getattr(model, 'teacher', None)
+    teacher: Any = getattr(model, 'teacher', None)
     taught = getattr(teacher, 'classes', None)
     if taught is None:
         return
@@ -64,7 +66,7 @@ def check_distilled(model, classes):
         check_classes(teacher, classes)
 
 
-def check_classes(teacher, classes, field='model.teacher'):
+def check_classes(teacher: Model, classes: Sequence[str], field: str = 'model.teacher') -> None:
     """Refuse a teacher that knows the data's classes in another order, or others.
 
     Args:
@@ -113,7 +115,7 @@ def check_classes(teacher, classes, field='model.teacher'):
     )
 
 
-def classes_of_run():
+def classes_of_run() -> tuple[str, ...] | None:
     """Class names of the training data, where an MMEngine runner knows them.
 
     Returns:
@@ -124,7 +126,7 @@ def classes_of_run():
     return classes_of_meta(getattr(Visualizer.get_current_instance(), 'dataset_meta', None))
 
 
-def classes_of_meta(meta):
+def classes_of_meta(meta: dict[str, Any] | list[dict[str, Any]] | None) -> tuple[str, ...] | None:
     """Class names in what a data set says of itself.
 
     Args:
@@ -141,6 +143,6 @@ def classes_of_meta(meta):
     return (names,) if isinstance(names, str) else names and tuple(names)
 
 
-def listed(names):
+def listed(names: Any) -> str:
     """Class names for a message: the first :data:`MOST` of them."""
     return f'{", ".join(map(str, names[:MOST]))}{", ..." if len(names) > MOST else ""}'

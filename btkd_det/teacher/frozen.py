@@ -3,10 +3,12 @@
 import contextlib
 import inspect
 import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from torch import nn
+from torch import Tensor, nn
 
 from ..checkpoint import class_names, load_weights
 from ..checks import check_choice, check_known_keys
@@ -64,21 +66,21 @@ class Teacher(nn.Module):
 
     def __init__(
         self,
-        config,
-        checkpoint=None,
-        dtype=None,
-        compile=False,
-        class_map=None,
-        init_student=None,
-        evaluate_teacher=False,
-    ):
+        config: Any,
+        checkpoint: str | None = None,
+        dtype: str | None = None,
+        compile: bool | dict[str, Any] = False,
+        class_map: Sequence[int] | None = None,
+        init_student: str | None = None,
+        evaluate_teacher: bool = False,
+    ) -> None:
         super().__init__()
         check_choice('teacher.dtype', dtype, (None, *DTYPES))
         check_choice('teacher.init_student', init_student, (None, 'teacher'))
         self.init_student = init_student
         self.evaluate_teacher = evaluate_teacher
         self.class_map = None if class_map is None else ClassMap(class_map)
-        self.dtype = DTYPES.get(dtype)
+        self.dtype = None if dtype is None else DTYPES[dtype]
         built = isinstance(config, nn.Module)
         self.checkpoint, self._config_digest = None, None
         if built:
@@ -106,25 +108,25 @@ class Teacher(nn.Module):
                 self.classes = self.class_map.names(self.classes)
         self.requires_grad_(False)
         self.eval()
-        self._renormalize = None
+        self._renormalize: Renormalize | None = None
         self.extract_feat = _compiled(getattr(self.model, 'extract_feat', None), compile)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> 'Teacher':
         """Stay in eval mode, whatever is asked."""
         return super().train(False)
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: Any) -> 'Teacher':
         """A copy of the student (EMA) shares its teacher: it is frozen, so nothing can differ."""
         return self
 
     @contextlib.contextmanager
-    def at_work(self, device_type):
+    def at_work(self, device_type: str) -> Iterator[None]:
         """Within this context the teacher computes without gradients, in its own precision.
 
         Args:
             device_type (str): ``'cpu'`` or ``'cuda'``: where the inputs are.
         """
-        precision = contextlib.nullcontext()
+        precision: contextlib.AbstractContextManager = contextlib.nullcontext()
         if self.dtype is not None:
             precision = torch.autocast(
                 device_type, self.dtype, enabled=self.dtype is not torch.float32
@@ -132,7 +134,7 @@ class Teacher(nn.Module):
         with torch.no_grad(), precision:
             yield
 
-    def follow(self, preprocessor):
+    def follow(self, preprocessor: nn.Module) -> None:
         """Learn how the student normalizes its images, so as to undo it.
 
         Args:
@@ -142,7 +144,7 @@ class Teacher(nn.Module):
         renormalize = Renormalize(preprocessor, own)
         self._renormalize = renormalize if renormalize.needed else None
 
-    def in_students_classes(self, scores):
+    def in_students_classes(self, scores: Tensor) -> Tensor:
         """The teacher's class scores in the order of the student's classes.
 
         Args:
@@ -155,12 +157,13 @@ class Teacher(nn.Module):
         return scores if self.class_map is None else self.class_map.scores(scores, self.num_classes)
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         """How many classes its head tells apart, before any ``class_map``."""
         head = getattr(self.model, 'roi_head', self.model).bbox_head
-        return (head[0] if isinstance(head, nn.ModuleList) else head).num_classes
+        box_head: Any = head[0] if isinstance(head, nn.ModuleList) else head
+        return box_head.num_classes
 
-    def provenance(self):
+    def provenance(self) -> dict[str, Any]:
         """What a file made of its answers has to say of it.
 
         Returns:
@@ -176,7 +179,7 @@ class Teacher(nn.Module):
             found.update(checkpoint=self.checkpoint, checkpoint_sha256=digest)
         return found
 
-    def images(self, batch_inputs, shapes=None):
+    def images(self, batch_inputs: Tensor, shapes: list[tuple[int, int]] | None = None) -> Tensor:
         """The student's input batch, normalized as the teacher was trained to see it.
 
         Args:
@@ -193,7 +196,7 @@ class Teacher(nn.Module):
         return self._renormalize(batch_inputs, shapes)
 
 
-def _compiled(function, options):
+def _compiled(function: Any, options: Any) -> Any:
     """What ``torch.compile`` makes of a function; the function itself where ``options`` is False.
 
     Raises:
@@ -215,7 +218,7 @@ def _compiled(function, options):
         raise ConfigError(f'teacher.compile: {options}: {error}') from error
 
 
-def build_teacher(teacher):
+def build_teacher(teacher: dict[str, Any] | Teacher) -> Teacher:
     """The teacher that a config describes.
 
     Args:

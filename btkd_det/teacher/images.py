@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ConfigError
+from ..hints import Model
 
 
 @dataclass
@@ -17,8 +19,8 @@ class ImageOutputs:
         features (Sequence[Tensor] | None): (N, F', H', W') each, likewise.
     """
 
-    logits: Tensor | None = None
-    features: Sequence[Tensor] | None = None
+    logits: Any = None
+    features: Any = None
 
     def rows(self, kept: Tensor) -> 'ImageOutputs':
         """Those of some of the images."""
@@ -26,7 +28,7 @@ class ImageOutputs:
         return ImageOutputs(logits, self.features and select_rows(self.features, kept))
 
 
-def run_teacher(teacher: nn.Module, images: Tensor, sites: Container[str]) -> ImageOutputs:
+def run_teacher(teacher: Model, images: Tensor, sites: Container[str]) -> ImageOutputs:
     """What a teacher gives for images, in the student's classes.
 
     Args:
@@ -44,7 +46,7 @@ def run_teacher(teacher: nn.Module, images: Tensor, sites: Container[str]) -> Im
 
 
 def run_classifier(
-    model: nn.Module,
+    model: Model,
     images: Tensor,
     sites: Container[str],
     extract_feat: Callable | None = None,

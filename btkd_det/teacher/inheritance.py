@@ -1,8 +1,13 @@
 """A student that starts with its teacher's weights, class by class where classes are mapped."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from mmengine.logging import print_log
+from torch import Tensor
 
+from ..hints import Model
 from .class_map import ClassMap
 
 #: Of every weight's name the first part, where no weight of that part belongs to a class.
@@ -35,7 +40,7 @@ HEADS = {
 }
 
 
-def inherit(student, teacher, class_map=None):
+def inherit(student: Model, teacher: Model, class_map: Sequence[int] | None = None) -> None:
     """Give a student the teacher's weights wherever name and shape agree, but in the backbone.
 
     With a ``class_map`` the student's class ``i`` gets what the teacher learned for its class
@@ -70,7 +75,9 @@ def inherit(student, teacher, class_map=None):
     )
 
 
-def _in_students_classes(given, student, teacher, class_map):
+def _in_students_classes(
+    given: Any, student: Model, teacher: Any, class_map: Any
+) -> dict[str, Tensor]:
     """Those of the teacher's weights of which it is known what they say of the student's classes.
 
     Returns:
@@ -92,7 +99,7 @@ def _in_students_classes(given, student, teacher, class_map):
     return mapped
 
 
-def _layout(head):
+def _layout(head: Model) -> Any:
     """The entry of :data:`HEADS` for a module; ``None`` for one that is not known.
 
     A subclass of one's own counts as what it inherits from while it makes no layers itself.
@@ -104,14 +111,14 @@ def _layout(head):
     return None
 
 
-def _module(model, name):
+def _module(model: Any, name: str) -> Any:
     try:
         return model.get_submodule(name)
     except AttributeError:
         return None
 
 
-def _of_head(head, layout, name, value, class_map):
+def _of_head(head: Model, layout: Any, name: str, value: Any, class_map: Any) -> Any:
     """A weight of a teacher's head in the student's classes; ``None`` where that is not known."""
     # A loss may count samples by class (Seesaw).
     if name.startswith('loss_'):
@@ -123,7 +130,7 @@ def _of_head(head, layout, name, value, class_map):
     return None if rows is None else value[rows.to(value.device)]
 
 
-def _rows(head, kind, count, class_map):
+def _rows(head: Model, kind: str, count: int, class_map: list[int]) -> Tensor | None:
     """Which of a layer's rows say something of the student's classes, in their order.
 
     Args:
@@ -152,6 +159,6 @@ def _rows(head, kind, count, class_map):
     return rows.view(-1, width)[:, chosen].flatten()
 
 
-def _parts(names):
+def _parts(names: Any) -> list[Any]:
     """The first two components of parameter names, each once: ``neck.fpn_convs``."""
     return sorted({'.'.join(name.split('.')[:2]) for name in names})

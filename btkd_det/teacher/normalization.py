@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ConfigError
+from ..hints import Model
 
 
 class Normalization(NamedTuple):
@@ -22,7 +23,7 @@ class Normalization(NamedTuple):
     to_rgb: bool
 
     @classmethod
-    def of(cls, preprocessor: nn.Module | None) -> 'Normalization':
+    def of(cls, preprocessor: Model) -> 'Normalization':
         """That of a ``data_preprocessor``."""
         # MMPretrain's preprocessor for classifiers has another name for it than all others.
         to_rgb = getattr(preprocessor, 'to_rgb', False)
@@ -56,7 +57,7 @@ class Renormalize:
         ConfigError: They normalize different numbers of channels.
     """
 
-    def __init__(self, student: nn.Module, teacher: nn.Module | None):
+    def __init__(self, student: Model, teacher: Model | None) -> None:
         self.student, self.teacher = Normalization.of(student), Normalization.of(teacher)
         self.needed = self.student != self.teacher
         ours, theirs = self.student.channels, self.teacher.channels

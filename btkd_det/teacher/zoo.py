@@ -6,7 +6,7 @@ from ..config.reading import read_config
 from ..errors import ConfigError
 
 
-def pretrained_address(config):
+def pretrained_address(config: str) -> str:
     """Where the model zoo keeps the weights of a config of an installed package.
 
     Args:

@@ -201,7 +201,7 @@ def test_wrapped_in_a_set_of_mmengine():
         (dict(views=0, flip=0.5), 'views: 0; valid: a whole number of at least 1, or None'),
         (dict(views=2), 'views: 2, but without crop_padding and flip'),
         (dict(view_seed=-3), 'view_seed: -3; valid: a whole number of at least 0'),
-        (dict(device='gpu'), "device: 'gpu'; valid: cpu, cuda, auto"),
+        (dict(device='gpu'), "device: 'gpu' .*; valid: cpu, cuda, auto"),
         (dict(classes=5), 'classes: 5; valid: names of classes, or a number from 1 to 4'),
         (dict(classes=0), 'classes: 0; valid'),
         (dict(classes='cat'), "classes: 'cat'; valid"),

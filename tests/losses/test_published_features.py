@@ -357,14 +357,14 @@ def test_rkd_with_a_gate_looks_at_its_share_alone():
 @pytest.mark.parametrize(
     ('build', 'words'),
     [
-        (lambda: FGDLoss(temperature=0), 'temperature: got 0'),
-        (lambda: FGDLoss(lambda_=-1), 'lambda_: got -1'),
-        (lambda: FGDLoss(gate='boxes'), "gate: got 'boxes'"),
-        (lambda: MGDLoss(mask_ratio=1), 'mask_ratio: got 1'),
+        (lambda: FGDLoss(temperature=0), 'temperature: 0'),
+        (lambda: FGDLoss(lambda_=-1), 'lambda_: -1'),
+        (lambda: FGDLoss(gate='boxes'), "gate: 'boxes'"),
+        (lambda: MGDLoss(mask_ratio=1), 'mask_ratio: 1'),
         (lambda: FBKDLoss(reduction=0), 'reduction: got 0.*whole number above 0'),
         (lambda: FBKDLoss(pool=2.5), r'pool: got 2\.5'),
         (lambda: FBKDLoss(spatial_weight=-1), 'spatial_weight'),
-        (lambda: WSLDLoss(temperature=-1), 'temperature: got -1'),
+        (lambda: WSLDLoss(temperature=-1), 'temperature: -1'),
     ],
 )
 def test_wrong_arguments_are_named(build, words):

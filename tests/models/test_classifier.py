@@ -410,7 +410,7 @@ def multi_label():
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
-        (dict(mixed='both'), ['mixed', "'both'", "'larger', 'drop'"]),
+        (dict(mixed='both'), ['mixed', "'both'", 'larger, drop']),
         (dict(distill=dict(fpn=KD)), ["'fpn'", 'logits, features']),
         (dict(distill=dict(features=KD)), ['distill.features', 'here: logits', 'PKDLoss']),
         (

@@ -410,7 +410,7 @@ def test_a_site_is_silent_from_its_share_of_training_on(share, silent, progress)
             dict(fpn=dict(type='btkd_det.PKDLoss', adapter=None)),
             ['distill.fpn', '(16, 32, 32)', '(24, 32, 32)'],
         ),
-        (dict(fpn=dict(type='btkd_det.PKDLoss', gate='right')), ["'teacher_right'"]),
+        (dict(fpn=dict(type='btkd_det.PKDLoss', gate='right')), ['teacher_right']),
         (dict(fpn=dict(losses=KD, stopat=0.5)), ['distill.fpn', "'stopat'", 'stop_at']),
         (
             dict(roi_logits=dict(losses=KD, stop_at=2)),

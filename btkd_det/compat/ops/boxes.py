@@ -1,13 +1,16 @@
 """Overlap of two sets of boxes."""
 
 import torch
+from torch import Tensor
 
 from .precision import widen
 
 IOU, IOF = 0, 1
 
 
-def bbox_overlaps(bboxes1, bboxes2, ious, mode, aligned, offset):
+def bbox_overlaps(
+    bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int
+) -> None:
     """Overlap of two sets of boxes, written to ``ious``.
 
     Args:
@@ -30,5 +33,5 @@ def bbox_overlaps(bboxes1, bboxes2, ious, mode, aligned, offset):
     ious.copy_(shared / base.clamp(min=offset))
 
 
-def _area(boxes, offset):
+def _area(boxes: Tensor, offset: int) -> Tensor:
     return (boxes[..., 2:4] - boxes[..., :2] + offset).prod(-1)

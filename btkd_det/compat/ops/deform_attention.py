@@ -3,20 +3,23 @@
 MMCV has a fallback of its own, but takes it on the CPU only.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from .precision import widen
 
 
 def ms_deform_attn_forward(
-    value,
-    value_spatial_shapes,
-    value_level_start_index,
-    sampling_locations,
-    attention_weights,
-    im2col_step,
-):
+    value: Tensor,
+    value_spatial_shapes: Tensor,
+    value_level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    im2col_step: int,
+) -> Tensor:
     """Weighted sum of samples from feature maps of several sizes.
 
     Args:
@@ -39,17 +42,17 @@ def ms_deform_attn_forward(
 
 
 def ms_deform_attn_backward(
-    value,
-    value_spatial_shapes,
-    value_level_start_index,
-    sampling_locations,
-    attention_weights,
-    grad_output,
-    grad_value,
-    grad_sampling_loc,
-    grad_attn_weight,
-    im2col_step,
-):
+    value: Any,
+    value_spatial_shapes: Tensor,
+    value_level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    grad_output: Tensor,
+    grad_value: Tensor,
+    grad_sampling_loc: Tensor,
+    grad_attn_weight: Tensor,
+    im2col_step: int,
+) -> None:
     """Gradients of ``ms_deform_attn_forward``, each written to its ``grad_`` tensor.
 
     Args:
@@ -67,7 +70,7 @@ def ms_deform_attn_backward(
         target.copy_(grad)
 
 
-def _attend(value, shapes, locations, weights):
+def _attend(value: Any, shapes: Any, locations: Any, weights: Any) -> Any:
     batch, _, heads, channels = value.shape
     queries = locations.size(1)
     grid = (2 * locations - 1).transpose(1, 2).flatten(0, 1)

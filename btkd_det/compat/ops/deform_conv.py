@@ -5,30 +5,33 @@ torchvision alike, so both versions are torchvision's one op: v1 without a mask,
 MMCV's scratch buffers (``columns``, ``ones``) and ``im2col_step`` have no meaning here.
 """
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from .precision import finite_offsets, widen
 
 
 def deform_conv_forward(
-    input,
-    weight,
-    offset,
-    output,
-    columns,
-    ones,
-    kW,
-    kH,
-    dW,
-    dH,
-    padW,
-    padH,
-    dilationW,
-    dilationH,
-    group,
-    deformable_group,
-    im2col_step,
-):
+    input: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    ones: Tensor,
+    kW: int,
+    kH: int,
+    dW: int,
+    dH: int,
+    padW: int,
+    padH: int,
+    dilationW: int,
+    dilationH: int,
+    group: int,
+    deformable_group: int,
+    im2col_step: int,
+) -> None:
     """Deformable convolution v1.
 
     Args:
@@ -48,25 +51,25 @@ def deform_conv_forward(
 
 
 def deform_conv_backward_input(
-    input,
-    offset,
-    gradOutput,
-    gradInput,
-    gradOffset,
-    weight,
-    columns,
-    kW,
-    kH,
-    dW,
-    dH,
-    padW,
-    padH,
-    dilationW,
-    dilationH,
-    group,
-    deformable_group,
-    im2col_step,
-):
+    input: Tensor,
+    offset: Tensor,
+    gradOutput: Tensor,
+    gradInput: Tensor,
+    gradOffset: Tensor,
+    weight: Tensor,
+    columns: Tensor,
+    kW: int,
+    kH: int,
+    dW: int,
+    dH: int,
+    padW: int,
+    padH: int,
+    dilationW: int,
+    dilationH: int,
+    group: int,
+    deformable_group: int,
+    im2col_step: int,
+) -> None:
     """Gradients of ``deform_conv_forward`` by input and offset.
 
     Args:
@@ -82,25 +85,25 @@ def deform_conv_backward_input(
 
 
 def deform_conv_backward_parameters(
-    input,
-    offset,
-    gradOutput,
-    gradWeight,
-    columns,
-    ones,
-    kW,
-    kH,
-    dW,
-    dH,
-    padW,
-    padH,
-    dilationW,
-    dilationH,
-    group,
-    deformable_group,
-    scale,
-    im2col_step,
-):
+    input: Tensor,
+    offset: Tensor,
+    gradOutput: Tensor,
+    gradWeight: Tensor,
+    columns: Tensor,
+    ones: Tensor,
+    kW: int,
+    kH: int,
+    dW: int,
+    dH: int,
+    padW: int,
+    padH: int,
+    dilationW: int,
+    dilationH: int,
+    group: int,
+    deformable_group: int,
+    scale: float,
+    im2col_step: int,
+) -> None:
     """Gradient of ``deform_conv_forward`` by the weight, times ``scale``.
 
     MMCV hands over no weight here; the gradient by it does not depend on its values.
@@ -118,26 +121,26 @@ def deform_conv_backward_parameters(
 
 
 def modulated_deform_conv_forward(
-    input,
-    weight,
-    bias,
-    ones,
-    offset,
-    mask,
-    output,
-    columns,
-    kernel_h,
-    kernel_w,
-    stride_h,
-    stride_w,
-    pad_h,
-    pad_w,
-    dilation_h,
-    dilation_w,
-    group,
-    deformable_group,
-    with_bias,
-):
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    group: int,
+    deformable_group: int,
+    with_bias: bool,
+) -> None:
     """Deformable convolution v2: v1 whose samples are weighed by a mask.
 
     Args:
@@ -161,31 +164,31 @@ def modulated_deform_conv_forward(
 
 
 def modulated_deform_conv_backward(
-    input,
-    weight,
-    bias,
-    ones,
-    offset,
-    mask,
-    columns,
-    grad_input,
-    grad_weight,
-    grad_bias,
-    grad_offset,
-    grad_mask,
-    grad_output,
-    kernel_h,
-    kernel_w,
-    stride_h,
-    stride_w,
-    pad_h,
-    pad_w,
-    dilation_h,
-    dilation_w,
-    group,
-    deformable_group,
-    with_bias,
-):
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    columns: Tensor,
+    grad_input: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    grad_offset: Tensor,
+    grad_mask: Tensor,
+    grad_output: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    group: int,
+    deformable_group: int,
+    with_bias: bool,
+) -> None:
     """Gradients of ``modulated_deform_conv_forward``, each written to its ``grad_`` tensor.
 
     Args:
@@ -203,12 +206,22 @@ def modulated_deform_conv_backward(
         grad_bias.copy_(grads[4])
 
 
-def _forward(input, weight, offset, mask, bias, geometry):
+def _forward(
+    input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor, geometry: Any
+) -> Any:
     operands = _operands(input, weight, offset, mask, bias)
     return torch.ops.torchvision.deform_conv2d(*operands, *geometry, mask is not None)
 
 
-def _backward(grad_output, input, weight, offset, mask, bias, geometry):
+def _backward(
+    grad_output: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    bias: Tensor,
+    geometry: Any,
+) -> Any:
     """Gradients by input, weight, offset, mask and bias."""
     operands = _operands(input, weight, offset, mask, bias)
     return torch.ops.torchvision._deform_conv2d_backward(
@@ -216,7 +229,9 @@ def _backward(grad_output, input, weight, offset, mask, bias, geometry):
     )
 
 
-def _operands(input, weight, offset, mask, bias):
+def _operands(
+    input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor
+) -> list[Any]:
     if mask is None:
         mask = input.new_zeros(input.size(0), 1)
     if bias is None:

@@ -1,12 +1,17 @@
 """Focal loss (https://arxiv.org/abs/1708.02002), sigmoid and softmax, in closed form."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from .precision import widen
 
 
-def sigmoid_focal_loss_forward(input, target, weight, output, gamma, alpha):
+def sigmoid_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+) -> None:
     """Sigmoid focal loss of each class of each row.
 
     With z = x for the row's class and -x for every other one, and a = alpha or 1 - alpha:
@@ -26,7 +31,9 @@ def sigmoid_focal_loss_forward(input, target, weight, output, gamma, alpha):
     output.copy_(-scale * torch.sigmoid(-z).pow(gamma) * F.logsigmoid(z))
 
 
-def sigmoid_focal_loss_backward(input, target, weight, grad_input, gamma, alpha):
+def sigmoid_focal_loss_backward(
+    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
+) -> None:
     """Derivative of ``sigmoid_focal_loss_forward`` by each logit, written to ``grad_input``.
 
     Args:
@@ -43,7 +50,9 @@ def sigmoid_focal_loss_backward(input, target, weight, grad_input, gamma, alpha)
     grad_input.copy_(sign * scale * q.pow(gamma) * (gamma * p * F.logsigmoid(z) - q))
 
 
-def softmax_focal_loss_forward(input, target, weight, output, gamma, alpha):
+def softmax_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+) -> None:
     """Softmax focal loss of each row, ``-alpha (1 - p)^gamma log(p)`` for its class.
 
     Args:
@@ -58,7 +67,15 @@ def softmax_focal_loss_forward(input, target, weight, output, gamma, alpha):
     output.copy_(-scale * (1 - p).pow(gamma) * p.log())
 
 
-def softmax_focal_loss_backward(input, target, weight, buff, grad_input, gamma, alpha):
+def softmax_focal_loss_backward(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    buff: Tensor,
+    grad_input: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
     """Derivative of ``softmax_focal_loss_forward`` by each logit, written to ``grad_input``.
 
     Args:
@@ -80,7 +97,7 @@ def softmax_focal_loss_backward(input, target, weight, buff, grad_input, gamma, 
     grad_input.copy_(factor[:, None] * (own - widen(input)))
 
 
-def _target_probability(input, target, weight, alpha):
+def _target_probability(input: Tensor, target: Any, weight: Tensor, alpha: Any) -> tuple:
     """Probability of each row's class, kept off 0, and what the row weighs; both (N,)."""
     label = target.clamp(min=0)
     p = widen(input).gather(1, label[:, None])[:, 0]
@@ -90,7 +107,7 @@ def _target_probability(input, target, weight, alpha):
     return p.clamp(min=torch.finfo(torch.float32).tiny), scale
 
 
-def _sides(input, target, weight, alpha):
+def _sides(input: Tensor, target: Any, weight: Tensor, alpha: Any) -> tuple:
     """+1 at the row's class and -1 elsewhere, and what each entry weighs; both (N, C)."""
     classes = torch.arange(input.size(1), device=input.device)
     own = (target[:, None] == classes).to(widen(input).dtype)

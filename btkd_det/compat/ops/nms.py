@@ -1,15 +1,18 @@
 """Non-maximum suppression: greedy, soft (https://arxiv.org/abs/1704.04503), and grouping."""
 
+from typing import Any
+
 import numpy as np
 import torch
 import torchvision
+from torch import Tensor
 
 from .precision import widen
 
 NAIVE, LINEAR, GAUSSIAN = 0, 1, 2
 
 
-def nms(boxes, scores, iou_threshold, offset):
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Greedy non-maximum suppression.
 
     Args:
@@ -30,7 +33,16 @@ def nms(boxes, scores, iou_threshold, offset):
     return torchvision.ops.nms(boxes, scores.to(boxes.dtype), iou_threshold)
 
 
-def softnms(boxes, scores, dets, iou_threshold, sigma, min_score, method, offset):
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
     """Soft non-maximum suppression: overlap lowers a score instead of removing the box.
 
     The best box left is taken, the scores of the others are multiplied by their weight, and
@@ -68,7 +80,7 @@ def softnms(boxes, scores, dets, iou_threshold, sigma, min_score, method, offset
     return torch.from_numpy(np.array(keep, dtype=np.int64))
 
 
-def nms_match(dets, iou_threshold):
+def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     """Greedy suppression that tells which boxes each kept one stands for.
 
     Args:
@@ -90,14 +102,14 @@ def nms_match(dets, iou_threshold):
     return groups
 
 
-def _decay(iou, iou_threshold, sigma, method):
+def _decay(iou: Any, iou_threshold: float, sigma: Any, method: str) -> Any:
     if method == GAUSSIAN:
         return np.exp(-(iou**2) / sigma)
     weight = 0 if method == NAIVE else 1 - iou
     return np.where(iou >= iou_threshold, weight, 1)
 
 
-def _iou(box, boxes, offset):
+def _iou(box: Tensor, boxes: Tensor, offset: int) -> Tensor:
     """IoU of one box with others, (4,) and (4, N) -> (N,); 0 where both have no area."""
     x1, y1, x2, y2 = boxes
     width = np.minimum(box[2], x2) - np.maximum(box[0], x1) + offset

@@ -1,9 +1,10 @@
 """The one rule of precision: half types are computed in float32."""
 
 import torch
+from torch import Tensor
 
 
-def widen(tensor, like=None):
+def widen(tensor: Tensor, like: Tensor | None = None) -> Tensor:
     """``tensor`` in the type that an op computes in.
 
     Args:
@@ -21,7 +22,7 @@ def widen(tensor, like=None):
 OUTSIDE = 1e6
 
 
-def finite_offsets(offset):
+def finite_offsets(offset: Tensor) -> Tensor:
     """Offsets with those that are no numbers put outside of the map, where a sample is 0.
 
     torchvision's operators look such a sample up at an address of no meaning: on a CPU the process
@@ -36,7 +37,7 @@ def finite_offsets(offset):
     return offset.nan_to_num(nan=OUTSIDE, posinf=OUTSIDE, neginf=-OUTSIDE)
 
 
-def finite_rois(rois):
+def finite_rois(rois: Tensor) -> Tensor:
     """RoIs with those put outside of the map of which a side is no number; see above.
 
     Args:

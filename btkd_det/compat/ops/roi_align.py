@@ -5,9 +5,11 @@ is written out here region by region.
 """
 
 import math
+from typing import Any
 
 import torch
 import torchvision
+from torch import Tensor
 
 from .precision import finite_rois, widen
 
@@ -15,18 +17,18 @@ MAX, AVG = 0, 1
 
 
 def roi_align_forward(
-    input,
-    rois,
-    output,
-    argmax_y,
-    argmax_x,
-    aligned_height,
-    aligned_width,
-    spatial_scale,
-    sampling_ratio,
-    pool_mode,
-    aligned,
-):
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
     """Pool a feature map over regions, without rounding their borders.
 
     Args:
@@ -60,18 +62,18 @@ def roi_align_forward(
 
 
 def roi_align_backward(
-    grad_output,
-    rois,
-    argmax_y,
-    argmax_x,
-    grad_input,
-    aligned_height,
-    aligned_width,
-    spatial_scale,
-    sampling_ratio,
-    pool_mode,
-    aligned,
-):
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: Any,
+    aligned: bool,
+) -> None:
     """Gradient of ``roi_align_forward`` by its input, written to ``grad_input``.
 
     Args:
@@ -98,7 +100,15 @@ def roi_align_backward(
     grad_input.copy_(total)
 
 
-def _average_backward(grad, rois, bins, shape, spatial_scale, sampling_ratio, aligned):
+def _average_backward(
+    grad: Any,
+    rois: Tensor,
+    bins: Any,
+    shape: Any,
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Any:
     if grad.is_cuda and torch.are_deterministic_algorithms_enabled():
         # The op adds up in any order and refuses; torchvision's Python form is slower and exact.
         features = grad.new_zeros(shape, requires_grad=True)
@@ -115,14 +125,16 @@ def _average_backward(grad, rois, bins, shape, spatial_scale, sampling_ratio, al
 class _Samples:
     """Where a region's bins are sampled: per axis, bin x sample, in feature pixels."""
 
-    def __init__(self, roi, bins, spatial_scale, sampling_ratio, aligned):
+    def __init__(
+        self, roi: Any, bins: Any, spatial_scale: float, sampling_ratio: int, aligned: bool
+    ) -> None:
         shift = 0.5 if aligned else 0.0
         x1, y1, x2, y2 = (value * spatial_scale - shift for value in roi[1:])
         least = -math.inf if aligned else 1.0
         self.rows = _axis(y1, max(y2 - y1, least), bins[0], sampling_ratio)
         self.columns = _axis(x1, max(x2 - x1, least), bins[1], sampling_ratio)
 
-    def largest(self, feature):
+    def largest(self, feature: Tensor) -> tuple[Tensor, ...]:
         """The largest sample of each bin and its place in the bin's grid.
 
         Args:
@@ -143,7 +155,7 @@ class _Samples:
         values, place = samples.max(-1)
         return values, place // grid_x, place % grid_x
 
-    def spread(self, grad, row, column, total):
+    def spread(self, grad: Tensor, row: Tensor, column: Tensor, total: Tensor) -> None:
         """Add each bin's gradient to the pixels around its largest sample.
 
         Args:
@@ -168,7 +180,7 @@ class _Samples:
             total += rows @ by_column[column]
 
 
-def _axis(start, length, bins, sampling_ratio):
+def _axis(start: Any, length: Any, bins: Any, sampling_ratio: int) -> Any:
     size = length / bins
     grid = sampling_ratio if sampling_ratio > 0 else max(math.ceil(size), 0)
     bin_start = torch.arange(bins, dtype=torch.float64)[:, None] * size
@@ -176,7 +188,7 @@ def _axis(start, length, bins, sampling_ratio):
     return start + bin_start + within
 
 
-def _interpolation(positions, size):
+def _interpolation(positions: Any, size: Any) -> Any:
     """Weight of each pixel at each position, (S,) -> (S, size); none farther out than a pixel."""
     inside = (positions >= -1) & (positions <= size)
     positions = positions.clamp(0, size - 1)

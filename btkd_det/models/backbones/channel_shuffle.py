@@ -1,6 +1,6 @@
 """The shuffle of ShuffleNet."""
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class ChannelShuffle(nn.Module):
@@ -13,11 +13,11 @@ class ChannelShuffle(nn.Module):
         groups (int): A divisor of the number of channels.
     """
 
-    def __init__(self, groups):
+    def __init__(self, groups: int) -> None:
         super().__init__()
         self.groups = groups
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Channel ``g * C / groups + c`` of the input becomes ``c * groups + g``.
 
         Args:
@@ -28,5 +28,5 @@ class ChannelShuffle(nn.Module):
         """
         return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f'groups={self.groups}'

@@ -1,11 +1,13 @@
 """What the CIFAR networks have in common: a stem, stages, and what closes the network."""
 
 import math
+from typing import Any
 
 from mmengine.model import BaseModule
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import ConfigError
+from ...hints import Model
 
 # He et al., https://arxiv.org/abs/1502.01852, eq. 14: the variance of the gradients is kept.
 KAIMING_CONV = dict(type='Kaiming', layer='Conv2d', mode='fan_out', nonlinearity='relu')
@@ -29,7 +31,7 @@ class CIFARBackbone(BaseModule):
 
     Args:
         stem (nn.Module): Images to the first stage's input.
-        stages (list[nn.Module]): Each stage's output is a map of :meth:`features`.
+        stages (list[Model]): Each stage's output is a map of :meth:`features`.
         channels (list[int]): Channels of each map, the closing one included.
         closing (nn.Module, optional): The layers between the last stage and the pooling.
         out_indices (tuple[int]): The maps that :meth:`forward` returns; negative ones count from
@@ -43,7 +45,15 @@ class CIFARBackbone(BaseModule):
         ConfigError: An index names no map.
     """
 
-    def __init__(self, stem, stages, channels, closing=None, out_indices=(-1,), init_cfg=None):
+    def __init__(
+        self,
+        stem: nn.Module,
+        stages: list[Model],
+        channels: list[int],
+        closing: Model | None = None,
+        out_indices: tuple[int, ...] = (-1,),
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
         super().__init__(init_cfg=list(CONV_AND_NORM) if init_cfg is None else init_cfg)
         self.stem = stem
         self.stages = nn.ModuleList(stages)
@@ -51,7 +61,7 @@ class CIFARBackbone(BaseModule):
         self.channels = tuple(channels)
         self.out_indices = self._resolve(out_indices)
 
-    def features(self, images):
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
         """The output of each stage, without the closing layers.
 
         Args:
@@ -67,7 +77,7 @@ class CIFARBackbone(BaseModule):
             maps.append(x)
         return tuple(maps)
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """The maps that ``out_indices`` names.
 
         Args:
@@ -81,7 +91,7 @@ class CIFARBackbone(BaseModule):
             maps += (self.closing(maps[-1]),)
         return tuple(maps[i] for i in self.out_indices)
 
-    def _resolve(self, out_indices):
+    def _resolve(self, out_indices: Any) -> tuple:
         count = len(self.channels)
         indices = out_indices if isinstance(out_indices, (list, tuple)) else (out_indices,)
         for index in indices:

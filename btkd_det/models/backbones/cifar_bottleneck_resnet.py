@@ -1,5 +1,7 @@
 """ResNet-50 and deeper for 32x32 images."""
 
+from typing import Any
+
 from ...checks import check_choice, check_count
 from ...registry import MODELS
 from .cifar_backbone import CIFARBackbone
@@ -29,7 +31,13 @@ class CIFARBottleneckResNet(CIFARBackbone):
         ConfigError: No network has this depth or width, or an index names no map.
     """
 
-    def __init__(self, depth=50, base_channels=64, out_indices=(-1,), init_cfg=None):
+    def __init__(
+        self,
+        depth: int = 50,
+        base_channels: int = 64,
+        out_indices: tuple[int, ...] = (-1,),
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
         check_choice('depth', depth, DEPTHS)
         check_count(base_channels=base_channels)
         channels = [4 * base_channels * 2**i for i in range(4)]

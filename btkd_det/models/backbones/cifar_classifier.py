@@ -1,9 +1,9 @@
 """The CIFAR networks of the distillation literature by their names."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.model import BaseModule, initialize
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...checks import check_choice, check_count
@@ -28,17 +28,17 @@ class CIFARNetwork(NamedTuple):
     linear: dict = UNIFORM_LINEAR
 
 
-def _resnet(depth, **widths):
+def _resnet(depth: int, **widths: Any) -> CIFARNetwork:
     channels = 4 * widths.get('base_channels', 16)
     return CIFARNetwork(dict(type='btkd_det.CIFARResNet', depth=depth, **widths), channels)
 
 
-def _wide_resnet(depth, widen_factor):
+def _wide_resnet(depth: int, widen_factor: Any) -> CIFARNetwork:
     backbone = dict(type='btkd_det.CIFARWideResNet', depth=depth, widen_factor=widen_factor)
     return CIFARNetwork(backbone, 64 * widen_factor)
 
 
-def _vgg(depth):
+def _vgg(depth: int) -> CIFARNetwork:
     return CIFARNetwork(dict(type='btkd_det.CIFARVGG', depth=depth), 512, NORMAL_LINEAR)
 
 
@@ -71,11 +71,11 @@ class LinearHead(BaseModule):
         init_cfg (dict): MMEngine's initialization config.
     """
 
-    def __init__(self, in_channels, num_classes, init_cfg):
+    def __init__(self, in_channels: int, num_classes: int, init_cfg: dict[str, Any]) -> None:
         super().__init__(init_cfg=init_cfg)
         self.fc = nn.Linear(in_channels, num_classes)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, num_classes)."""
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
@@ -91,12 +91,12 @@ class CIFARClassifier(BaseModule):
         head (LinearHead): Maps to logits.
     """
 
-    def __init__(self, backbone, head):
+    def __init__(self, backbone: CIFARBackbone, head: LinearHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         """Logits.
 
         Args:
@@ -107,7 +107,7 @@ class CIFARClassifier(BaseModule):
         """
         return self.head(self.backbone(images)[-1])
 
-    def features(self, images):
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
         """The block outputs, from the finest to the coarsest; see :meth:`CIFARBackbone.features`.
 
         The stem's output, the closing layers' (of Wide ResNet, MobileNetV2 and ShuffleNetV2) and
@@ -124,7 +124,7 @@ class CIFARClassifier(BaseModule):
         return self.backbone.features(images)
 
 
-def build_cifar_classifier(name, num_classes):
+def build_cifar_classifier(name: str, num_classes: int) -> CIFARClassifier:
     """A CIFAR network of the distillation literature, initialized.
 
     Args:
@@ -148,7 +148,7 @@ def build_cifar_classifier(name, num_classes):
     return classifier
 
 
-def cifar_classifier_config(name, num_classes):
+def cifar_classifier_config(name: str, num_classes: int) -> dict[str, Any]:
     """The same network as a config of mmpretrain's ``ImageClassifier``.
 
     Args:
@@ -167,7 +167,9 @@ def cifar_classifier_config(name, num_classes):
     )
 
 
-def image_classifier_config(backbone, in_channels, num_classes, **head):
+def image_classifier_config(
+    backbone: dict[str, Any], in_channels: int, num_classes: int, **head: Any
+) -> dict[str, Any]:
     """A backbone, average pooling and a linear layer as mmpretrain's ``ImageClassifier``.
 
     Args:
@@ -193,7 +195,7 @@ def image_classifier_config(backbone, in_channels, num_classes, **head):
     )
 
 
-def _network(name, num_classes):
+def _network(name: str, num_classes: int) -> Any:
     check_choice('name', name, CIFAR_NETWORKS, 'CIFAR network')
     check_count(num_classes=num_classes)
     return CIFAR_NETWORKS[name]

@@ -1,6 +1,8 @@
 """MobileNetV2 for 32x32 images."""
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 
 from ...checks import check_count
 from ...errors import ConfigError
@@ -30,7 +32,7 @@ class InvertedResidual(nn.Module):
             convolution stays, as in the networks of the distillation literature.
     """
 
-    def __init__(self, in_channels, channels, stride, expand_ratio):
+    def __init__(self, in_channels: int, channels: int, stride: int, expand_ratio: int) -> None:
         super().__init__()
         width = in_channels * expand_ratio
         self.branch = nn.Sequential(
@@ -40,7 +42,7 @@ class InvertedResidual(nn.Module):
         )
         self.adds_input = stride == 1 and in_channels == channels
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C, H / stride, W / stride), not activated."""
         out = self.branch(x)
         return x + out if self.adds_input else out
@@ -68,7 +70,13 @@ class CIFARMobileNetV2(CIFARBackbone):
         ConfigError: A width or ratio out of range, or an index names no map.
     """
 
-    def __init__(self, widen_factor=0.5, expand_ratio=6, out_indices=(-1,), init_cfg=None):
+    def __init__(
+        self,
+        widen_factor: float = 0.5,
+        expand_ratio: int = 6,
+        out_indices: tuple[int, ...] = (-1,),
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
         if not isinstance(widen_factor, (int, float)) or widen_factor * 16 < 1:
             raise ConfigError(f'widen_factor: {widen_factor!r}; valid: 1/16 or more')
         check_count(expand_ratio=expand_ratio)

@@ -1,5 +1,7 @@
 """ResNet for 32x32 images."""
 
+from typing import Any
+
 from ...checks import check_choice, check_count
 from ...errors import ConfigError
 from ...registry import MODELS
@@ -35,13 +37,13 @@ class CIFARResNet(CIFARBackbone):
 
     def __init__(
         self,
-        depth,
-        stem_channels=16,
-        base_channels=16,
-        shortcut='B',
-        out_indices=(-1,),
-        init_cfg=None,
-    ):
+        depth: int,
+        stem_channels: int = 16,
+        base_channels: int = 16,
+        shortcut: str = 'B',
+        out_indices: tuple[int, ...] = (-1,),
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
         if type(depth) is not int or depth < 8 or depth % 6 != 2:
             raise ConfigError(f'depth: {depth!r}; valid: 6n + 2, such as 8, 20, 56 or 110')
         check_choice('shortcut', shortcut, ('A', 'B'))

@@ -1,7 +1,9 @@
 """ShuffleNet for 32x32 images."""
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...checks import check_choice
@@ -35,7 +37,9 @@ class ShuffleNetV1Block(nn.Module):
         first_groups (int): Of the first 1x1 convolution.
     """
 
-    def __init__(self, in_channels, channels, stride, groups, first_groups):
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, groups: int, first_groups: int
+    ) -> None:
         super().__init__()
         self.stride = stride
         channels -= in_channels if stride == 2 else 0
@@ -47,7 +51,7 @@ class ShuffleNetV1Block(nn.Module):
             conv_bn(width, channels, groups=groups, relu=False),
         )
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C, H / stride, W / stride)."""
         out = self.branch(x)
         if self.stride == 2:
@@ -75,7 +79,12 @@ class CIFARShuffleNetV1(CIFARBackbone):
         ConfigError: No network has this many groups, or an index names no map.
     """
 
-    def __init__(self, groups=3, out_indices=(-1,), init_cfg=None):
+    def __init__(
+        self,
+        groups: int = 3,
+        out_indices: tuple[int, ...] = (-1,),
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
         check_choice('groups', groups, CHANNELS)
         stages, in_channels = [], STEM_CHANNELS
         for i, (channels, depth) in enumerate(zip(CHANNELS[groups], DEPTHS, strict=True)):

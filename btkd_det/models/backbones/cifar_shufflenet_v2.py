@@ -1,7 +1,9 @@
 """ShuffleNetV2 for 32x32 images."""
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...checks import check_choice
 from ...registry import MODELS
@@ -29,12 +31,12 @@ class ShuffleNetV2Block(nn.Module):
         channels (int): Channels of input and output.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.branch = _branch(channels // 2, channels // 2, stride=1)
         self.shuffle = ChannelShuffle(2)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
         passed, taken = x.chunk(2, dim=1)
         return self.shuffle(torch.cat([passed, self.branch(taken)], dim=1))
@@ -48,7 +50,7 @@ class ShuffleNetV2DownBlock(nn.Module):
         channels (int): Channels of the output, half of them from each branch.
     """
 
-    def __init__(self, in_channels, channels):
+    def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
         self.shortcut = nn.Sequential(
             conv_bn(in_channels, in_channels, 3, 2, groups=in_channels, relu=False),
@@ -57,7 +59,7 @@ class ShuffleNetV2DownBlock(nn.Module):
         self.branch = _branch(in_channels, channels // 2, stride=2)
         self.shuffle = ChannelShuffle(2)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C, H / 2, W / 2)."""
         return self.shuffle(torch.cat([self.shortcut(x), self.branch(x)], dim=1))
 
@@ -81,7 +83,12 @@ class CIFARShuffleNetV2(CIFARBackbone):
         ConfigError: No network has this width, or an index names no map.
     """
 
-    def __init__(self, widen_factor=1.0, out_indices=(-1,), init_cfg=None):
+    def __init__(
+        self,
+        widen_factor: float = 1.0,
+        out_indices: tuple[int, ...] = (-1,),
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
         check_choice('widen_factor', widen_factor, CHANNELS)
         *widths, last_channels = CHANNELS[widen_factor]
         stages, in_channels = [], STEM_CHANNELS
@@ -100,7 +107,7 @@ class CIFARShuffleNetV2(CIFARBackbone):
         )
 
 
-def _branch(in_channels, channels, stride):
+def _branch(in_channels: int, channels: int, stride: Any) -> Any:
     return nn.Sequential(
         conv_bn(in_channels, channels),
         conv_bn(channels, channels, 3, stride, groups=channels, relu=False),

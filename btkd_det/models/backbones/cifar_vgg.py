@@ -1,6 +1,8 @@
 """VGG for 32x32 images."""
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...checks import check_choice
@@ -21,7 +23,7 @@ DEPTHS = {
 class HalveLargeMap(nn.Module):
     """Max pooling of maps larger than 4x4; smaller ones pass."""
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H / 2, W / 2), or the input where H is 4 or less."""
         return F.max_pool2d(x, 2) if x.shape[-2] > 4 else x
 
@@ -48,7 +50,12 @@ class CIFARVGG(CIFARBackbone):
         ConfigError: No network has this depth, or an index names no map.
     """
 
-    def __init__(self, depth, out_indices=(-1,), init_cfg=None):
+    def __init__(
+        self,
+        depth: int,
+        out_indices: tuple[int, ...] = (-1,),
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
         check_choice('depth', depth, DEPTHS)
         pools = [nn.Identity(), *(nn.MaxPool2d(2) for _ in range(3)), HalveLargeMap()]
         stages, in_channels = [], 3

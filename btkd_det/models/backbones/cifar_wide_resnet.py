@@ -1,6 +1,8 @@
 """Wide ResNet for 32x32 images."""
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 
 from ...checks import check_count
 from ...errors import ConfigError
@@ -22,7 +24,7 @@ class PreActivationBlock(nn.Module):
         stride (int): The first convolution's stride.
     """
 
-    def __init__(self, in_channels, channels, stride):
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
         self.activate = nn.Sequential(nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True))
         self.branch = nn.Sequential(
@@ -35,7 +37,7 @@ class PreActivationBlock(nn.Module):
         if in_channels != channels:
             self.shortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C, H / stride, W / stride), not activated."""
         activated = self.activate(x)
         shortcut = x if self.shortcut is None else self.shortcut(activated)
@@ -62,7 +64,13 @@ class CIFARWideResNet(CIFARBackbone):
         ConfigError: No network has this depth or width, or an index names no map.
     """
 
-    def __init__(self, depth, widen_factor=1, out_indices=(-1,), init_cfg=None):
+    def __init__(
+        self,
+        depth: int,
+        widen_factor: int = 1,
+        out_indices: tuple[int, ...] = (-1,),
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
         if type(depth) is not int or depth < 10 or depth % 6 != 4:
             raise ConfigError(f'depth: {depth!r}; valid: 6n + 4, such as 16 or 40')
         check_count(widen_factor=widen_factor)

@@ -3,7 +3,15 @@
 from torch import nn
 
 
-def conv_bn(in_channels, channels, kernel=1, stride=1, groups=1, bias=False, relu=True):
+def conv_bn(
+    in_channels: int,
+    channels: int,
+    kernel: int = 1,
+    stride: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+    relu: bool = True,
+) -> nn.Sequential:
     """A convolution that keeps the size at stride 1, a batch norm and, by default, a ReLU.
 
     Args:

@@ -2,6 +2,8 @@
 
 import re
 
+from torch import Tensor
+
 #: Keys of He et al.'s CIFAR networks as most public code names them, and ours.
 _RULES = (
     (r'conv1\.(.+)', 'backbone.stem.0.{1}'),
@@ -12,7 +14,7 @@ _RULES = (
 )
 
 
-def rename_public_keys(state):
+def rename_public_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a public CIFAR ResNet for ``CIFARResNet(shortcut='A')`` and a linear head.
 
     Args:
@@ -30,7 +32,7 @@ def rename_public_keys(state):
     return {_renamed(key): value for key, value in state.items()}
 
 
-def _renamed(key):
+def _renamed(key: str) -> str:
     for pattern, name in _RULES:
         found = re.fullmatch(pattern, key.removeprefix('module.'))
         if found:

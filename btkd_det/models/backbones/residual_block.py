@@ -1,8 +1,10 @@
 """The residual blocks of ResNet."""
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .conv_bn import conv_bn
@@ -20,13 +22,13 @@ class PaddedShortcut(nn.Module):
         stride (int): Of the rows and columns that are kept.
     """
 
-    def __init__(self, in_channels, channels, stride):
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
         before = (channels - in_channels) // 2
         self.padding = before, channels - in_channels - before
         self.stride = stride
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C, H / stride, W / stride)."""
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.padding))
 
@@ -47,7 +49,9 @@ class ResidualBlock(nn.Module):
         shortcut (str): ``'B'`` or ``'A'``. Defaults to ``'B'``.
     """
 
-    def __init__(self, branch, in_channels, channels, stride, shortcut='B'):
+    def __init__(
+        self, branch: nn.Module, in_channels: int, channels: int, stride: int, shortcut: str = 'B'
+    ) -> None:
         super().__init__()
         self.branch = branch
         self.shortcut = nn.Identity()
@@ -57,12 +61,12 @@ class ResidualBlock(nn.Module):
             self.shortcut = conv_bn(in_channels, channels, stride=stride, relu=False)
         self.relu = nn.ReLU(inplace=True)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C, H / stride, W / stride)."""
         return self.relu(self.branch(x) + self.shortcut(x))
 
 
-def basic_block(in_channels, channels, stride, shortcut='B'):
+def basic_block(in_channels: int, channels: int, stride: Any, shortcut: str = 'B') -> ResidualBlock:
     """Two 3x3 convolutions; the first one strides."""
     branch = nn.Sequential(
         conv_bn(in_channels, channels, 3, stride), conv_bn(channels, channels, 3, relu=False)
@@ -74,7 +78,7 @@ def basic_block(in_channels, channels, stride, shortcut='B'):
 padded_block = functools.partial(basic_block, shortcut='A')
 
 
-def bottleneck_block(in_channels, channels, stride):
+def bottleneck_block(in_channels: int, channels: int, stride: Any) -> ResidualBlock:
     """1x1, 3x3 and 1x1 convolutions, the inner two a quarter as wide; the 3x3 one strides."""
     width = channels // 4
     branch = nn.Sequential(
@@ -85,7 +89,9 @@ def bottleneck_block(in_channels, channels, stride):
     return ResidualBlock(branch, in_channels, channels, stride)
 
 
-def stages_of(block, in_channels, channels, depths):
+def stages_of(
+    block: Callable, in_channels: int, channels: Sequence[int], depths: Sequence[int]
+) -> list[nn.Sequential]:
     """Stages of one kind of block, the first at stride 1, each later one halving the map.
 
     Args:

@@ -2,7 +2,10 @@
 
 import copy
 import json
+from collections.abc import Sequence
+from typing import Any
 
+from mmengine.config import Config
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 
 from ...errors import ConfigError
@@ -14,7 +17,7 @@ PASSIVE = {'LoadImageFromFile', 'PackInputs', 'Collect', 'ToPIL', 'ToNumpy', 'To
 FIXED = {'Resize', 'ResizeEdge', 'CenterCrop', 'EfficientNetCenterCrop', 'Pad', 'Normalize'}
 
 
-def describe_data(cfg):
+def describe_data(cfg: Config) -> dict[str, Any]:
     """What a cache's header has to say of the training data of a config.
 
     The data set is built, but no image is read.
@@ -60,11 +63,13 @@ class ImageSet(dict):
     MMEngine copies a sample's metainfo deeply in every step; this is the same object for all.
     """
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: Any) -> 'ImageSet':
         return self
 
 
-def describe_images(names, labels, images, memory=None):
+def describe_images(
+    names: Sequence[str], labels: Sequence[int], images: str, memory: dict[str, Any] | None = None
+) -> ImageSet:
     """What can be said of images in memory as well as of a config.
 
     Args:
@@ -87,7 +92,7 @@ def describe_images(names, labels, images, memory=None):
     )
 
 
-def find_dataset(cfg):
+def find_dataset(cfg: Config) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The data set of the training images, and how it lies in memory.
 
     Args:
@@ -117,7 +122,7 @@ def find_dataset(cfg):
     return dataset, None
 
 
-def kept_classes(names, memory):
+def kept_classes(names: Sequence[str], memory: dict[str, Any] | None) -> list[str]:
     """The classes that an ``InMemoryImages`` keeps of those of its data set.
 
     Args:
@@ -133,7 +138,7 @@ def kept_classes(names, memory):
     return list(names[:chosen]) if isinstance(chosen, int) else list(chosen)
 
 
-def view_settings(memory):
+def view_settings(memory: dict[str, Any] | None) -> dict[str, Any] | None:
     """The fixed augmented views of an ``InMemoryImages``, or None where there are none.
 
     Args:
@@ -152,7 +157,7 @@ def view_settings(memory):
     )
 
 
-def is_augmented(cfg):
+def is_augmented(cfg: Config) -> bool:
     """Whether the images of a config's training differ from one epoch to the next.
 
     Args:
@@ -168,7 +173,7 @@ def is_augmented(cfg):
     )
 
 
-def fixed_pipeline(cfg):
+def fixed_pipeline(cfg: Config) -> list[dict[str, Any]]:
     """The transforms of the training data without augmentation.
 
     Where the training's own transforms hold none, they are it; else those of the validation
@@ -201,9 +206,9 @@ def fixed_pipeline(cfg):
     )
 
 
-def _name(step):
+def _name(step: Any) -> Any:
     return str(step.get('type')).rpartition('.')[2].rpartition('/')[2]
 
 
-def _random_steps(pipeline):
+def _random_steps(pipeline: Any) -> list[Any]:
     return [step for step in pipeline or () if _name(step) not in PASSIVE | FIXED]

@@ -1,8 +1,10 @@
 """The file of a teacher's logits: what it says of itself, and the data that it goes with."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from ...checkpoint.writing import atomic_path
 from ...checks import check_file
@@ -29,7 +31,7 @@ OF_DATA = {
 }
 
 
-def write_cache(path, logits, header):
+def write_cache(path: str | Path, logits: Tensor, header: dict[str, Any]) -> None:
     """Write a teacher's logits.
 
     Args:
@@ -47,7 +49,7 @@ def write_cache(path, logits, header):
         torch.save(dict(format=FORMAT, header=header, logits=logits), unfinished)
 
 
-def read_cache(path, field='teacher.cache'):
+def read_cache(path: str | Path, field: str = 'teacher.cache') -> tuple[Tensor, dict[str, Any]]:
     """Read what :func:`write_cache` wrote, weights only; the logits stay on disk until read.
 
     Args:
@@ -86,7 +88,9 @@ def read_cache(path, field='teacher.cache'):
     return logits, header
 
 
-def check_header(header, found, path, field='teacher.cache'):
+def check_header(
+    header: dict[str, Any], found: dict[str, Any], path: str | Path, field: str = 'teacher.cache'
+) -> None:
     """Hold a cache's header against the data that it is to be used with.
 
     Args:

@@ -1,10 +1,14 @@
 """A teacher's logits of every image of the training data, gathered once."""
 
 import copy
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import DefaultScope
+from torch import Tensor
 from torch.utils.data import Subset
 
 from ...errors import ConfigError
@@ -12,7 +16,13 @@ from ..images import run_teacher
 from .data import find_dataset, fixed_pipeline, view_settings
 
 
-def gather(model, batches, shape, report=None, unfinished=None):
+def gather(
+    model: Any,
+    batches: Iterable[dict[str, Any]],
+    shape: tuple[int, int, int],
+    report: Callable[[], None] | None = None,
+    unfinished: Any = None,
+) -> Tensor:
     """Run the teacher of a distilled classifier over its training data.
 
     The images take the way that they take in training: through the student's preprocessor, and
@@ -60,12 +70,12 @@ def gather(model, batches, shape, report=None, unfinished=None):
     return logits
 
 
-def _leading(seen):
+def _leading(seen: Any) -> int:
     """How many rows are there without a gap."""
     return int(seen.view(-1).long().cumprod(dim=0).sum())
 
 
-def training_batches(cfg, start=0):
+def training_batches(cfg: Config, start: int = 0) -> tuple[Iterable[dict[str, Any]], int]:
     """The training images of a config without augmentation, or all of their fixed views.
 
     Args:
@@ -90,7 +100,7 @@ def training_batches(cfg, start=0):
     return loader, len(loader)
 
 
-def _views(cfg, memory, start):
+def _views(cfg: Config, memory: Any, start: Any) -> tuple:
     with MMENGINE_DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
         images = registry.build(copy.deepcopy(memory))
     size = cfg.train_dataloader.get('batch_size') or 64
@@ -102,7 +112,7 @@ def _views(cfg, memory, start):
     return (images.get_view(*part) for part in parts), len(parts)
 
 
-def _plain_loader(cfg):
+def _plain_loader(cfg: Config) -> Any:
     """The config's training loader, over the data set itself, in order and without chance."""
     inner, memory = find_dataset(cfg)
     dataset = copy.deepcopy(inner)

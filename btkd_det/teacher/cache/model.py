@@ -1,9 +1,11 @@
 """A teacher that answered beforehand: its logits of the training data, in a file."""
 
 import contextlib
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ...provenance import OF_TEACHER, check_teacher, checkpoint_file, file_digest
@@ -47,7 +49,14 @@ class CachedTeacher(nn.Module):
     #: Of a :class:`~btkd_det.models.Teacher`; a cache has none of them.
     init_student = class_map = classes = None
 
-    def __init__(self, cache, checkpoint=None, config=None, dtype=None, class_map=None):
+    def __init__(
+        self,
+        cache: str,
+        checkpoint: str | None = None,
+        config: Any = None,
+        dtype: str | None = None,
+        class_map: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.path = cache
         self.logits, self.header = read_cache(cache)
@@ -63,22 +72,22 @@ class CachedTeacher(nn.Module):
             known |= dict(teacher_config=digest_of_config(config), dtype=dtype)
         check_teacher(self.header, known, cache, 'teacher.cache', COMMAND)
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: Any) -> 'CachedTeacher':
         """A copy of the student (EMA) shares the cache."""
         return self
 
-    def at_work(self, device_type):
+    def at_work(self, device_type: str) -> Any:
         """A context in which nothing has to be done; see :class:`btkd_det.teacher.Teacher`."""
         return contextlib.nullcontext()
 
-    def follow(self, preprocessor):
+    def follow(self, preprocessor: Any) -> None:
         """Nothing to learn: the images have been seen."""
 
-    def provenance(self):
+    def provenance(self) -> dict[Any, Any]:
         """What the cache knows of the teacher that wrote it; see ``Teacher``."""
         return {key: self.header[key] for key in OF_TEACHER}
 
-    def logits_of(self, data_samples, device):
+    def logits_of(self, data_samples: Sequence, device: torch.device | str) -> Tensor:
         """What the teacher gave for these images.
 
         Args:
@@ -106,13 +115,13 @@ class CachedTeacher(nn.Module):
             )
         return self.logits[views, images].to(device, non_blocking=True)
 
-    def _check_set(self, found):
+    def _check_set(self, found: Any) -> None:
         """Hold the cache against what a sample says of its set, once for each set."""
         if found is not None and found is not self._fitting:
             check_header(self.header, found, self.path)
             self._fitting = found
 
-    def _numbers(self, data_samples, name, count):
+    def _numbers(self, data_samples: Sequence[Any], name: str, count: Any) -> Any:
         numbers = [sample.get(name) for sample in data_samples]
         if None in numbers:
             raise ConfigError(
@@ -130,7 +139,7 @@ class CachedTeacher(nn.Module):
             )
         return torch.tensor(numbers)
 
-    def _check_checkpoint(self, checkpoint):
+    def _check_checkpoint(self, checkpoint: Any) -> None:
         source, file = str(checkpoint), checkpoint_file(checkpoint)
         if source == self.header['checkpoint'] and not file.is_file():
             return

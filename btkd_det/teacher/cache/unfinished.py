@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,9 @@ class UnfinishedCache:
         done (int): Rows that are there, counted view by view, image by image.
     """
 
-    def __init__(self, path, shape, header):
+    def __init__(
+        self, path: str | Path, shape: tuple[int, int, int], header: dict[str, Any]
+    ) -> None:
         self._values, self._state = Path(f'{path}.unfinished.npy'), Path(f'{path}.unfinished.json')
         self._key = digest([list(shape), header])
         found = self._found()
@@ -36,7 +39,7 @@ class UnfinishedCache:
         self.logits = torch.from_numpy(np.lib.format.open_memmap(self._values, mode, **options))
         self.done = found or 0
 
-    def _found(self):
+    def _found(self) -> Any:
         """How many rows an earlier run of the same header left, or None."""
         try:
             state = json.loads(self._state.read_text())
@@ -45,7 +48,7 @@ class UnfinishedCache:
         same = isinstance(state, dict) and state.get('key') == self._key
         return state['done'] if same and self._values.is_file() else None
 
-    def mark(self, done):
+    def mark(self, done: int) -> None:
         """Note that the first rows are there.
 
         Args:
@@ -56,7 +59,7 @@ class UnfinishedCache:
         new.write_text(json.dumps(dict(key=self._key, done=done)))
         os.replace(new, self._state)
 
-    def remove(self):
+    def remove(self) -> None:
         """Delete the files: the cache is there."""
         for path in (self._state, self._values):
             path.unlink(missing_ok=True)
