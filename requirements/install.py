@@ -2,14 +2,14 @@
 
     python requirements/install.py .venv requirements.txt constraints.txt
 
-Does nothing where the environment is up to date. Standard library only: it runs before anything
-is installed.
+Does nothing where the environment is up to date. Packages come by uv where it is there, else by
+pip. Standard library only: it runs before anything is installed.
 """
 
 import argparse
 import hashlib
 import importlib.util
-import re
+import shutil
 import subprocess
 import sys
 import time
@@ -18,9 +18,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 STAMP = 'btkd_det.stamp'
-LOG = 'install.log'
-# Seconds between two signs of life: on a terminal, where they overwrite each other, and in a log.
-TERMINAL_PULSE, LOG_PULSE = 1, 15
 
 
 class SetupError(Exception):
@@ -73,19 +70,18 @@ def refresh(environment, requirements, constraints):
         version = '.'.join(map(str, sys.version_info[:3]))
         print(f'[1/4] {environment}: a virtual environment of Python {version}', flush=True)
         create(environment)
-    log = environment / LOG
-    log.write_text('')
     print(
         f'[2/4] packages of {requirements} (about 3 GB to download, 7 GB on disk; minutes, once)',
         flush=True,
     )
-    pip(environment, 'install', '-r', str(requirements), '-c', str(constraints))
+    install(environment, '-r', str(requirements), '-c', str(constraints))
     print('[3/4] btkd_det, from this folder', flush=True)
-    pip(environment, 'install', '--no-deps', '--no-build-isolation', '-e', str(ROOT))
+    install(environment, '--no-deps', '--no-build-isolation', '-e', str(ROOT))
     print('[4/4] checking that OpenCV loads', flush=True)
     mend_opencv(environment)
     stamp.write_text(expected)
-    print(f'{environment} is ready ({elapsed(started)}; pip said: {log}).')
+    minutes, seconds = divmod(int(time.monotonic() - started), 60)
+    print(f'{environment} is ready ({minutes}:{seconds:02d}).')
 
 
 def fingerprint(constraints):
@@ -151,115 +147,32 @@ def create(environment):
     venv.EnvBuilder(clear=True, symlinks=True, with_pip=has_ensurepip).create(environment)
     if not has_ensurepip:
         outside = [sys.executable, '-m', 'pip', '--python', str(python_of(environment))]
-        run_logged([*outside, 'install', 'pip'], environment / LOG)
+        if not succeeds([*outside, 'install', 'pip']):
+            raise SetupError('pip cannot be installed into it; the lines above say why')
 
 
-def pip(environment, *args):
-    """Run pip in the environment, with a sign of life instead of its pages of output.
+def install(environment, *args):
+    """Install into the environment, by uv where it is there, by pip where it is not or fails.
 
     Raises:
-        SetupError: pip failed; the message holds its errors.
+        SetupError: pip failed; what it printed says why.
     """
-    command = [str(python_of(environment)), '-m', 'pip', '--no-input']
+    python = str(python_of(environment))
+    uv = shutil.which('uv')
+    if uv is not None:
+        if succeeds([uv, 'pip', 'install', '--python', python, *args]):
+            return
+        # It reads neither pip's configuration nor its variables, such as those of a mirror.
+        print('      uv failed; pip tries the same', flush=True)
     # Without --no-compile pip spends half of its time on byte code of modules never imported.
-    options = ['--no-compile', '--progress-bar', 'off']
-    run_logged([*command, '--disable-pip-version-check', *args, *options], environment / LOG)
+    options = ['--no-input', '--disable-pip-version-check', '--no-compile']
+    if not succeeds([python, '-m', 'pip', 'install', *options, *args]):
+        raise SetupError('pip failed; the lines above say why')
 
 
-def run_logged(command, log):
-    """Run a command with its output in ``log``, and show the step it is at now and then.
-
-    Raises:
-        SetupError: The command failed; the message holds the errors in its output.
-    """
-    started, before = time.monotonic(), installed(log.parent)
-    with log.open('ab') as sink:
-        written = sink.seek(0, 2)
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, cwd=ROOT
-        )
-        try:
-            while not ended(process, TERMINAL_PULSE if sys.stdout.isatty() else LOG_PULSE):
-                text, done = output(log, written), installed(log.parent) - before
-                show(f'      {elapsed(started)}  {step(text, done)}')
-        except BaseException:
-            process.terminate()
-            raise
-    if sys.stdout.isatty():
-        print('\r\033[K', end='', flush=True)
-    if process.returncode:
-        errors = '\n'.join('  ' + line for line in failure(output(log, written)))
-        raise SetupError(f'pip failed. The whole log is {log}; it says:\n{errors}')
-
-
-def ended(process, seconds):
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
-def show(line):
-    if sys.stdout.isatty():
-        print(f'\r\033[K{line[:78]}', end='', flush=True)
-    else:
-        print(line, flush=True)
-
-
-def elapsed(started):
-    minutes, seconds = divmod(int(time.monotonic() - started), 60)
-    return f'{minutes}:{seconds:02d}'
-
-
-def output(log, start):
-    with log.open('rb') as source:
-        source.seek(start)
-        return source.read().decode(errors='replace')
-
-
-def installed(environment):
-    """How many packages are in the environment."""
-    return len(list(environment.glob('lib/python*/site-packages/*.dist-info')))
-
-
-def step(text, done=0):
-    """What pip is doing, in a few words.
-
-    Args:
-        text (str): Its output so far.
-        done (int): Packages that it has installed so far.
-
-    Returns:
-        str: The last step that it named.
-    """
-    found = re.findall(
-        r'^ *(Collecting|Processing|Downloading|Using cached|Building wheel|Installing)'
-        r'(?: (?:for )?(\S+)(.*))?$',
-        text,
-        re.MULTILINE,
-    )
-    if not found:
-        return 'starting'
-    verb, name, rest = found[-1]
-    if verb == 'Installing':
-        return f'installing, {done} of {rest.count(",") + 1} packages'
-    size = re.search(r'\(\d.*?\)', rest)
-    return f'{verb.lower()} {name.rpartition("/")[2]} {size.group() if size else ""}'.rstrip()
-
-
-def failure(text):
-    """The lines of pip's output that say why it failed.
-
-    Args:
-        text (str): Its output.
-
-    Returns:
-        list[str]: Its errors, 15 lines at most; its last lines where it named none.
-    """
-    lines = [line for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r'\s*(ERROR|error)\b', line)]
-    return (errors or lines)[-15:]
+def succeeds(command):
+    """Run a command, its output in the terminal; whether it ended well."""
+    return subprocess.run(command, stdin=subprocess.DEVNULL, cwd=ROOT).returncode == 0
 
 
 def mend_opencv(environment):
@@ -280,7 +193,7 @@ def mend_opencv(environment):
             environment, "from importlib import metadata; print(metadata.version('opencv-python'))"
         ).stdout.strip()
         headless = f'opencv-python-headless=={version}'
-        pip(environment, 'install', '--force-reinstall', '--no-deps', headless)
+        install(environment, '--force-reinstall', '--no-deps', headless)
         first = ask(environment, 'import cv2')
     if first.returncode:
         raise SetupError(f'OpenCV does not load: {last_line(first.stderr)}')

@@ -8,6 +8,8 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from rich.progress import Progress
+
 ROOT = Path(__file__).resolve().parents[1]
 # The demo and the benchmarks are of the checkout, not of the package.
 sys.path.insert(0, str(ROOT))
@@ -44,12 +46,14 @@ def parse_args():
 def main():
     args = vars(parse_args())
     out = Path(args.pop('out'))
-    show = lambda done, total: print(f'\r{done}/{total} images', end='', flush=True)
     try:
-        drawn = make_shapes(out, ShapesSpec(**args), show if sys.stdout.isatty() else None)
+        with Progress(transient=True) as progress:
+            task = progress.add_task('images', total=None)
+            report = lambda done, total: progress.update(task, completed=done, total=total)
+            drawn = make_shapes(out, ShapesSpec(**args), report)
     except ConfigError as error:
         sys.exit(f'error: {error}')
-    print(f'\r{"Drawn" if drawn else "There already"}: {out}')
+    print(f'{"Drawn" if drawn else "There already"}: {out}')
     print(f'Look at {out / "contact_sheet.jpg"}')
 
 

@@ -1,7 +1,6 @@
 """The report on a teacher's bias: lines for the terminal, pictures, one page that holds them."""
 
 import dataclasses
-import html
 import json
 import textwrap
 from pathlib import Path
@@ -14,7 +13,7 @@ from .bias_figures import (
     example_sheet,
     worst_classes,
 )
-from .page import STYLE, embedded
+from .page import embedded, render
 from .table import percent, text_table
 
 TITLES = dict(
@@ -161,38 +160,41 @@ def write_report(
     (folder / 'report.html').write_text(_page(about, sections, advice), encoding='utf-8')
 
 
-def _section(title: str, result: Any, figures: Any) -> str:
-    parts = [f'<h2>{html.escape(title)}</h2>'] if title else []
-    parts.append(f'<pre>{html.escape(bias_table(result))}</pre>')
+def _section(title: str, result: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
+    """What the page says of one head: a title, the table, captions and pictures."""
     captions = dict(
         classes='How often is it right, class by class?',
         confusion='What is taken for what? Percent of the rows of each label',
         confidence='Is it less sure where it is wrong?',
     )
-    for key, figure in figures.items():
-        caption = captions.get(key) or EXAMPLES.format(TITLES[key])
-        parts.append(f'<h2>{html.escape(caption)}</h2><p>{embedded(figure, caption, "PNG")}</p>')
-    return '\n'.join(parts)
+    captions |= {key: EXAMPLES.format(TITLES[key]) for key in figures if key in TITLES}
+    pictures = [
+        (captions[key], embedded(figure, captions[key], 'PNG')) for key, figure in figures.items()
+    ]
+    return dict(title=title, table=bias_table(result), pictures=pictures)
 
 
-def _page(about: Any, sections: Any, advice: Any = None) -> str:
-    lines = [] if advice is None else advice.lines()
-    advised = ''.join(f'<p>{html.escape(line)}</p>' for line in lines)
-    facts = ''.join(
-        f'<tr><th>{html.escape(str(key))}</th><td>{html.escape(str(value))}</td></tr>'
-        for key, value in about.items()
-    )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>What this teacher gets wrong</title>
-<style>{STYLE} pre {{ background: #f2f2ec; padding: .8rem; overflow-x: auto; }}
-table.facts td {{ text-align: left; }}</style></head><body>
-<h1>What this teacher gets wrong</h1>
-<table class="facts">{facts}</table>
-{advised}
+_STYLE = """pre { background: #f2f2ec; padding: .8rem; overflow-x: auto; }
+table.facts td { text-align: left; }"""
+_BODY = """<h1>{{ title }}</h1>
+<table class="facts">
+{%- for key, value in about.items() %}<tr><th>{{ key }}</th><td>{{ value }}</td></tr>{% endfor -%}
+</table>
+{% for line in advice %}<p>{{ line }}</p>
+{% endfor %}
 <p>A row is a RoI that the teacher proposed and sampled as in its own training, or an image of a
 classifier. It is right where its largest logit is the label's, as BTKD judges. The rules' three
 columns are means over the wrong rows, after the rule: is the label's entry the largest, which
 probability does it have, and how much of the row's probability has moved.</p>
-{''.join(sections)}
-</body></html>
-"""
+{% for section in sections %}
+{% if section.title %}<h2>{{ section.title }}</h2>{% endif %}
+<pre>{{ section.table }}</pre>
+{% for caption, picture in section.pictures %}<h2>{{ caption }}</h2><p>{{ picture }}</p>
+{% endfor %}
+{% endfor %}"""
+
+
+def _page(about: dict[str, Any], sections: list[dict[str, Any]], advice: Any = None) -> str:
+    lines = [] if advice is None else advice.lines()
+    title = 'What this teacher gets wrong'
+    return render(_BODY, title, _STYLE, about=about, sections=sections, advice=lines)

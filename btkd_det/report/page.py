@@ -1,9 +1,11 @@
-"""What the pages of reports share: their style, and pictures that lie within them."""
+"""What the pages of reports share: their style, their frame, and pictures that lie within them."""
 
 import base64
-import html
 import io
+from typing import Any
 
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
 from PIL import Image
 
 STYLE = """
@@ -34,11 +36,37 @@ svg { max-width: 100%; height: auto; }
   svg, .drawing { background: #fcfcfa; }
 }
 """
-#: Of every page: letters as they are, and a phone shows it at its own width.
-META = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+
+_FRAME = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>{{ style }}</style></head><body>
+{% block body %}{% endblock %}
+</body></html>
+"""
 
 
-def embedded(image: Image.Image, alt: str, kind: str = 'JPEG') -> str:
+def render(body: str, title: str, style: str = '', **values: Any) -> str:
+    """A page by a template of jinja2; what the values say is escaped.
+
+    Args:
+        body (str): The template of what stands between ``<body>`` and ``</body>``.
+        title (str): The page's.
+        style (str): CSS beside :data:`STYLE`. Defaults to none.
+        **values: What the template names. Elements are ``Markup``, as :func:`embedded` gives.
+
+    Returns:
+        str: The whole page.
+    """
+    page = '{% extends "frame" %}{% block body %}' + body + '{% endblock %}'
+    templates = DictLoader(dict(frame=_FRAME, page=page))
+    environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined)
+    style = Markup(f'{STYLE} {style}')
+    return environment.get_template('page').render(title=title, style=style, **values)
+
+
+def embedded(image: Image.Image, alt: str, kind: str = 'JPEG') -> Markup:
     """An image as an HTML element that holds it.
 
     Args:
@@ -48,11 +76,11 @@ def embedded(image: Image.Image, alt: str, kind: str = 'JPEG') -> str:
             ``'PNG'`` for drawings. Defaults to ``'JPEG'``.
 
     Returns:
-        str: An ``img`` element.
+        Markup: An ``img`` element.
     """
     file = io.BytesIO()
     options = dict(quality=92, subsampling=0) if kind == 'JPEG' else {}
     image.save(file, kind, **options)
     data = base64.b64encode(file.getvalue()).decode()
     source = f'data:image/{kind.lower()};base64,{data}'
-    return f'<img alt="{html.escape(alt)}" src="{source}">'
+    return Markup('<img alt="{}" src="{}">').format(alt, source)

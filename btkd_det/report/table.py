@@ -1,9 +1,18 @@
 """Tables for a terminal."""
 
+import io
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import Box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from ..evaluation import COCO_NUMBERS
+
+_RULED = Box('    \n    \n -- \n    \n    \n    \n    \n    \n', ascii=True)
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -16,13 +25,17 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     Returns:
         str: The lines of the table.
     """
-    widths = [max(len(str(cell)) for cell in column) for column in zip(header, *rows, strict=True)]
-    line = lambda cells: '  '.join(
-        str(cell).rjust(width) if i else str(cell).ljust(width)
-        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ).rstrip()
-    rule = '  '.join('-' * width for width in widths)
-    return '\n'.join([line(header), rule, *map(line, rows)])
+    table = Table(box=_RULED, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for i, title in enumerate(header):
+        # As Text: a name in brackets is no markup.
+        table.add_column(Text(str(title)), justify='right' if i else 'left', no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    file = io.StringIO()
+    # As wide as the table: who prints it cuts nothing off.
+    console = Console(file=file, width=sys.maxsize, color_system=None, highlight=False)
+    console.print(table)
+    return '\n'.join(line.rstrip() for line in file.getvalue().splitlines())
 
 
 def percent(value: Any) -> str:

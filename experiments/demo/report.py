@@ -3,10 +3,11 @@
 import html
 import textwrap
 
+from markupsafe import Markup
 from PIL import Image
 
 from .detections import IGNORED, RIGHT, WRONG, verdicts
-from btkd_det.report.page import META, STYLE, embedded
+from btkd_det.report.page import embedded, render
 from btkd_det.report.pictures import draw_boxes, grid
 from .shapes import CLASS_COLORS
 from btkd_det.report.table import percent, text_table
@@ -108,32 +109,44 @@ def write_report(path, rows, spec, images, truths, found, names):
     path.write_text(_page(rows, spec, figures), encoding='utf-8')
 
 
-def _page(rows, spec, figures):
-    pictures = '\n'.join(
-        f'<p class="wide">{embedded(figure, "detections side by side")}</p>' for figure in figures
-    )
-    return f"""<!doctype html>
-<html lang="en"><head>{META}<title>btkd_det demo</title>
-<style>{STYLE}</style></head><body>
-<h1>A teacher, and a small student alone, with KD and with BTKD</h1>
-<p>Faster R-CNN with FPN, trained from scratch on {spec.train} drawn images of
-{spec.image_size} x {spec.image_size} pixels; the students by one schedule and one seed. COCO AP
-on the held-out test split of {spec.test} images, which nothing was chosen by.</p>
-{_html_table(rows)}
-<p class="note">{html.escape(NOTE)}</p>
-<p>{html.escape(FOUND)} The tables: <code>{RESULTS}</code>.</p>
+_BODY = """<h1>A teacher, and a small student alone, with KD and with BTKD</h1>
+<p>Faster R-CNN with FPN, trained from scratch on {{ spec.train }} drawn images of
+{{ spec.image_size }} x {{ spec.image_size }} pixels; the students by one schedule and one seed.
+COCO AP on the held-out test split of {{ spec.test }} images, which nothing was chosen by.</p>
+<div class="wide"><table><tr>{% for cell in header %}<th>{{ cell }}</th>{% endfor %}</tr>
+{% for line in lines %}<tr>{% for cell in line %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table></div>
+<p class="note">{{ note }}</p>
+<p>{{ found }} The tables: <code>{{ results }}</code>.</p>
 <h2>What they see</h2>
 <p>The first validation images with at least three objects. Detections with a score of at least 30,
 the best one for each place: <b class="right">right</b> (class and IoU 0.5),
 <b class="wrong">wrong</b>, <b class="ignored">in a crowd</b>, which counts as neither.</p>
-{pictures}
+{% for picture in pictures %}<p class="wide">{{ picture }}</p>
+{% endfor %}
 <h2>AP on the validation split while training</h2>
-{_curves(rows)}
+{{ curves }}
 <h2>How to go on</h2>
 <p>Train one of these by itself, or change it:</p>
-<ul>{''.join(_command(row) for row in rows)}</ul>
-</body></html>
-"""
+<ul>{% for row in rows -%}
+<li>{{ row.title }}: <code>{{ row.config }}</code>, <code>{{ row.checkpoint }}</code></li>
+{%- endfor %}</ul>"""
+
+
+def _page(rows, spec, figures):
+    return render(
+        _BODY,
+        'btkd_det demo',
+        rows=rows,
+        spec=spec,
+        note=NOTE,
+        found=FOUND,
+        results=RESULTS,
+        header=_header(),
+        lines=[_cells(row) for row in rows],
+        pictures=[embedded(figure, 'detections side by side') for figure in figures],
+        curves=Markup(_curves(rows)),
+    )
 
 
 def _header():
@@ -144,17 +157,6 @@ def _cells(row):
     numbers = [percent(row[name]) for name in ('AP', 'AP50', 'AP75')]
     parameters = f'{row["parameters"] / 1e6:.2f} M'
     return [row['title'], *numbers, parameters, f'{row["seconds_per_step"]:.3f}']
-
-
-def _html_table(rows):
-    line = lambda cells, tag: ''.join(f'<{tag}>{html.escape(c)}</{tag}>' for c in cells)
-    body = '\n'.join(f'<tr>{line(_cells(row), "td")}</tr>' for row in rows)
-    return f'<div class="wide"><table><tr>{line(_header(), "th")}</tr>\n{body}</table></div>'
-
-
-def _command(row):
-    config, checkpoint = html.escape(row['config']), html.escape(row['checkpoint'])
-    return f'<li>{html.escape(row["title"])}: <code>{config}</code>, <code>{checkpoint}</code></li>'
 
 
 def _curves(rows, width=640, height=260):

@@ -1,1 +1,0 @@
-"""What a package of somebody else's would hold."""
