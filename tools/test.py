@@ -16,6 +16,7 @@ from pathlib import Path
 import btkd_det.config
 from btkd_det import cpu_processes, preflight
 from btkd_det.checkpoint import load_weights, weights_only
+from btkd_det.checkpoint.writing import write_text
 from btkd_det.config_file import type_name
 from btkd_det.errors import ConfigError
 from btkd_det.evaluation.evaluators import prepare_evaluators
@@ -25,6 +26,7 @@ from btkd_det.options import (
     add_teacher_options,
     set_local_rank,
 )
+from btkd_det.preflight.output import check_output
 from btkd_det.report.table import accuracy_table, detection_table
 
 
@@ -49,6 +51,9 @@ def parse_args():
 
 def make_config(args):
     """The config to evaluate with; raises ConfigError."""
+    for field in ('out', 'predictions'):
+        if getattr(args, field):
+            check_output(getattr(args, field), f'--{field}')
     cfg = preflight.load_config(args.config, args.cfg_options)
     teacher = find_teacher(cfg, args)
     cfg = btkd_det.config.without_distillation(cfg)
@@ -129,7 +134,7 @@ def main():
             dict(config=args.config, checkpoint=args.checkpoint, metrics=metrics), indent=2
         )
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.out).write_text(text + '\n')
+        write_text(args.out, text + '\n')
         print(f'Written: {args.out}')
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmengine.evaluator import BaseMetric
 
+from ..checkpoint.writing import write_text
 from ..errors import ConfigError
 from ..registry import METRICS
 
@@ -70,7 +71,7 @@ class CocoPredictions(BaseMetric):
                     entry['segmentation'] = image['masks'][i]
                 entries.append(entry)
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(json.dumps(entries) + '\n')
+        write_text(self.file, json.dumps(entries) + '\n')
         return {}
 
     def _categories(self):

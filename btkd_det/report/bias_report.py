@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..checkpoint.writing import write_text
 from .page import STYLE, embedded
 from .pictures import crop, grid
 from .table import percent, text_table
@@ -141,7 +142,7 @@ def write_report(folder, results, examples, about, swap_channels=False, advice=N
     found = dict(about, stages=results)
     if advice is not None:
         found['advice'] = dataclasses.asdict(advice)
-    (folder / 'bias.json').write_text(json.dumps(found, indent=1) + '\n')
+    write_text(folder / 'bias.json', json.dumps(found, indent=1) + '\n')
     sections = []
     for i, (result, kept) in enumerate(zip(results, examples, strict=True)):
         name = f'stage{i + 1}_' if len(results) > 1 else ''
@@ -157,7 +158,7 @@ def write_report(folder, results, examples, about, swap_channels=False, advice=N
             figure.save(folder / 'pictures' / f'{name}{key}.png')
         title = f'Stage {i + 1} of the cascade' if len(results) > 1 else ''
         sections.append(_section(title, result, figures))
-    (folder / 'report.html').write_text(_page(about, sections, advice), encoding='utf-8')
+    write_text(folder / 'report.html', _page(about, sections, advice))
 
 
 def class_figure(result):
@@ -269,6 +270,10 @@ def _axes(width, height):
 
 
 def _image(figure):
+    for axes in figure.axes:
+        # A class may be called $\frac{x, which is no formula.
+        for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
+            label.set_parse_math(False)
     figure.canvas.draw()
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')
 
