@@ -11,7 +11,8 @@ from ..progress import current_iteration, iterations_per_epoch, runner_info
 from ..registry import MODELS
 from .class_means import check_class_means, read_class_means
 from .divergences import kl_of_logits
-from .logit_loss import LogitLoss, as_float, check_positive, count_rows, reduce_rows
+from .labels import class_indices
+from .logit_loss import LogitLoss, as_float, bounded, check_positive, count_rows, reduce_rows
 from .ranks import sum_over_ranks
 
 FINISHED = -1
@@ -155,7 +156,7 @@ class IKDLoss(LogitLoss):
             labels (Tensor): (N,).
         """
         self.finish()
-        self._add(teacher_logits, labels)
+        self._add(teacher_logits, class_indices(labels, teacher_logits, 'IKDLoss'))
 
     def finish(self):
         """End collecting; from now on the loss gives the term."""
@@ -213,6 +214,7 @@ class IKDLoss(LogitLoss):
                 f'teacher with a class_map says which of them are the {self.num_classes} of the '
                 'logits'
             )
+        labels = class_indices(labels, student_logits, 'IKDLoss')
         if (
             self.training
             and self._collected != FINISHED
@@ -243,7 +245,7 @@ class IKDLoss(LogitLoss):
         if counted is not None:
             kept = kept & counted
         kept = kept.unsqueeze(1)
-        values = teacher_logits.detach().to(self.class_means.dtype).masked_fill(~kept, 0)
+        values = bounded(teacher_logits.detach().to(self.class_means.dtype)).masked_fill(~kept, 0)
         rows = torch.cat([values, kept.to(values.dtype)], dim=1)
         batch = rows.new_zeros(self.num_classes, self.num_classes + 1)
         batch.index_add_(0, labels, rows)

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..registry import MODELS
+from .labels import class_indices
 from .ranks import mean_over_ranks, num_ranks
+
+#: Logits beyond it, up or down, count as this much: differences and squares of larger ones are
+#: beyond float32.
+LARGEST = 1e15
 
 
 def as_float(*tensors):
@@ -25,6 +30,18 @@ def as_float(*tensors):
     half = (torch.float16, torch.bfloat16)
     cast = tuple([t.float() if t.dtype in half else t for t in tensors])
     return cast[0] if len(cast) == 1 else cast
+
+
+def bounded(logits: Tensor) -> Tensor:
+    """Logits of at most :data:`LARGEST` up or down, what is infinite or no number as it is.
+
+    Args:
+        logits (Tensor): Any shape, no half precision.
+
+    Returns:
+        Tensor: The same shape; what was cut off has no gradient.
+    """
+    return torch.where(logits.isfinite(), logits.clamp(-LARGEST, LARGEST), logits)
 
 
 def check_positive(**values):
@@ -189,8 +206,8 @@ class LogitLoss(nn.Module):
             Tensor: A scalar, or (N,) with ``reduction_override='none'``.
 
         Raises:
-            ValueError: The shapes do not match, labels are missing, or the reduction does not
-                exist or does not go with ``avg_factor``.
+            ValueError: The shapes do not match, labels are missing or no class indices, or the
+                reduction does not exist or does not go with ``avg_factor``.
         """
         if labels is None and self.needs_labels:
             raise ValueError(f'{type(self).__name__} needs labels, a class index for each row')
@@ -200,6 +217,8 @@ class LogitLoss(nn.Module):
                 f'{tuple(teacher_logits.shape)} differ in shape: both have to be (N, C) of the '
                 'same rows and classes'
             )
+        if labels is not None:
+            labels = class_indices(labels, student_logits, type(self).__name__)
         if 'progress' in self.extra_inputs:
             extra['progress'] = progress
         rows = self.rows(student_logits, teacher_logits, labels, counted, **extra)
@@ -249,7 +268,7 @@ def _in_float(per_row):
 
     @functools.wraps(per_row)
     def in_float(self, student_logits, teacher_logits, *args, **kwargs):
-        logits = as_float(student_logits, teacher_logits.detach())
+        logits = map(bounded, as_float(student_logits, teacher_logits.detach()))
         return per_row(self, *logits, *args, **kwargs)
 
     return in_float
