@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from btkd_det.checkpoint import weights_only  # noqa: E402
+from btkd_det.checkpoint.writing import write_text  # noqa: E402
 from experiments.benchmarks import (  # noqa: E402
     import_benchmark,
     loading_benchmark,
@@ -64,7 +65,7 @@ def main():
         print(f'\n{text}')
     else:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
-        Path(out).write_text(text + '\n')
+        write_text(out, text + '\n')
         print(f'Written: {out}')
 
 

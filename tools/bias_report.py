@@ -16,6 +16,7 @@ from pathlib import Path
 from btkd_det.checkpoint import weights_only
 from btkd_det.config.command_line import add_config_options, add_walk_options
 from btkd_det.errors import ConfigError
+from btkd_det.preflight.output import check_output
 from btkd_det.report import bias_report, rows, teacher_bias
 from btkd_det.report.advice import advise
 
@@ -69,9 +70,8 @@ def describe(args, result):
 def main():
     args = parse_args()
     out = Path(args.out)
-    if out.exists() and not out.is_dir():
-        sys.exit(f'error: --out: {out} is a file; valid is a folder')
     try:
+        check_output(out, '--out', folder=True)
         results, examples, swap_channels = examine(
             args, args.config, args.checkpoint, args.cfg_options
         )

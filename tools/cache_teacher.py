@@ -23,6 +23,7 @@ from btkd_det.config.command_line import add_config_options, add_teacher_options
 from btkd_det.config.reading import type_name
 from btkd_det.errors import ConfigError
 from btkd_det.models.probe import input_shape
+from btkd_det.preflight.output import check_output
 from btkd_det.teacher.cache.unfinished import UnfinishedCache
 
 SITES = dict(logits=dict(type='btkd_det.KDLoss'))
@@ -103,6 +104,7 @@ def prepare(args):
 def main():
     args = parse_args()
     try:
+        check_output(args.out, '--out')
         cfg, model, header = prepare(args)
         views = 1 if header['views'] is None else header['views']['views']
         shape = views, header['count'], header['num_classes']

@@ -13,6 +13,7 @@ from btkd_det.checkpoint import weights_only
 from btkd_det.config.command_line import add_config_options, add_walk_options
 from btkd_det.errors import ConfigError
 from btkd_det.losses.class_means import write_class_means
+from btkd_det.preflight.output import check_output
 from btkd_det.report import class_means, rows
 
 
@@ -43,6 +44,7 @@ def gather(args):
 def main():
     args = parse_args()
     try:
+        check_output(args.out, '--out')
         means, counts, header = gather(args)
     except ConfigError as error:
         sys.exit(f'error: {error}')

@@ -8,6 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from btkd_det.checkpoint.writing import write_text
 from btkd_det.errors import ConfigError
 from btkd_det.from_mmrazor import convert_config, read_student, save_student
 
@@ -74,7 +75,7 @@ def main():
 def write(args, converted, student):
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(converted.text(), encoding='utf-8')
+    write_text(out, converted.text())
     print(f'Written: {out}')
     if student:
         weights, count = student

@@ -13,6 +13,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from btkd_det.checkpoint.writing import write_text
 from btkd_det.errors import ConfigError
 from btkd_det.recipes import (
     DATASETS,
@@ -107,7 +108,7 @@ def write(args):
             'which overwrites it'
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding='utf-8')
+    write_text(path, text)
     return path
 
 

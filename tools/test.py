@@ -16,6 +16,7 @@ from pathlib import Path
 import btkd_det.config
 from btkd_det import cpu_processes, preflight
 from btkd_det.checkpoint import load_weights, weights_only
+from btkd_det.checkpoint.writing import write_text
 from btkd_det.config.command_line import (
     add_config_options,
     add_launcher_options,
@@ -25,6 +26,7 @@ from btkd_det.config.command_line import (
 from btkd_det.config.reading import type_name
 from btkd_det.errors import ConfigError
 from btkd_det.evaluation.evaluators import prepare_evaluators
+from btkd_det.preflight.output import check_output
 from btkd_det.report.table import accuracy_table, detection_table
 
 
@@ -49,6 +51,9 @@ def parse_args():
 
 def make_config(args):
     """The config to evaluate with; raises ConfigError."""
+    for field in ('out', 'predictions'):
+        if getattr(args, field):
+            check_output(getattr(args, field), f'--{field}')
     cfg = preflight.load_config(args.config, args.cfg_options)
     teacher = find_teacher(cfg, args)
     cfg = btkd_det.config.without_distillation(cfg)
@@ -126,7 +131,7 @@ def main():
             dict(config=args.config, checkpoint=args.checkpoint, metrics=metrics), indent=2
         )
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.out).write_text(text + '\n')
+        write_text(args.out, text + '\n')
         print(f'Written: {args.out}')
 
 

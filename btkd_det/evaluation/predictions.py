@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.evaluator import BaseMetric
 
+from ..checkpoint.writing import write_text
 from ..errors import ConfigError
 from ..registry import METRICS
 
@@ -74,7 +75,7 @@ class CocoPredictions(BaseMetric):
                     entry['segmentation'] = image['masks'][i]
                 entries.append(entry)
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(json.dumps(entries) + '\n')
+        write_text(self.file, json.dumps(entries) + '\n')
         return {}
 
     def _categories(self) -> list[Any]:

@@ -7,6 +7,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..checkpoint.writing import write_text
 from ..config.plain import plain_config
 from ..registry import HOOKS
 
@@ -36,7 +37,7 @@ class PlainConfigHook(Hook):
         self._text = plain.pretty_text
         if is_main_process():
             name = Path(runner.cfg.filename or 'config.py').stem
-            Path(runner.work_dir, f'{name}_plain.py').write_text(self._text)
+            write_text(Path(runner.work_dir, f'{name}_plain.py'), self._text)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: Any) -> None:
         """Put the plain config in the place of the distilled one."""

@@ -9,6 +9,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
+from ..checkpoint.writing import atomic_path
 from ..checks import check_file
 from ..errors import ConfigError
 from ..provenance import check_content, check_teacher, content_digest
@@ -105,7 +106,9 @@ def write_class_means(
     """
     header = dict(header, content=content_digest(means, counts))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(format=FORMAT, header=header, class_means=means, class_counts=counts), path)
+    content = dict(format=FORMAT, header=header, class_means=means, class_counts=counts)
+    with atomic_path(path) as part:
+        torch.save(content, part)
 
 
 def read_class_means(path: str | Path) -> 'ClassMeans':

@@ -1,5 +1,7 @@
 """Knowledge distillation from a stronger teacher: relations instead of values."""
 
+from typing import Any
+
 from torch import Tensor
 
 from ..checks import check_not_negative, check_positive
@@ -21,7 +23,18 @@ def pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
         Tensor: (N,) or (C,), from -1 to 1.
     """
     a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
-    return (a * b).sum(dim) / (a.norm(dim=dim) * b.norm(dim=dim) + EPS)
+    return _cosine(a, b, dim)
+
+
+def _cosine(a: Any, b: Any, dim: Any) -> Any:
+    """Of centered values; where one side is constant, nothing pulls it anywhere.
+
+    Beside the published code's constant the gradient there would be 1e8 times the other side.
+    """
+    sizes = a.norm(dim=dim) * b.norm(dim=dim)
+    product = (a * b).sum(dim)
+    constant = sizes.detach() <= EPS
+    return product.masked_fill(constant, 0) / (sizes + EPS).masked_fill(constant, 1)
 
 
 def pearson_of_columns(a: Tensor, b: Tensor, counted: Tensor | None = None) -> Tensor:
@@ -42,7 +55,7 @@ def pearson_of_columns(a: Tensor, b: Tensor, counted: Tensor | None = None) -> T
     # In place of its mean, a row that does not count adds to no sum.
     means = [part.masked_fill(others, 0).sum(dim=0) / number for part in (a, b)]
     a, b = ((part - mean).masked_fill(others, 0) for part, mean in zip((a, b), means, strict=True))
-    return (a * b).sum(dim=0) / (a.norm(dim=0) * b.norm(dim=0) + EPS)
+    return _cosine(a, b, dim=0)
 
 
 @MODELS.register_module()

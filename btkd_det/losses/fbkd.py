@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_not_negative, check_positive
 from ..errors import ConfigError
 from ..hints import Model
 from ..registry import MODELS
 from .fgd import attention
 from .level_modules import LevelModuleLoss
-from .logit_loss import check_not_negative, check_positive
 from .non_local import NonLocal
 
 

@@ -6,10 +6,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_not_negative, check_positive
 from ..hints import Model
 from ..registry import MODELS
 from .level_modules import LevelModuleLoss
-from .logit_loss import check_not_negative, check_positive
 
 
 @MODELS.register_module()

@@ -16,7 +16,8 @@ from ..registry import MODELS
 from .class_mean_table import add_rows, check_collects, check_has_rows
 from .class_means import check_class_means, read_class_means
 from .divergences import kl_of_logits
-from .logit_loss import LogitLoss, as_float, count_rows, reduce_rows
+from .labels import class_indices
+from .logit_loss import LogitLoss, as_float, bounded, count_rows, reduce_rows
 
 FINISHED = -1
 
@@ -151,7 +152,7 @@ class IKDLoss(LogitLoss):
             labels (Tensor): (N,).
         """
         self.finish()
-        self._add(teacher_logits, labels)
+        self._add(teacher_logits, class_indices(labels, teacher_logits, 'IKDLoss'))
 
     def finish(self) -> None:
         """End collecting; from now on the loss gives the term."""
@@ -216,15 +217,13 @@ class IKDLoss(LogitLoss):
                 f'teacher with a class_map says which of them are the {self.num_classes} of the '
                 'logits'
             )
-        if (
-            labels is not None
-            and self.training
-            and self._collected != FINISHED
-            and self._collect(teacher_logits, labels, counted)
-        ):
-            # No columns: an exact 0 whose gradient is 0, whatever the logits hold.
-            rows = student_logits[:, :0].sum(dim=1)
-            return reduce_rows(as_float(rows), weight, avg_factor, reduction_override, counted)
+        if labels is not None:
+            labels = class_indices(labels, student_logits, 'IKDLoss')
+            collecting = self.training and self._collected != FINISHED
+            if collecting and self._collect(teacher_logits, labels, counted):
+                # No columns: an exact 0 whose gradient is 0, whatever the logits hold.
+                rows = as_float(student_logits[:, :0].sum(dim=1))
+                return reduce_rows(rows, weight, avg_factor, reduction_override, counted)
         return super().forward(
             student_logits,
             teacher_logits,
@@ -246,7 +245,7 @@ class IKDLoss(LogitLoss):
             kept = kept & (labels < self.num_classes - 1)
         if counted is not None:
             kept = kept & counted
-        add_rows(self.class_means, self.class_counts, teacher_logits, labels, kept)
+        add_rows(self.class_means, self.class_counts, bounded(teacher_logits), labels, kept)
 
     @torch.compiler.disable
     def _collect(self, teacher_logits: Tensor, labels: Tensor, counted: Tensor | None) -> bool:

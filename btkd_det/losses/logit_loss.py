@@ -7,21 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from ..checks import check_fraction, check_not_negative, check_positive
+from ..checks import check_not_negative
 from ..registry import MODELS
+from .labels import class_indices
 from .ranks import mean_over_ranks
 from .signature import declared_extras
 
-__all__ = [
-    'LogitLoss',
-    'as_float',
-    'check_fraction',
-    'check_not_negative',
-    'check_positive',
-    'count_rows',
-    'declared_extras',
-    'reduce_rows',
-]
+#: Logits beyond it, up or down, count as this much: differences and squares of larger ones are
+#: beyond float32.
+LARGEST = 1e15
 
 
 def as_float(*tensors: Tensor) -> Any:
@@ -36,6 +30,18 @@ def as_float(*tensors: Tensor) -> Any:
     half = (torch.float16, torch.bfloat16)
     cast = tuple([t.float() if t.dtype in half else t for t in tensors])
     return cast[0] if len(cast) == 1 else cast
+
+
+def bounded(logits: Tensor) -> Tensor:
+    """Logits of at most :data:`LARGEST` up or down, what is infinite or no number as it is.
+
+    Args:
+        logits (Tensor): Any shape, no half precision.
+
+    Returns:
+        Tensor: The same shape; what was cut off has no gradient.
+    """
+    return torch.where(logits.isfinite(), logits.clamp(-LARGEST, LARGEST), logits)
 
 
 @MODELS.register_module()
@@ -64,14 +70,11 @@ class LogitLoss(nn.Module):
 
     #: Whether :meth:`per_row` declares ``counted``; likewise.
     takes_counted = False
-
     #: Whether what a row costs depends on that row alone. A loss that neither says so nor takes
     #: ``counted`` is given the rows that count and no others, which waits for the device.
     independent_rows = False
-
     #: Whether the loss reads the labels; without, it also stands where a host gives none.
     needs_labels = True
-
     #: Whether BTKD can wrap this loss: a value per row that depends on the teacher's row.
     hosts = True
 
@@ -182,8 +185,8 @@ class LogitLoss(nn.Module):
             Tensor: A scalar, or (N,) with ``reduction_override='none'``.
 
         Raises:
-            ValueError: The shapes do not match, labels are missing, or the reduction does not
-                exist or does not go with ``avg_factor``.
+            ValueError: The shapes do not match, labels are missing or no class indices, or the
+                reduction does not exist or does not go with ``avg_factor``.
         """
         if labels is None and self.needs_labels:
             raise ValueError(f'{type(self).__name__} needs labels, a class index for each row')
@@ -193,6 +196,8 @@ class LogitLoss(nn.Module):
                 f'{tuple(teacher_logits.shape)} differ in shape: both have to be (N, C) of the '
                 'same rows and classes'
             )
+        if labels is not None:
+            labels = class_indices(labels, student_logits, type(self).__name__)
         if 'progress' in self.extra_inputs:
             extra['progress'] = progress
         # None where the loss reads none.
@@ -233,7 +238,7 @@ def _in_float(per_row: Any) -> Any:
     def in_float(
         self: Any, student_logits: Tensor, teacher_logits: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
-        logits = as_float(student_logits, teacher_logits.detach())
+        logits = map(bounded, as_float(student_logits, teacher_logits.detach()))
         return per_row(self, *logits, *args, **kwargs)
 
     return in_float

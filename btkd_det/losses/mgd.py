@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_fraction
 from ..hints import Model
 from ..registry import MODELS
 from .level_modules import LevelModuleLoss
-from .logit_loss import check_fraction
 
 
 @MODELS.register_module()

@@ -32,7 +32,7 @@ def normalize_channels(maps: Tensor, eps: float = 1e-6) -> Tensor:
 
     Args:
         maps (Tensor): (N, C, H, W).
-        eps (float): Added to the deviation.
+        eps (float): Added to the deviation; a channel of a smaller deviation counts as constant.
 
     Returns:
         Tensor: (N, C, H, W). A single value per channel becomes 0.
@@ -40,5 +40,7 @@ def normalize_channels(maps: Tensor, eps: float = 1e-6) -> Tensor:
     centered = maps - maps.mean(dim=(0, 2, 3), keepdim=True)
     count = max(maps.numel() // maps.shape[1] - 1, 1)
     variance = centered.square().sum(dim=(0, 2, 3), keepdim=True) / count
-    # The tiny addend keeps the gradient of the root finite where a channel is constant.
-    return centered / ((variance + 1e-30).sqrt() + eps)
+    # The tiny addend keeps the gradient of the root finite where a channel is constant. Its values
+    # are left small there, or their gradient would be 1 / eps times that of any other channel.
+    deviation = (variance + 1e-30).sqrt() + eps
+    return centered / deviation.masked_fill(variance <= eps**2, 1.0)

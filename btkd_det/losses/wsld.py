@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from ..checks import check_positive
 from ..registry import MODELS
-from .logit_loss import LogitLoss, check_positive
+from .logit_loss import LogitLoss
 
 
 @MODELS.register_module()

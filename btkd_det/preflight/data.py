@@ -11,6 +11,7 @@ from ..config.reading import type_name
 from ..errors import ConfigError
 from ..teacher_cache import kept_classes
 from .classes import check_label_order, label_classes
+from .confined import confined
 from .data_files import check_files
 from .datasets import check_datasets
 from .evaluators import check_evaluator
@@ -49,7 +50,7 @@ def check_data(cfg: Config, loaders: Iterable[str] = DATALOADERS) -> dict[str, A
             check_files(dataset, field, scope)
         check_evaluator(cfg, loader.removesuffix('_dataloader'), parts)
         # A transform may build a part of itself when it is called.
-        with DefaultScope.overwrite_default_scope(scope):
+        with DefaultScope.overwrite_default_scope(scope), confined(cfg):
             contents = check_datasets(parts, loader, scope, on_bad_image(cfg), classes_of)
         length = contents.length if _is_joined(cfg[loader].get('dataset')) else None
         contents.batches = check_loader(cfg[loader], loader, scope, length)

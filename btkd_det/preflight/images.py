@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from ..checks import check_choice
 from ..config.reading import type_name
 from ..errors import ConfigError
+from .confined import check_confined
 
 ACTIONS = ('error', 'skip')
 # How long to look into files, in seconds for each data set: a network drive takes its time.
@@ -46,6 +47,7 @@ def check_images(paths: list, dataset: dict, field: str, action: str) -> None:
         ConfigError: An image is missing, no file, empty, or cannot be decoded; with ``'skip'``
             only where all are.
     """
+    check_confined(paths, dataset, field)
     bad, cut = find_bad_images(paths, dataset)
     for path, reason in list(cut.items())[:1]:
         print_log(

@@ -131,5 +131,9 @@ def _axes(width: int, height: int) -> tuple:
 
 
 def _image(figure: Any) -> Any:
+    for axes in figure.axes:
+        # A class may be called $\frac{x, which is no formula.
+        for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
+            label.set_parse_math(False)
     figure.canvas.draw()
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')

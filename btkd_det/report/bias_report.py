@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from ..checkpoint.writing import write_text
 from .bias_figures import (
     class_figure,
     confidence_figure,
@@ -141,7 +142,7 @@ def write_report(
     found = dict(about, stages=results)
     if advice is not None:
         found['advice'] = dataclasses.asdict(advice)
-    (folder / 'bias.json').write_text(json.dumps(found, indent=1) + '\n')
+    write_text(folder / 'bias.json', json.dumps(found, indent=1) + '\n')
     sections = []
     for i, (result, kept) in enumerate(zip(results, examples, strict=True)):
         name = f'stage{i + 1}_' if len(results) > 1 else ''
@@ -157,7 +158,7 @@ def write_report(
             figure.save(folder / 'pictures' / f'{name}{key}.png')
         title = f'Stage {i + 1} of the cascade' if len(results) > 1 else ''
         sections.append(_section(title, result, figures))
-    (folder / 'report.html').write_text(_page(about, sections, advice), encoding='utf-8')
+    write_text(folder / 'report.html', _page(about, sections, advice))
 
 
 def _section(title: str, result: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
