@@ -13,8 +13,9 @@ from ..progress import training_progress
 from ..registry import MODELS, build, unwritten
 from .calibration import TeacherCalibration
 from .label_noise import LabelNoise
-from .logit_loss import LogitLoss, check_fraction, count_rows
+from .logit_loss import LogitLoss, check_fraction
 from .ranks import sum_over_ranks
+from .reduction import count_rows
 from .trust import FORMS, MeasuredTrust
 
 JUDGES = ('class', 'class_and_box', 'object')

@@ -1,7 +1,8 @@
 """Knowledge distillation from a stronger teacher: relations instead of values."""
 
 from ..registry import MODELS
-from .logit_loss import LogitLoss, check_not_negative, check_positive, count_rows
+from .logit_loss import LogitLoss, check_not_negative, check_positive
+from .reduction import count_rows
 
 EPS = 1e-8
 

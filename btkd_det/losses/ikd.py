@@ -12,8 +12,9 @@ from ..registry import MODELS
 from .class_means import check_class_means, read_class_means
 from .divergences import kl_of_logits
 from .labels import class_indices
-from .logit_loss import LogitLoss, as_float, bounded, check_positive, count_rows, reduce_rows
+from .logit_loss import LogitLoss, as_float, bounded, check_positive
 from .ranks import sum_over_ranks
+from .reduction import count_rows, reduce_rows
 
 FINISHED = -1
 
