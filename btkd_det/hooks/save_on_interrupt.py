@@ -25,8 +25,9 @@ FILE = 'interrupted.pth'
 class SaveOnInterruptHook(Hook):
     """Ctrl-C and SIGTERM end the training after the step that is going on, with a checkpoint.
 
-    It is ``interrupted.pth`` in the work dir, from which ``--resume`` goes on: exactly where the
-    training counts iterations; inside an epoch, that epoch begins again. Where a checkpoint of
+    It is ``interrupted.pth`` in the work dir, from which ``--resume`` goes on: where the training
+    counts iterations with the images that would have come, though other random numbers are drawn
+    than without the signal; inside an epoch, that epoch begins again. Where a checkpoint of
     the same iteration is there already, as in validation, none is added. A signal to one process
     of several ends them all after the same step. ``tools/train.py --save-on-interrupt`` adds this
     hook, and notes the signals for it (see :func:`btkd_det.interrupts.noted`).
@@ -64,9 +65,17 @@ class SaveOnInterruptHook(Hook):
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """End within validation, which is made up for later."""
-        # Validation gives the ranks unequal numbers of batches: none of them may wait.
-        if runner.world_size == 1 and not isinstance(runner._train_loop, dict):
+        """End within validation, which is made up for later, where nothing has to be saved.
+
+        An averaged model is in the student's place here, and the ranks have unequal numbers of
+        batches, so that none may wait for another.
+        """
+        if runner.world_size == 1 and self._saved_at == runner.iter:
+            self._end_if_requested(runner, dict(epoch=runner.epoch, iter=runner.iter))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """End after this validation."""
+        if not isinstance(runner._train_loop, dict):
             self._end_if_requested(runner, dict(epoch=runner.epoch, iter=runner.iter))
 
     def _end_if_requested(self, runner: Any, meta: Any) -> None:

@@ -143,15 +143,10 @@ def asked(folder: Path, args: list, number: int) -> dict:
 
 
 def _two_agents(folder, args):
-    where = f'127.0.0.1:{free_port()}'
-    options = [
-        '--nnodes=2',
-        '--nproc-per-node=1',
-        '--rdzv-backend=c10d',
-        f'--rdzv-endpoint={where}',
-    ]
-    options += [f'--rdzv-endpoint={where}', '--rdzv-id=night', '--max-restarts=0']
-    return [Agent(args, folder / f'log{i}', options) for i in range(2)]
+    """Node 0 keeps what the processes look up; the other agent is one of its own."""
+    options = ['--nnodes=2', '--nproc-per-node=1', '--master-addr=127.0.0.1', '--max-restarts=0']
+    options.append(f'--master-port={free_port()}')
+    return [Agent(args, folder / f'log{i}', [*options, f'--node-rank={i}']) for i in range(2)]
 
 
 CASES = {
