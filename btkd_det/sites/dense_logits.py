@@ -9,6 +9,7 @@ from ..teacher.class_map import FEATURES_ALONE
 from .base import Site
 from .dense import DenseRecorder, check_rows
 from .dense_checks import check_equal, check_levels, heads_of
+from .dense_readers import has_sigmoids
 
 
 @SITES.register_module(name='dense_logits')
@@ -46,7 +47,7 @@ class DenseLogits(Site):
         """Logits of both with a column for background, and the labels."""
         logits = record.logits, teacher_outputs.logits
         check_rows(*logits)
-        if record.head.use_sigmoid_cls:
+        if has_sigmoids(record.head):
             logits = [with_background(part) for part in logits]
         return *logits, record.labels.clamp(0, record.head.num_classes)
 
