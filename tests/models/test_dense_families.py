@@ -19,7 +19,7 @@ from btkd_det.config_file import read_config
 from btkd_det.errors import ConfigError
 from btkd_det.sites.dense import DenseRecorder
 from btkd_det.sites.dense_checks import check_recorded
-from btkd_det.sites.dense_readers import by_level, head_logits
+from btkd_det.sites.dense_readers import by_level, head_logits, reader_of
 from tests.conftest import build_detector
 from tests.dense_families import CONFIGS, tiny
 from tests.single_stage import save
