@@ -4,7 +4,15 @@ from typing import NamedTuple
 
 from ..errors import ConfigError
 from ..registry import suggest
-from .data import CIFAR10, CIFAR100, IMAGENET, TINY_IMAGENET, Images, at_imagenet_size
+from .data import (
+    CIFAR10,
+    CIFAR100,
+    FOLDER,
+    IMAGENET,
+    TINY_IMAGENET,
+    Images,
+    at_imagenet_size,
+)
 from .networks import CIFAR_NETWORKS, LARGE, ZOO, cifar_network, large_network
 
 SAME_FAMILY = (
@@ -129,13 +137,22 @@ DATASETS = {
     },
     'imagenet': {'common': _IMAGENET},
 }
+#: The same, and a folder of one's own: its teachers are trained by their own recipe.
+EVERY_DATASET = {
+    **DATASETS,
+    'folder': {
+        'common': _IMAGENET._replace(
+            images=FOLDER, zoo={}, source=f"{_IMAGENET.source}, on a folder of one's own"
+        )
+    },
+}
 
 
 def find_protocol(dataset, name='common'):
     """The protocol of a data set.
 
     Args:
-        dataset (str): A key of :data:`DATASETS`.
+        dataset (str): A key of :data:`EVERY_DATASET`.
         name (str): ``'common'``, or ``'btkd'`` for the one of BTKD's authors.
 
     Returns:
@@ -145,11 +162,11 @@ def find_protocol(dataset, name='common'):
         ConfigError: There is no such data set, or it has no such protocol.
     """
     for field, value, valid in (
-        ('dataset', dataset, DATASETS),
-        ('protocol', name, DATASETS.get(dataset, {})),
+        ('dataset', dataset, EVERY_DATASET),
+        ('protocol', name, EVERY_DATASET.get(dataset, {})),
     ):
         if value not in valid:
             raise ConfigError(
                 f'{field}: {value!r} is not known{suggest(value, valid)}; valid: {", ".join(valid)}'
             )
-    return DATASETS[dataset][name]
+    return EVERY_DATASET[dataset][name]
