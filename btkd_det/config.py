@@ -60,10 +60,12 @@ def _at_queries(sigmoid, softmax, **sites):
     return {name: dict(query_logits=loss, **sites) for name, loss in kinds.items()}
 
 
-# What each preset puts where, by the distilled class, or by a plain class that is inherited.
+# What each preset puts where, by the distilled class, by a plain class that is inherited, or by a
+# dense head: SSD's alone has a softmax.
 PRESETS = {
     'kd': {
         **_at_queries(_BINARY, _KD),
+        'SSDHead': dict(dense_logits=_KD),
         TWO_STAGE: dict(roi_logits=_KD),
         SINGLE_STAGE: dict(dense_logits=_BINARY),
         CLASSIFIER: dict(logits=_CLS_KD),
@@ -72,12 +74,14 @@ PRESETS = {
         **_at_queries(
             _btkd(_BINARY, **_ROBUST_SINGLE_STAGE), _btkd(_KD, **dict(ROBUST, calibrate=False))
         ),
+        'SSDHead': dict(dense_logits=_btkd(_KD, **_ROBUST_SINGLE_STAGE)),
         TWO_STAGE: dict(roi_logits=_btkd(_KD, **_ROBUST_TWO_STAGE)),
         SINGLE_STAGE: dict(dense_logits=_btkd(_BINARY, **_ROBUST_SINGLE_STAGE)),
         CLASSIFIER: dict(logits=_btkd(_CLS_KD, **ROBUST)),
     },
     'btkd-paper': {
         **_at_queries(_btkd(_BINARY), _btkd(_KD)),
+        'SSDHead': dict(dense_logits=_btkd(_KD)),
         TWO_STAGE: dict(roi_logits=_btkd(_KD)),
         SINGLE_STAGE: dict(dense_logits=_btkd(_BINARY)),
         CLASSIFIER: dict(logits=_btkd(_CLS_KD)),
@@ -92,6 +96,7 @@ PRESETS = {
             _btkd(_KD, **dict(ROBUST, calibrate=False)),
             fpn=_PKD,
         ),
+        'SSDHead': dict(dense_logits=_btkd(_KD, **_ROBUST_SINGLE_STAGE), fpn=_PKD),
         TWO_STAGE: dict(roi_logits=_btkd(_KD, **_ROBUST_TWO_STAGE), fpn=_PKD),
         SINGLE_STAGE: dict(dense_logits=_btkd(_BINARY, **_ROBUST_SINGLE_STAGE), fpn=_PKD),
     },
