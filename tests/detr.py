@@ -1,6 +1,6 @@
 """Small relatives of DETR."""
 
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 
 CONFIGS = {
     'DETR': 'mmdet::detr/detr_r50_8xb2-150e_coco.py',

@@ -39,6 +39,12 @@ def test_the_class_follows_from_the_models_type(name, expected, host):
     assert 'btkd_det' in cfg.custom_imports['imports']
 
 
+@pytest.mark.parametrize('preset', ['kd', 'btkd', 'btkd-paper', 'btkd-pkd'])
+def test_ssd_has_a_softmax_and_its_presets_one_too(preset):
+    loss = btkd_det.distill('mmdet::ssd/ssd300_coco.py', TEACHER, preset).model.distill.dense_logits
+    assert loss.get('loss', loss).type == 'btkd_det.KDLoss'
+
+
 @pytest.mark.parametrize('preset', list(PRESETS))
 def test_every_preset_builds_a_faster_rcnn(preset, teacher_config, teacher_checkpoint):
     from mmengine.config import Config

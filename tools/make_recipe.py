@@ -2,6 +2,7 @@
 
     python tools/make_recipe.py DATASET --list
     python tools/make_recipe.py DATASET --student S [--teacher T --method M] [--out FILE]
+    python tools/make_recipe.py folder --data-root D --student S [--teacher T --method M]
 
 Train the teacher first, by its own recipe (--method teacher): the student's recipe looks for it
 where tools/train.py leaves it.
@@ -16,7 +17,7 @@ from pathlib import Path
 from btkd_det.checkpoint.writing import write_text
 from btkd_det.errors import ConfigError
 from btkd_det.recipes import (
-    DATASETS,
+    EVERY_DATASET,
     METHODS,
     PLAIN,
     config_text,
@@ -51,7 +52,7 @@ def parse_args(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('dataset', help=', '.join(DATASETS))
+    parser.add_argument('dataset', help=', '.join(EVERY_DATASET))
     parser.add_argument('--teacher', metavar='T', help="the teacher's network")
     parser.add_argument('--student', metavar='S', help="the student's network")
     parser.add_argument(
@@ -89,7 +90,7 @@ def listing(dataset, protocol):
     return '\n\n'.join(
         [
             f'{dataset}: {plan.source}',
-            f'--protocol {", ".join(DATASETS[dataset])}',
+            f'--protocol {", ".join(EVERY_DATASET[dataset])}',
             text_table(['--teacher', '--student'], plan.pairs),
             '\n'.join(methods),
             f'Any other pair, and alone by --method student or teacher: {", ".join(plan.networks)}',

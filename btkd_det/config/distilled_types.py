@@ -106,16 +106,18 @@ def preset_keys(model: dict[str, Any]) -> list[str]:
         model (dict): The model's config.
 
     Returns:
-        list[str]: For each class that the model's inherits its name, and the distilled class of
-        its family where it has one; for a detector at last :data:`ANY`.
+        list[str]: The type of its dense head; for each class that the model's inherits its name,
+        and the distilled class of its family where it has one; for a detector at last
+        :data:`ANY`.
     """
     name = type_name(model)
+    head = type_name(model.get('bbox_head') or {})
     if DISTILLED.get(name) == CLASSIFIER:
         return [name, CLASSIFIER]
     cls = detector_class(model)
     names = [name] if cls is None else [ancestor.__name__ for ancestor in cls.__mro__]
     keys = [key for known in names for key in (known, DISTILLED.get(known)) if key]
-    return list(dict.fromkeys([*keys, ANY]))
+    return list(dict.fromkeys([*([head] if head else []), *keys, ANY]))
 
 
 def plain_type(model: dict[str, Any]) -> str | None:

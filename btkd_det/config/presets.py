@@ -156,22 +156,26 @@ def _at_queries(
 
 _ROBUST_AT_QUERIES = (robust('binary', QUERIES), robust('kd at rois', QUERIES))
 
-#: What each preset puts where, by the distilled class, or by a plain class that is inherited.
+#: What each preset puts where, by the distilled class, by a plain class that is inherited, or by a
+#: dense head: SSD's alone has a softmax.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     'kd': {
         **_at_queries(loss_of('binary'), loss_of('kd at rois')),
+        'SSDHead': dict(dense_logits=loss_of('kd at rois')),
         TWO_STAGE: dict(roi_logits=loss_of('kd at rois')),
         SINGLE_STAGE: dict(dense_logits=loss_of('binary')),
         CLASSIFIER: dict(logits=loss_of('kd')),
     },
     'btkd': {
         **_at_queries(*_ROBUST_AT_QUERIES),
+        'SSDHead': dict(dense_logits=robust('kd at rois', SINGLE_STAGE)),
         TWO_STAGE: dict(roi_logits=robust('kd at rois', TWO_STAGE)),
         SINGLE_STAGE: dict(dense_logits=robust('binary', SINGLE_STAGE)),
         CLASSIFIER: dict(logits=robust('kd')),
     },
     'btkd-paper': {
         **_at_queries(btkd('binary'), btkd('kd at rois')),
+        'SSDHead': dict(dense_logits=btkd('kd at rois')),
         TWO_STAGE: dict(roi_logits=btkd('kd at rois')),
         SINGLE_STAGE: dict(dense_logits=btkd('binary')),
         CLASSIFIER: dict(logits=btkd('kd')),
@@ -182,6 +186,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     'btkd-pkd': {
         **_at_queries(*_ROBUST_AT_QUERIES, fpn=loss_of('pkd')),
+        'SSDHead': dict(dense_logits=robust('kd at rois', SINGLE_STAGE), fpn=loss_of('pkd')),
         TWO_STAGE: dict(roi_logits=robust('kd at rois', TWO_STAGE), fpn=loss_of('pkd')),
         SINGLE_STAGE: dict(dense_logits=robust('binary', SINGLE_STAGE), fpn=loss_of('pkd')),
     },

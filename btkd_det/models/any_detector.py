@@ -13,6 +13,7 @@ from ..sites.backbone import BackboneRecorder
 from ..sites.base import Recorder
 from ..sites.dense import DenseRecorder
 from ..sites.maps import MapRecorder
+from ..sites.mask_heads import MaskRecorder
 from ..sites.queries import QueryRecorder
 from ..sites.rois import RoIRecorder
 from .distilled import Distilled
@@ -44,6 +45,7 @@ def recorders_of(host: type) -> tuple[type[Recorder], ...]:
     """
     heads = (
         (TwoStageDetector, RoIRecorder),
+        (TwoStageDetector, MaskRecorder),
         (SingleStageDetector, DenseRecorder),
         (DetectionTransformer, QueryRecorder),
     )

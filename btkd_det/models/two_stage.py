@@ -4,6 +4,7 @@ from mmdet.models.detectors import TwoStageDetector
 
 from ..registry import MODELS
 from ..sites.maps import MapRecorder
+from ..sites.mask_heads import MaskRecorder
 from ..sites.rois import RoIRecorder
 from .distilled import Distilled
 
@@ -17,8 +18,9 @@ class DistilledTwoStageDetector(Distilled, TwoStageDetector):
 
     Sites: ``roi_logits``, the class logits of the sampled RoIs with their assigned labels;
     ``roi_features``, what the box head is given for them; ``roi_boxes``, the box deltas of the
-    foreground RoIs; ``fpn``, the maps of the neck. A cascade has the first three at every
-    stage, or with ``dict(losses=..., stages='last')`` at its last one.
+    foreground RoIs; ``roi_masks``, the mask logits of the same; ``fpn``, the maps of the neck. A
+    cascade has the first four at every stage, or with ``dict(losses=..., stages='last')`` at its
+    last one.
 
     Args:
         *args, **kwargs: As ``mmdet.models.TwoStageDetector``.
@@ -31,4 +33,4 @@ class DistilledTwoStageDetector(Distilled, TwoStageDetector):
             student's RoI head does not show what a site needs.
     """
 
-    recorders = (RoIRecorder, MapRecorder)
+    recorders = (RoIRecorder, MaskRecorder, MapRecorder)

@@ -88,6 +88,8 @@ TINY_IMAGENET = IMAGENET._replace(
     variable='TINY_IMAGENET_ROOT',
     padding=8,
 )
+#: A folder of one's own, as ImageNet is shown; see :func:`btkd_det.recipes.folder.of_folder`.
+FOLDER = IMAGENET._replace(type='CustomDataset', folder='data/folder', variable='FOLDER_ROOT')
 
 
 def at_imagenet_size(images: Images) -> Images:
@@ -139,8 +141,10 @@ def loaders(
         ConfigError: ``data`` is unknown, or does not go with the images or the other options.
     """
     _check(images, data, classes, views)
-    train = dict(type=images.type, data_root=data_root, split='train')
-    test = dict(type=images.type, data_root=data_root, split=images.val_split)
+    # MMPretrain's data set of class folders has no splits, but a folder for each.
+    split = 'data_prefix' if images.type == FOLDER.type else 'split'
+    train = {'type': images.type, 'data_root': data_root, split: 'train'}
+    test = {'type': images.type, 'data_root': data_root, split: images.val_split}
     if data == 'memory':
         kept = {} if classes is None else dict(classes=classes)
         drawn = dict(crop_padding=images.padding, flip=0.5)

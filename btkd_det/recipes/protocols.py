@@ -3,7 +3,15 @@
 from typing import NamedTuple
 
 from ..checks import check_choice
-from .data import CIFAR10, CIFAR100, IMAGENET, TINY_IMAGENET, Images, at_imagenet_size
+from .data import (
+    CIFAR10,
+    CIFAR100,
+    FOLDER,
+    IMAGENET,
+    TINY_IMAGENET,
+    Images,
+    at_imagenet_size,
+)
 from .networks import CIFAR_NETWORKS, LARGE, ZOO, cifar_network, large_network
 
 SAME_FAMILY = (
@@ -128,13 +136,22 @@ DATASETS = {
     },
     'imagenet': {'common': _IMAGENET},
 }
+#: The same, and a folder of one's own: its teachers are trained by their own recipe.
+EVERY_DATASET = {
+    **DATASETS,
+    'folder': {
+        'common': _IMAGENET._replace(
+            images=FOLDER, zoo={}, source=f"{_IMAGENET.source}, on a folder of one's own"
+        )
+    },
+}
 
 
 def find_protocol(dataset: str, name: str = 'common') -> Protocol:
     """The protocol of a data set.
 
     Args:
-        dataset (str): A key of :data:`DATASETS`.
+        dataset (str): A key of :data:`EVERY_DATASET`.
         name (str): ``'common'``, or ``'btkd'`` for the one of BTKD's authors.
 
     Returns:
@@ -143,6 +160,6 @@ def find_protocol(dataset: str, name: str = 'common') -> Protocol:
     Raises:
         ConfigError: There is no such data set, or it has no such protocol.
     """
-    check_choice('dataset', dataset, DATASETS)
-    check_choice('protocol', name, DATASETS[dataset])
-    return DATASETS[dataset][name]
+    check_choice('dataset', dataset, EVERY_DATASET)
+    check_choice('protocol', name, EVERY_DATASET[dataset])
+    return EVERY_DATASET[dataset][name]

@@ -20,6 +20,7 @@ from .checks import (
 )
 from .config_text import file_name
 from .data import loaders, preprocessor
+from .folder import of_folder
 from .methods import METHODS, PLAIN, find_method, losses_at_logits
 from .protocols import find_protocol
 
@@ -45,7 +46,9 @@ def recipe(
     """The config of a training, as ``tools/train.py`` takes it.
 
     Args:
-        dataset (str): ``'cifar10'``, ``'cifar100'``, ``'tiny_imagenet'`` or ``'imagenet'``.
+        dataset (str): ``'cifar10'``, ``'cifar100'``, ``'tiny_imagenet'``, ``'imagenet'``, or
+            ``'folder'``: one's own images below ``data_root``, see
+            :func:`~btkd_det.recipes.folder.of_folder`.
         teacher (str, optional): Name of the teacher's network, any of the data set's: the pairs of
             the literature are presets. The method ``'student'`` does not
             read it.
@@ -78,6 +81,8 @@ def recipe(
         ConfigError: A name or a value is not valid, or the options do not go together.
     """
     plan = find_protocol(dataset, protocol)
+    if dataset == 'folder':
+        plan = plan._replace(images=of_folder(data_root))
     row = find_method(method)
     check_pair(plan, teacher, student, method)
     check_options(epochs=epochs, batch_size=batch_size, gpus=gpus, views=views)

@@ -13,6 +13,7 @@ if is_installed('mmdet'):
     from .roi_logits import RoILogits
     from .roi_features import RoIFeatures
     from .roi_boxes import RoIBoxes
+    from .roi_masks import RoIMasks
     from .dense_logits import DenseLogits
     from .dense_boxes import DenseBoxes
     from .query_logits import QueryLogits
@@ -37,6 +38,7 @@ __all__ = [
     'RoIBoxes',
     'RoIFeatures',
     'RoILogits',
+    'RoIMasks',
     'Site',
     'Step',
 ]

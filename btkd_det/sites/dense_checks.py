@@ -7,6 +7,7 @@ from torch import nn
 
 from ..errors import ConfigError
 from ..hints import Model
+from .dense_readers import READERS, reader_of
 from .probe import probed
 
 #: Heads of MMDetection whose ``loss_by_feat`` gives ``loss_cls`` every anchor exactly once, in the
@@ -22,8 +23,22 @@ KNOWN_HEADS = (
     dense_heads.RepPointsHead,
     dense_heads.RTMDetHead,
     dense_heads.SABLRetinaHead,
+    dense_heads.TOODHead,
+    dense_heads.VFNetHead,
     dense_heads.YOLOFHead,
 )
+
+#: Heads that cannot be recorded, and why.
+REASONS = {
+    dense_heads.AutoAssignHead: 'it weighs all positions of an object against each other',
+    dense_heads.CenterNetUpdateHead: 'it learns from heatmaps without a class for each position',
+    dense_heads.CornerHead: 'it finds corners',
+    dense_heads.FreeAnchorRetinaHead: 'it learns from bags of anchors',
+    dense_heads.GuidedAnchorHead: 'as a teacher it leaves positions out that seem empty',
+    dense_heads.PISARetinaHead: 'it changes labels and weights on the way to its loss',
+    dense_heads.PISASSDHead: 'it changes labels and weights on the way to its loss',
+    dense_heads.YOLOV3Head: 'its classes lie in one map with boxes and objectness',
+}
 
 
 def heads_of(student: Model, teacher: Any) -> tuple[nn.Module, nn.Module]:
@@ -66,18 +81,23 @@ def check_known_loss(bbox_head: Model) -> None:
     A head from outside of MMDetection is taken at its word; the first iteration checks it.
     """
     owners = [cls for cls in type(bbox_head).__mro__ if 'loss_by_feat' in vars(cls)]
-    known = not owners or owners[0] in KNOWN_HEADS or not owners[0].__module__.startswith('mmdet.')
-    if not hasattr(bbox_head, 'loss_cls') or not known:
+    outside = not owners or not owners[0].__module__.startswith('mmdet.')
+    read = reader_of(bbox_head) is not None
+    known = read or outside or owners[0] in KNOWN_HEADS
+    if not (read or hasattr(bbox_head, 'loss_cls')) or not known:
         raise unknown_loss(bbox_head)
 
 
 def unknown_loss(bbox_head: Model) -> ConfigError:
     """The error for a dense head whose logits and labels cannot be recorded."""
+    reasons = [reason for kind, reason in REASONS.items() if isinstance(bbox_head, kind)]
+    why = f' ({reasons[0]})' if reasons else ''
+    names = sorted(cls.__name__ for cls in (*KNOWN_HEADS, *READERS))
     return ConfigError(
         f'bbox_head: {type(bbox_head).__name__} does not tell its loss_cls of every anchor with '
-        'one class each, so nothing can stand at dense_logits or dense_boxes; valid: a head with '
-        f'the loss_by_feat of {", ".join(cls.__name__ for cls in KNOWN_HEADS)}, or use the site '
-        'fpn alone (--distill feature)'
+        f'one class each{why}, so nothing can stand at dense_logits or dense_boxes; valid: a head '
+        f'with the loss_by_feat of {", ".join(names)}, or use the site fpn alone (--distill '
+        'feature)'
     )
 
 

@@ -12,6 +12,7 @@ from ..teacher.class_map import FEATURES_ALONE
 from .base import Site
 from .dense import DenseOutputs, DenseRecord, DenseRecorder, check_rows
 from .dense_checks import check_equal, check_levels, heads_of
+from .dense_readers import has_sigmoids
 
 
 @SITES.register_module(name='dense_logits')
@@ -48,11 +49,11 @@ class DenseLogits(Site):
 
     def inputs(self, record: DenseRecord, teacher_outputs: DenseOutputs) -> tuple:
         """Logits of both with a column for background, and the labels."""
-        student, teacher = record.logits, teacher_outputs.logits
-        check_rows(student, teacher)
-        if record.head.use_sigmoid_cls:
-            student, teacher = with_background(student), with_background(teacher)
-        return student, teacher, record.labels.clamp(0, record.head.num_classes)
+        logits = record.logits, teacher_outputs.logits
+        check_rows(*logits)
+        if has_sigmoids(record.head):
+            logits = with_background(logits[0]), with_background(logits[1])
+        return *logits, record.labels.clamp(0, record.head.num_classes)
 
     def extras(
         self, record: DenseRecord, teacher_outputs: DenseOutputs, loss: Any

@@ -193,7 +193,7 @@ class RoIRecorder(Recorder):
 class RoISite(Site):
     """A site at the RoIs; in a cascade at every stage, or with ``stages='last'`` at its last."""
 
-    recorder = RoIRecorder
+    recorder: type[Recorder] = RoIRecorder
     options = ('stop_at', 'stages')
 
     def set_options(self, where: str, stop_at: float = 1.0, stages: str = 'all') -> None:
