@@ -179,6 +179,7 @@ class BTKDLoss(LogitLoss):
             predicted = torch.where(right, labels, predicted)
         target = rectified_logits(self.rule, self.space, teacher_logits, labels, predicted, options)
         rows = self.host.rows(student_logits, target, labels, counted)
+        total = self._total(rows, counted)
         counts = self._part_sizes(right, rows.dtype, counted)
         gamma = None if self.schedule == 'none' else coefficient(progress, self.schedule)
         weights = weigh(
@@ -186,7 +187,7 @@ class BTKDLoss(LogitLoss):
             gamma,
             self.normalize,
             drop_wrong=self.rule.drops_wrong,
-            total=self._total(rows, counted),
+            total=total,
             counts=counts,
             dtype=rows.dtype,
         )
