@@ -217,7 +217,7 @@ class BTKDLoss(LogitLoss):
     def _give_back(
         self,
         rows: Tensor,
-        share: Any,
+        share: Tensor,
         student_logits: Tensor,
         labels: Tensor,
         counted: Tensor | None,
@@ -263,7 +263,9 @@ class BTKDLoss(LogitLoss):
             return rows.shape[0]
         return counted.sum()
 
-    def _part_sizes(self, right: Tensor, dtype: Any, counted: Tensor | None = None) -> Tensor:
+    def _part_sizes(
+        self, right: Tensor, dtype: torch.dtype, counted: Tensor | None = None
+    ) -> Tensor:
         """Number of right and of wrong rows, the mean over ranks, at least 1 in all of them.
 
         With its own counts each rank would give its few wrong rows the full weight, and two
@@ -278,10 +280,10 @@ class BTKDLoss(LogitLoss):
         self,
         rows: Tensor,
         right: Tensor,
-        counts: Any,
-        gamma: Any = None,
+        counts: Tensor,
+        gamma: float | Tensor | None = None,
         counted: Tensor | None = None,
-    ) -> Any:
+    ) -> dict[str, Tensor]:
         """The log entries: the share of right rows, the means of both parts, gamma."""
         mask = (right if counted is None else right & counted).to(rows.dtype)
         right_sum = (rows * mask).sum()

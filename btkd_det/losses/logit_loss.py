@@ -215,7 +215,7 @@ def declared_extras(per_row: Callable) -> list[str]:
     return [parameter.name for parameter in parameters if parameter.kind in named]
 
 
-def _in_float(per_row: Any) -> Any:
+def _in_float(per_row: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A ``per_row`` that sees neither half precision nor a teacher with a gradient."""
 
     @functools.wraps(per_row)
