@@ -1,7 +1,6 @@
 """How much do the right rows count now, how much the rectified ones?"""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -152,7 +151,7 @@ def weigh(
     return torch.where(right, right_weight, wrong_weight)
 
 
-def check_curriculum(schedule: Any, normalize: Any) -> None:
+def check_curriculum(schedule: str, normalize: str) -> None:
     """Raise a ConfigError unless both names are known."""
     check_choice('schedule', schedule, SCHEDULES)
     check_choice('normalize', normalize, NORMALIZATIONS)

@@ -14,7 +14,6 @@ the wrong ones::
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from ..checks import check_choice
 from ..errors import ConfigError
@@ -36,7 +35,7 @@ class Rule:
     drops_wrong: bool
 
     @property
-    def options(self) -> Any:
+    def options(self) -> tuple[str, ...]:
         """Names of the keyword arguments that the rule takes beside its tensors."""
         tensors = 2 if self.pair else 3
         return tuple(inspect.signature(self.function).parameters)[tensors:]
@@ -73,7 +72,7 @@ def register_rule(
     for space in spaces:
         check_choice('spaces', space, SPACES)
 
-    def register(function: Any) -> Any:
+    def register(function: Callable) -> Callable:
         taken = RULES.get(name)
         if taken is not None and _origin(taken.function) != _origin(function):
             raise ConfigError(
@@ -86,7 +85,7 @@ def register_rule(
     return register
 
 
-def _origin(function: Any) -> tuple:
+def _origin(function: Callable) -> tuple[str, int | None]:
     """Where a function is defined: a module that is imported again replaces its own rules."""
     name = _described(function)
     # Functions in functions, and those without a name, may share theirs.
@@ -94,7 +93,7 @@ def _origin(function: Any) -> tuple:
     return name, code and code.co_firstlineno
 
 
-def _described(function: Any) -> str:
+def _described(function: Callable) -> str:
     name = getattr(function, '__qualname__', None)
     return repr(function) if name is None else f'{function.__module__}.{name}'
 

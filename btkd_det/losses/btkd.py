@@ -179,6 +179,7 @@ class BTKDLoss(LogitLoss):
             predicted = torch.where(right, labels, predicted)
         target = rectified_logits(self.rule, self.space, teacher_logits, labels, predicted, options)
         rows = self.host.rows(student_logits, target, labels, counted)
+        total = self._total(rows, counted)
         counts = self._part_sizes(right, rows.dtype, counted)
         gamma = None if self.schedule == 'none' else coefficient(progress, self.schedule)
         weights = weigh(
@@ -186,7 +187,7 @@ class BTKDLoss(LogitLoss):
             gamma,
             self.normalize,
             drop_wrong=self.rule.drops_wrong,
-            total=self._total(rows, counted),
+            total=total,
             counts=counts,
             dtype=rows.dtype,
         )
@@ -216,7 +217,7 @@ class BTKDLoss(LogitLoss):
     def _give_back(
         self,
         rows: Tensor,
-        share: Any,
+        share: Tensor,
         student_logits: Tensor,
         labels: Tensor,
         counted: Tensor | None,
@@ -262,7 +263,9 @@ class BTKDLoss(LogitLoss):
             return rows.shape[0]
         return self.count(rows, counted)
 
-    def _part_sizes(self, right: Tensor, dtype: Any, counted: Tensor | None = None) -> Tensor:
+    def _part_sizes(
+        self, right: Tensor, dtype: torch.dtype, counted: Tensor | None = None
+    ) -> Tensor:
         """Number of right and of wrong rows, the mean over ranks, at least 1 in all of them.
 
         With its own counts each rank would give its few wrong rows the full weight, and two
@@ -277,10 +280,10 @@ class BTKDLoss(LogitLoss):
         self,
         rows: Tensor,
         right: Tensor,
-        counts: Any,
-        gamma: Any = None,
+        counts: Tensor,
+        gamma: float | Tensor | None = None,
         counted: Tensor | None = None,
-    ) -> Any:
+    ) -> dict[str, Tensor]:
         """The log entries: the share of right rows, the means of both parts, gamma."""
         mask = (right if counted is None else right & counted).to(rows.dtype)
         right_sum = (rows * mask).sum()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..bias.rules import find_rule
+from ..bias.rules import Rule, find_rule
 from ..checks import check_number
 from ..errors import ConfigError
 from ..registry import unwritten
@@ -15,7 +15,7 @@ TRUSTS = (None, *FORMS)
 ESTIMATED = 'estimated'
 
 
-def check_host(host: LogitLoss, space: Any) -> None:
+def check_host(host: LogitLoss, space: str) -> None:
     """Raise a ConfigError unless BTKD can wrap a loss in a space."""
     if not host.hosts or unwritten(type(host)):
         raise ConfigError(
@@ -30,7 +30,7 @@ def check_host(host: LogitLoss, space: Any) -> None:
         )
 
 
-def check_give_back(give_back: Any, trust: Any) -> None:
+def check_give_back(give_back: bool, trust: str | None) -> None:
     """Raise a ConfigError where nothing is taken that could be given back."""
     if give_back and trust is None:
         raise ConfigError(
@@ -39,18 +39,20 @@ def check_give_back(give_back: Any, trust: Any) -> None:
         )
 
 
-def estimated(options: Any) -> list[Any]:
+def estimated(options: dict[str, Any]) -> list[str]:
     """Names of the rule's options that are measured as training goes."""
     return [name for name, value in options.items() if value == ESTIMATED]
 
 
-def parse_rule(rectify: Any, space: Any, eta: Any) -> tuple:
+def parse_rule(
+    rectify: str | dict[str, Any], space: str, eta: float | None
+) -> tuple[Rule, dict[str, Any]]:
     """The rule and its options from what the config says; ConfigError if they do not fit."""
     if isinstance(rectify, dict):
         options = dict(rectify)
         name = options.pop('type', None)
     else:
-        name, options = rectify, {}
+        name, options = rectify, dict[str, Any]()
     if eta is not None:
         options['eta'] = eta
     rule = find_rule(name, space, options)

@@ -1,7 +1,5 @@
 """IKD's table: the mean of the teacher's logits over the rows of each class."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -50,7 +48,7 @@ def check_has_rows(file: ClassMeans, background: bool) -> None:
         )
 
 
-def check_collects(collect_epochs: Any, collect_iters: Any) -> None:
+def check_collects(collect_epochs: int, collect_iters: int | None) -> None:
     field, value = 'collect_epochs', collect_epochs
     if collect_iters is not None:
         field, value = 'collect_iters', collect_iters

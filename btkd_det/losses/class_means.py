@@ -66,7 +66,9 @@ class ClassMeans:
         header = dict(self.header, classes=[own[index] for index in order])
         return ClassMeans(self.means[rows][:, rows], self.counts[rows], self.path, header)
 
-    def _order(self, classes: Any, class_map: Any) -> list[Any] | None:
+    def _order(
+        self, classes: Sequence[str] | None, class_map: Sequence[int] | None
+    ) -> list[int] | None:
         own = self.classes
         if classes and own:
             lacking = [name for name in classes if name not in own]
@@ -173,7 +175,7 @@ def check_class_means(file: ClassMeans, teacher: dict[str, Any]) -> None:
     check_teacher(file.header, known, file.path, 'class_means', COMMAND)
 
 
-def _tensor(stored: Any, name: str, path: str | Path) -> Any:
+def _tensor(stored: Any, name: str, path: str | Path) -> Tensor:
     value = stored.get(name) if isinstance(stored, dict) else None
     if not isinstance(value, Tensor) or value.dim() != (1 if name == 'class_counts' else 2):
         found = tuple(value.shape) if isinstance(value, Tensor) else None

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from mmengine.logging import print_log
@@ -105,7 +105,9 @@ class FeatureLoss(nn.Module):
                 )
             self._adapt(level, student, teacher)
 
-    def settle_levels(self, student_shapes: Any, teacher_shapes: Any) -> None:
+    def settle_levels(
+        self, student_shapes: Sequence[Shape], teacher_shapes: Sequence[Shape]
+    ) -> None:
         """Where there are not as many maps of both, pair those of one size.
 
         Args:

@@ -11,10 +11,11 @@ from torch import Tensor
 from ..bias.judge import is_right
 from ..checks import check_bool, check_positive, check_whole
 from ..errors import ConfigError
+from ..hints import Model
 from ..progress import current_iteration, iterations_per_epoch, runner_info
 from ..registry import MODELS
 from .class_mean_table import add_rows, check_collects, check_has_rows
-from .class_means import check_class_means, read_class_means
+from .class_means import ClassMeans, check_class_means, read_class_means
 from .divergences import kl_of_logits
 from .labels import class_indices
 from .logit_loss import LogitLoss, as_float, bounded, count_rows, reduce_rows
@@ -106,15 +107,15 @@ class IKDLoss(LogitLoss):
         self.register_buffer('class_counts', torch.zeros(num_classes).double())
         self.register_buffer('collected', torch.zeros((), dtype=torch.int64))
         # The host's copy of `collected`: reading a buffer waits for the device.
-        self._collected = 0
-        self._last_iteration = None
-        self._unmapped, self.class_names = False, None
+        self._collected, self._last_iteration = 0, None
+        self._unmapped = False
+        self.class_names: tuple[str, ...] | None = None
         self._file = None if class_means is None else read_class_means(class_means)
         if self._file is not None:
             self._take(self._file, mapped_later=self._file.header is not None)
             self.finish()
 
-    def follow_teacher(self, teacher: Any) -> None:
+    def follow_teacher(self, teacher: Model) -> None:
         """Hold the file of means against the teacher, and put it into the student's classes.
 
         Args:
@@ -129,7 +130,7 @@ class IKDLoss(LogitLoss):
         check_class_means(self._file, teacher.provenance())
         self._take(self._file.for_student(teacher.classes, teacher.class_map))
 
-    def _take(self, file: Any, mapped_later: bool = False) -> None:
+    def _take(self, file: ClassMeans, mapped_later: bool = False) -> None:
         """Copy the means of a file; those of more classes can wait for a teacher's map."""
         count = len(file.counts)
         self._unmapped = count > self.num_classes and mapped_later
@@ -274,7 +275,7 @@ class IKDLoss(LogitLoss):
                 logging.WARNING,
             )
 
-    def _iterations_needed(self) -> Any:
+    def _iterations_needed(self) -> int | None:
         """Iterations to collect over, or None where neither config nor runner tells."""
         needed = self.collect_iters
         if needed is None:

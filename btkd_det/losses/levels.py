@@ -1,11 +1,13 @@
 """Which maps of the student a feature loss compares with which of the teacher."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from ..errors import ConfigError
 
 
-def parse_levels(levels: Any, teacher_levels: Any) -> tuple | None:
+def parse_levels(
+    levels: Sequence[int] | None, teacher_levels: Sequence[int] | None
+) -> tuple[tuple[int, int], ...] | None:
     """Pairs of levels from the shallowest on; ``None`` for all; ConfigError."""
     for field, value in (('levels', levels), ('teacher_levels', teacher_levels)):
         if value is not None and (
@@ -18,12 +20,8 @@ def parse_levels(levels: Any, teacher_levels: Any) -> tuple | None:
                 f'{field}: {value!r}; valid: None, or distinct numbers from 0 on, such as '
                 '(0, 1, 2, 3)'
             )
-    if teacher_levels is None:
-        teacher_levels = levels
-    if levels is None:
-        levels = ()
-    if len(teacher_levels or ()) != len(levels):
-        raise ConfigError(
-            f'teacher_levels: {teacher_levels!r} for levels={levels!r}; valid: one for each'
-        )
-    return tuple(sorted(zip(levels, teacher_levels, strict=True))) if levels else None
+    ours = levels or ()
+    its = ours if teacher_levels is None else teacher_levels
+    if len(its) != len(ours):
+        raise ConfigError(f'teacher_levels: {its!r} for levels={ours!r}; valid: one for each')
+    return tuple(sorted(zip(ours, its, strict=True))) if ours else None

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ..checks import check_count
 from ..registry import MODELS
 from .batch_norm import BatchNorm
-from .feature_loss import FeatureLoss, as_levels, weighted_sum
+from .feature_loss import FeatureLoss, Shape, as_levels, weighted_sum
 from .logit_loss import as_float
 
 POOLS = (4, 2, 1)
@@ -43,7 +43,7 @@ class ReviewKDLoss(FeatureLoss):
         self.mid_channels = mid_channels
         self.fusions = nn.ModuleDict()
 
-    def fit(self, student_shapes: Any, teacher_shapes: Any) -> None:
+    def fit(self, student_shapes: Sequence[Shape], teacher_shapes: Sequence[Shape]) -> None:
         """Make the fusions; see :meth:`FeatureLoss.fit`."""
         self.settle_levels(student_shapes, teacher_shapes)
         pairs = self.chosen(student_shapes, teacher_shapes)
