@@ -32,9 +32,11 @@ def class_indices(labels: Tensor, logits: Tensor, name: str) -> Tensor:
             'such as torch.int64'
         )
     labels = labels.long()
-    # Where nothing has to wait for it.
-    if rows and labels.device.type == 'cpu' and not torch.compiler.is_compiling():
-        low, high = labels.min().item(), labels.max().item()
+    # Where nothing has to wait for it: by NumPy, which reads the memory as it is.
+    plain = type(labels) is Tensor and labels.device.type == 'cpu'
+    if rows and plain and not torch.compiler.is_compiling():
+        values = labels.numpy()
+        low, high = int(values.min()), int(values.max())
         if low < 0 or high >= classes:
             raise ValueError(
                 f'{name}: the label {low if low < 0 else high} for logits of {classes} classes; '
