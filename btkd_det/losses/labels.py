@@ -32,16 +32,14 @@ def class_indices(labels: Tensor, logits: Tensor, name: str) -> Tensor:
             'such as torch.int64'
         )
     labels = labels.long()
-    if rows and is_at_hand(labels):
-        low, high = labels.min().item(), labels.max().item()
+    # Where nothing has to wait for it: by NumPy, which reads the memory as it is.
+    plain = type(labels) is Tensor and labels.device.type == 'cpu'
+    if rows and plain and not torch.compiler.is_compiling():
+        values = labels.numpy()
+        low, high = int(values.min()), int(values.max())
         if low < 0 or high >= classes:
             raise ValueError(
                 f'{name}: the label {low if low < 0 else high} for logits of {classes} classes; '
                 f'valid: 0 to {classes - 1}, and counted=... for rows that have no label'
             )
     return labels
-
-
-def is_at_hand(tensor: Tensor) -> bool:
-    """Whether the host reads a tensor without waiting for a device, or breaking a graph."""
-    return tensor.device.type == 'cpu' and not torch.compiler.is_compiling()
