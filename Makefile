@@ -7,13 +7,14 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 # Further arguments of pytest, as in `make test ARGS='-k losses'`.
 ARGS ?=
 
-.PHONY: help demo test test-openmmlab environment environment-openmmlab python clean
+.PHONY: help demo test test-openmmlab test-zoo environment environment-openmmlab python clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo            train a teacher and three students, compare their COCO AP'
 	@echo 'make test            lint and tests, all that CI runs'
 	@echo "make test-openmmlab  the tests on OpenMMLab's own packages"
+	@echo 'make test-zoo        a step of each kind of config of both zoos (hours; by hand)'
 	@echo 'make environment     only set up .venv'
 	@echo 'make clean           remove environments, caches and builds; results stay'
 
@@ -32,6 +33,9 @@ test-openmmlab: environment-openmmlab
 	@echo "== pytest on OpenMMLab's own packages"
 	@.venv-openmmlab/bin/python -m pytest $(ARGS)
 	@echo "All tests passed on OpenMMLab's own packages."
+
+test-zoo: environment
+	@.venv/bin/python -m experiments.zoo.run $(ARGS)
 
 environment: python
 	@$(PYTHON) requirements/install.py .venv requirements.txt constraints.txt
