@@ -11,13 +11,14 @@ BUILD_DOCS = .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 1
 	&& echo 'Not built: the tools for it need Python 3.11 or later.' \
 	|| NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
-.PHONY: help demo docs test test-openmmlab environment environment-openmmlab python clean
+.PHONY: help demo docs test test-openmmlab test-zoo environment environment-openmmlab python clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo            train a teacher and three students, compare their COCO AP'
 	@echo 'make test            lint, types and tests, all that CI runs'
 	@echo "make test-openmmlab  the tests on OpenMMLab's own packages"
+	@echo 'make test-zoo        a step of each kind of config of both zoos (hours; by hand)'
 	@echo 'make docs            the documentation as a site, in build/site'
 	@echo 'make environment     only set up .venv'
 	@echo 'make clean           remove environments, caches and builds; results stay'
@@ -45,6 +46,9 @@ test-openmmlab: environment-openmmlab
 	@echo "== pytest on OpenMMLab's own packages"
 	@.venv-openmmlab/bin/python -m pytest $(ARGS)
 	@echo "All tests passed on OpenMMLab's own packages."
+
+test-zoo: environment
+	@.venv/bin/python -m experiments.zoo.run $(ARGS)
 
 environment: python
 	@$(PYTHON) requirements/install.py .venv requirements.txt constraints.txt
