@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
+from btkd_det import hooks, losses
 from btkd_det.config import PRESETS
 from btkd_det.config.reading import read_config
 
@@ -66,3 +67,11 @@ def test_the_demos_table_is_that_of_its_file():
     for row in rows:
         ap, ap50 = (f'{100 * row[name]:.1f}' for name in ('AP', 'AP50'))
         assert f'| {row["title"]} | {ap} | {ap50} | {row["parameters"] / 1e6:.2f} M |' in text
+
+
+def test_the_reference_has_every_loss_and_hook():
+    pages = ''.join(page.read_text() for page in (ROOT / 'docs' / 'reference').glob('*.md'))
+    listed = re.findall(r'^::: btkd_det\.(losses|hooks)\.(\w+)$', pages, re.MULTILINE)
+    there = {('losses', name) for name in losses.__all__}
+    there |= {('hooks', name) for name in dir(hooks) if name.endswith('Hook')}
+    assert sorted(listed) == sorted(there)
