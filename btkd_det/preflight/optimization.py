@@ -4,6 +4,7 @@ import copy
 import warnings
 from typing import Any
 
+import torch
 from mmengine import registry as root
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
@@ -80,6 +81,13 @@ def _check_clipping(cfg: Config) -> None:
     check_known_keys(field, clip, [*valid, 'type'])
     if valid[0] not in clip:
         raise ConfigError(f'{field}: needs the key {valid[0]!r}')
+    weight = torch.nn.Parameter(torch.ones(1))
+    weight.grad = torch.ones(1)
+    given = {key: value for key, value in clip.items() if key != 'type'}
+    try:
+        clips[kind]([weight], **given)
+    except (*ERRORS, RuntimeError) as error:
+        raise cannot_build(field, error) from error
 
 
 def _build_scheduler(

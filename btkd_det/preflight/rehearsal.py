@@ -39,7 +39,8 @@ def check_step(cfg: Config, model: Model, found: dict) -> None:
         found (dict[str, Contents]): See :func:`btkd_det.preflight.check_data`.
 
     Raises:
-        ConfigError: The model or an evaluator fails at what the pipeline gives.
+        ConfigError: The model or an evaluator fails at what the pipeline gives, or a loss is
+            infinite or no number already.
     """
     if cfg.get('launcher', 'none') != 'none' or not hasattr(model, 'data_preprocessor'):
         return
@@ -59,8 +60,28 @@ def check_step(cfg: Config, model: Model, found: dict) -> None:
             scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine')
             with _progress(), scope:
                 result = _try(field, model._run_forward, data, mode=mode)
-            if not training:
+            if training:
+                _check_finite(cfg, result)
+            else:
                 _check_evaluators(cfg, sample, result, metainfo)
+
+
+def _check_finite(cfg: Config, losses: Any) -> None:
+    """No training gets better from a loss that is not finite; other weights may have a better."""
+    if cfg.get('load_from') or cfg.get('resume') or not isinstance(losses, dict):
+        return
+    bad = []
+    for name, value in losses.items():
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+        if 'loss' in name and not all(bool(part.isfinite().all()) for part in tensors):
+            bad.append(name)
+    if bad:
+        raise ConfigError(
+            f'model: {", ".join(bad)} of the first training sample is infinite or no number; look '
+            'for a 0 or a nan among what scales it, such as target_stds and target_means of a '
+            'bbox_coder, loss_weight, or the std of the data_preprocessor'
+        )
 
 
 @contextlib.contextmanager

@@ -98,6 +98,14 @@ def test_a_sampler_that_asks_more_of_its_data_is_left_to_the_run():
             dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=1), clip_grad=dict(nrm=1))),
             [r'clip_grad: unknown key .nrm'],
         ),
+        (
+            dict(
+                optim_wrapper=dict(
+                    optimizer=dict(type='SGD', lr=1), clip_grad=dict(max_norm='None')
+                )
+            ),
+            [r'optim_wrapper\.clip_grad', 'None'],
+        ),
     ],
 )
 def test_optimizers_and_schedulers_are_built(changes, words):

@@ -43,3 +43,20 @@ def test_a_model_that_builds_late_is_tried_in_the_scope_of_the_run():
     sample = dict(inputs=torch.zeros(3, 8, 8))
     found = dict(train_dataloader=Contents(samples=[(sample, {})]))
     check_step(cfg, BuildsLate(), found)
+
+
+class Diverges(BaseModel):
+    """Gives losses that are not finite, in a list as detectors give them."""
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return dict(loss_cls=torch.ones(1), loss_box=[torch.ones(1), torch.tensor([torch.nan])])
+
+
+def test_a_loss_that_is_no_number_from_the_start_is_named():
+    loader = dict(dataset=dict())
+    cfg = Config(dict(default_scope='mmdet', model=dict(), train_dataloader=loader))
+    found = dict(train_dataloader=Contents(samples=[(dict(inputs=torch.zeros(3, 8, 8)), {})]))
+    with pytest.raises(ConfigError, match='model: loss_box of the first training sample'):
+        check_step(cfg, Diverges(), found)
+    cfg.load_from = 'other_weights.pth'
+    check_step(cfg, Diverges(), found)

@@ -206,6 +206,27 @@ OPTIONS = {
         'optim_wrapper',
         'max_norm',
     ),
+    'optimizer: clip_grad norm text': (
+        "optim_wrapper['clip_grad'] = dict(max_norm='None')",
+        'optim_wrapper.clip_grad',
+    ),
+    'optimizer: clip_grad value list': (
+        "optim_wrapper['clip_grad'] = dict(type='value', clip_value=[1])",
+        'optim_wrapper.clip_grad',
+    ),
+    'loss: box coder divides by 0': (
+        "model['roi_head']['bbox_head']['bbox_coder']['target_stds'] = [0.0, 0.1, 0.2, 0.2]",
+        'loss_bbox',
+        'target_stds',
+    ),
+    'loss: box coder of nan': (
+        "model['rpn_head']['bbox_coder']['target_means'] = [0, 0, 0, float('nan')]",
+        'loss_rpn_bbox',
+    ),
+    'loss: weight of nan': (
+        "model['rpn_head']['loss_cls']['loss_weight'] = float('nan')",
+        'loss_rpn_cls',
+    ),
     'optimizer: clip_grad text': ("optim_wrapper['clip_grad'] = 'norm'", 'optim_wrapper'),
     'optimizer: wrapper key': ("optim_wrapper['clip_gradd'] = None", 'optim_wrapper', 'clip_grad'),
     'scheduler: unknown key': ("param_scheduler[0]['bgin'] = 0", 'param_scheduler[0]', 'begin'),
