@@ -75,7 +75,7 @@ setup(
     ],
     python_requires='>=3.10',
     packages=find_packages(include=['btkd_det', 'btkd_det.*']),
-    package_data={'btkd_det': ['.mim/model-index.yml']},
+    package_data={'btkd_det': ['py.typed', '.mim/model-index.yml']},
     # mmengine, mmcv and mmdet come from either of two distributions: only the extras name them,
     # so that installing btkd_det never replaces what is there.
     install_requires=requirements('core'),

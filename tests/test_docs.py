@@ -75,3 +75,19 @@ def test_the_reference_has_every_loss_and_hook():
     there = {('losses', name) for name in losses.__all__}
     there |= {('hooks', name) for name in dir(hooks) if name.endswith('Hook')}
     assert sorted(listed) == sorted(there)
+
+
+def test_the_readmes_three_lines(tmp_path, monkeypatch):
+    block = re.search(
+        r'```python\n(import btkd_det\n.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL
+    )
+    monkeypatch.chdir(tmp_path)
+    base = "_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'\n"
+    for name in ('my_config.py', 'my_teacher.py'):
+        Path(name).write_text(base)
+
+    exec(block[1], {})
+
+    cfg = read_config('my_distilled_config.py', 'page')
+    assert cfg.model.type == 'btkd_det.DistilledTwoStageDetector'
+    assert cfg.model.teacher.checkpoint == 'teacher.pth'
