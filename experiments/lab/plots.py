@@ -58,17 +58,19 @@ def picture_names(study):
 def _gain(study, data):
     """Gain over the student alone against the teacher's error rate, a line for each arm.
 
-    Cells whose student learns from other data than the rest have a line of their own.
+    Cells whose student learns from other data than the rest have a line of their own. What has one
+    seed, and so no interval, is in the tables alone.
     """
+    known = [gain for gain in data['gains'] if gain['interval']]
     figure, axes = _figure(7, 4.5)
     axes.axhline(0, color='black', linewidth=0.8)
     dashed = False
-    for number, arm in enumerate(dict.fromkeys(gain['arm'] for gain in data['gains'])):
+    for number, arm in enumerate(dict.fromkeys(gain['arm'] for gain in known)):
         label = title_of(study.arms, arm)
         for spoiled, style in ((False, '-'), (True, '--')):
             points = [
                 (data['errors'][gain['cell']], gain['mean'], _half(gain))
-                for gain in data['gains']
+                for gain in known
                 if gain['arm'] == arm
                 and gain['cell'] in data['errors']
                 and bool(study.cells[gain['cell']].get('student')) == spoiled
@@ -83,15 +85,16 @@ def _gain(study, data):
         axes.plot([], [], '--', color='gray', label="the student's own data differ, too")
     axes.set_xlabel("the teacher's error rate on the test images, %")
     axes.set_ylabel(f'{data["metric"]} over the student alone')
-    if data['gains']:
+    if known:
         axes.legend(fontsize=8)
     return figure
 
 
 def _arms(study, data):
-    """Every arm's gain with its 95 % interval, cell by cell."""
-    cells = list(dict.fromkeys(gain['cell'] for gain in data['gains']))
-    arms = list(dict.fromkeys(gain['arm'] for gain in data['gains']))
+    """Every arm's gain with its 95 % interval, cell by cell, where there is one."""
+    known = [gain for gain in data['gains'] if gain['interval']]
+    cells = list(dict.fromkeys(gain['cell'] for gain in known))
+    arms = list(dict.fromkeys(gain['arm'] for gain in known))
     figure, axes = _figure(8, 1.2 + 0.22 * max(len(cells) * (len(arms) + 1), 8))
     axes.axvline(0, color='black', linewidth=0.8)
     place, ticks, names = 0, [], []
@@ -100,7 +103,7 @@ def _arms(study, data):
         names.append(f'{title_of(study.cells, cell)}:')
         place += 1
         for number, arm in enumerate(arms):
-            for gain in data['gains']:
+            for gain in known:
                 if (gain['cell'], gain['arm']) == (cell, arm):
                     bar = dict(xerr=_half(gain), marker='o', capsize=3, color=f'C{number % 10}')
                     axes.errorbar(gain['mean'], place, **bar)
