@@ -5,10 +5,13 @@ under the scope ``btkd_det``, and lets torchvision's compiled operators serve an
 installed without its own.
 """
 
-import sys
-from typing import Any
+from __future__ import annotations
 
-from mmengine.config import Config
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 __version__ = '0.1.0'
 

@@ -25,9 +25,8 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-
-from torch import nn
 
 from .faults import explain, install
 
@@ -98,7 +97,7 @@ class _QuantizationFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return None
         return importlib.machinery.ModuleSpec(fullname, self, origin=__name__, is_package=True)
 
-    def exec_module(self, module: nn.Module) -> None:
+    def exec_module(self, module: ModuleType) -> None:
         def unavailable(name: str) -> _Unavailable:
             if name.startswith('__'):
                 raise AttributeError(f'module {module.__name__!r} has no attribute {name!r}')
@@ -117,7 +116,7 @@ def quantization_replaced() -> bool:
     return any(isinstance(finder, _QuantizationFinder) for finder in sys.meta_path)
 
 
-def _is_quantization(module: nn.Module) -> bool:
+def _is_quantization(module: ModuleType) -> bool:
     return any(module == name or module.startswith(f'{name}.') for name in QUANTIZATION)
 
 

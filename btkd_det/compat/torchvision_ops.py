@@ -15,9 +15,8 @@ import importlib.machinery
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-
-from torch import nn
 
 from . import distributions
 
@@ -32,7 +31,7 @@ class _TorchvisionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return None
         return importlib.machinery.ModuleSpec(fullname, self, origin=__name__)
 
-    def exec_module(self, module: nn.Module) -> None:
+    def exec_module(self, module: ModuleType) -> None:
         from . import ops
 
         for name in ops.__all__:

@@ -7,7 +7,6 @@ import torch
 from mmengine.device import get_device
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from ..errors import ConfigError
 from ..registry import METRICS
@@ -45,6 +44,8 @@ def found_objects(
     found = torch.zeros(len(true_labels), dtype=torch.bool, device=true_labels.device)
     if not len(boxes) or not len(true_labels):
         return found
+    from torchvision.ops import box_iou  # detectors alone need it
+
     overlap = box_iou(boxes, true_boxes)
     overlap[labels[:, None] != true_labels] = 0
     for row in overlap[scores.argsort(descending=True)]:
