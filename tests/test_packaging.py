@@ -128,6 +128,7 @@ def test_no_distribution_of_the_host_packages_is_forced(wheel):
         'numpy',
         'pillow',
         'rich',
+        'scipy',
         'torch',
         'torchvision',
     ]

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 DISTRIBUTIONS = {'PIL': 'pillow', 'cv2': 'mmcv', 'yaml': 'pyyaml'}
 #: Of either distribution, as the extras name them.
 HOSTS = {'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmrazor', 'pycocotools'}
-OURS = {'btkd_det', 'experiments', 'tests'}
+OURS = {'btkd_det', 'experiments', 'tests', 'tools'}
 
 
 def declared(*names):

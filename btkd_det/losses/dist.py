@@ -1,7 +1,5 @@
 """Knowledge distillation from a stronger teacher: relations instead of values."""
 
-from typing import Any
-
 from torch import Tensor
 
 from ..checks import check_not_negative, check_positive
@@ -9,6 +7,8 @@ from ..registry import MODELS
 from .logit_loss import LogitLoss, count_rows
 
 EPS = 1e-8
+#: Values whose deviations are this small beside themselves are one value, and rounding.
+ROUNDING = 1e-6
 
 
 def pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
@@ -22,19 +22,21 @@ def pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
     Returns:
         Tensor: (N,) or (C,), from -1 to 1.
     """
-    a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
-    return _cosine(a, b, dim)
+    centered = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
+    return _cosine(centered, (a, b), dim)
 
 
-def _cosine(a: Any, b: Any, dim: Any) -> Any:
+def _cosine(centered: tuple[Tensor, Tensor], whole: tuple[Tensor, Tensor], dim: int) -> Tensor:
     """Of centered values; where one side is constant, nothing pulls it anywhere.
 
     Beside the published code's constant the gradient there would be 1e8 times the other side.
     """
-    sizes = a.norm(dim=dim) * b.norm(dim=dim)
-    product = (a * b).sum(dim)
-    constant = sizes.detach() <= EPS
-    return product.masked_fill(constant, 0) / (sizes + EPS).masked_fill(constant, 1)
+    a, b = centered
+    sizes = a.norm(dim=dim), b.norm(dim=dim)
+    limits = [ROUNDING * part.detach().norm(dim=dim) for part in whole]
+    constant = (sizes[0].detach() <= limits[0]) | (sizes[1].detach() <= limits[1])
+    product = (a * b).sum(dim).masked_fill(constant, 0)
+    return product / (sizes[0] * sizes[1] + EPS).masked_fill(constant, 1)
 
 
 def pearson_of_columns(a: Tensor, b: Tensor, counted: Tensor | None = None) -> Tensor:
@@ -53,9 +55,10 @@ def pearson_of_columns(a: Tensor, b: Tensor, counted: Tensor | None = None) -> T
     others = ~counted.unsqueeze(1)
     number = count_rows(a, counted)
     # In place of its mean, a row that does not count adds to no sum.
-    means = [part.masked_fill(others, 0).sum(dim=0) / number for part in (a, b)]
-    a, b = ((part - mean).masked_fill(others, 0) for part, mean in zip((a, b), means, strict=True))
-    return _cosine(a, b, dim=0)
+    a, b = a.masked_fill(others, 0), b.masked_fill(others, 0)
+    means = a.sum(dim=0) / number, b.sum(dim=0) / number
+    centered = (a - means[0]).masked_fill(others, 0), (b - means[1]).masked_fill(others, 0)
+    return _cosine(centered, (a, b), dim=0)
 
 
 @MODELS.register_module()

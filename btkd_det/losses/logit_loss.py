@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from ..checks import check_not_negative
+from ..checks import check_fraction, check_not_negative, check_positive  # noqa: F401
 from ..registry import MODELS
 from .labels import class_indices
 from .ranks import mean_over_ranks
