@@ -17,11 +17,12 @@ import torch
 import btkd_det
 from btkd_det.config.reading import read_config
 from btkd_det.errors import ConfigError
+from experiments.subprocesses import run_command, terminated_as_interrupted
+
 from .detections import detect, load_detector
 from .progress import Progress
 from .report import write_report
 from .shapes import ShapesSpec, make_shapes
-from experiments.subprocesses import run_command, terminated_as_interrupted
 
 MARKER = 'demo.json'
 # Validation images in the report, and the least number of objects in each.

@@ -6,23 +6,24 @@ import textwrap
 from markupsafe import Markup
 from PIL import Image
 
-from .detections import IGNORED, RIGHT, WRONG, verdicts
 from btkd_det.report.page import embedded, render
 from btkd_det.report.pictures import draw_boxes, grid
-from .shapes import CLASS_COLORS
 from btkd_det.report.table import percent, text_table
+
+from .detections import IGNORED, RIGHT, WRONG, verdicts
+from .shapes import CLASS_COLORS
 
 VERDICT_COLORS = {RIGHT: (30, 136, 72), WRONG: (208, 48, 48), IGNORED: (120, 124, 134)}
 CURVE_COLORS = ('#5b6475', '#1f77b4', '#e0851b', '#1e8848')
 NOTE = (
-    'One seed is a demonstration, not evidence: trainings from nothing that differ in the seed alone '
-    'differ by points of AP.'
+    'One seed is a demonstration, not evidence: trainings from nothing that differ in the seed '
+    'alone differ by points of AP.'
 )
 # The studies' findings; a link leads from the page to their tables.
 FOUND = (
     'In the studies, by up to ten seeds each, plain KD and the robust BTKD both gain from a good '
-    'teacher, and no difference between the two was found. From a teacher that was stopped early or '
-    'learned wrong classes KD loses to the student alone, and the robust BTKD does not.'
+    'teacher, and no difference between the two was found. From a teacher that was stopped early '
+    'or learned wrong classes KD loses to the student alone, and the robust BTKD does not.'
 )
 RESULTS = 'docs/results.md'
 

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from pycocotools import mask as rle
 
-from btkd_det.report.pictures import draw_boxes, grid
 from btkd_det.errors import ConfigError
+from btkd_det.report.pictures import draw_boxes, grid
 
 CLASSES = (
     'circle',
