@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from mmengine.dist import get_world_size
 from torch import distributed
 
 from .errors import TrainingError
@@ -32,20 +33,12 @@ def lost_ranks_named() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, TrainingError) or not _is_together() or not _is_gone(error):
+        if isinstance(error, TrainingError) or get_world_size() == 1 or not _is_gone(error):
             raise
         raise TrainingError(
-            f'{_lost()} of {distributed.get_world_size()} has ended, so that this one cannot go '
+            f'{_lost()} of {get_world_size()} has ended, so that this one cannot go '
             'on: what it printed last says why. Start all of them again, with --resume'
         ) from error
-
-
-def _is_together() -> Any:
-    return (
-        distributed.is_available()
-        and distributed.is_initialized()
-        and distributed.get_world_size() > 1
-    )
 
 
 def _is_gone(error: Any) -> Any:
@@ -59,14 +52,14 @@ def _store() -> Any:
 
 def introduce() -> None:
     """Note this process's host and number for the others, once they have met."""
-    if _is_together():
+    if get_world_size() > 1:
         text = f'{socket.gethostname()}, process {os.getpid()}'
         _store().set(f'{_KEY}/{distributed.get_rank()}', text)
 
 
 def _lost() -> Any:
     """Names of the processes that do not say that they are there."""
-    ranks = range(distributed.get_world_size())
+    ranks = range(get_world_size())
     try:
         store = _store()
         store.set_timeout(datetime.timedelta(seconds=PATIENCE))

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .config.reading import type_name
+from .config.reading import innermost_dataset, type_name
 from .provenance import checkpoint_file, digest, file_digest
 
 KEY = 'btkd_det_run'
@@ -61,8 +61,7 @@ def _teacher(teacher: Any) -> Any:
 
 
 def _data(dataset: Any) -> Any:
-    while isinstance(dataset, dict) and isinstance(dataset.get('dataset'), dict):
-        dataset = dataset['dataset']
+    dataset = innermost_dataset(dataset)
     if not isinstance(dataset, dict):
         return 'made elsewhere'
     file = dataset.get('ann_file')

@@ -13,7 +13,7 @@ from .distilled_types import ANY, distilled_type, host_name, preset_keys
 from .new_style import with_names
 from .options import with_options
 from .presets import PRESETS
-from .reading import read_config, type_name
+from .reading import head_of, read_config, type_name
 
 
 def distill(
@@ -166,12 +166,8 @@ def count_classes(cfg: Config) -> int | None:
         int | None: Without background; ``None`` where nothing tells.
     """
     model = cfg.model
-    head = model.get('head') or model.get('bbox_head') or {}
-    if 'roi_head' in model:
-        head = model.roi_head.get('bbox_head') or {}
-    head = head[0] if isinstance(head, (list, tuple)) and head else head
     # MMPretrain's VGG and LeNet classify in the backbone, below a head that only has a loss.
-    for part in (head, model.get('backbone') or {}):
+    for part in (head_of(model), model.get('backbone') or {}):
         count = part.get('num_classes') if isinstance(part, dict) else None
         if isinstance(count, int) and count > 0:
             return count

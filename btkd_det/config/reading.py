@@ -44,6 +44,21 @@ def read_config(path: str | PurePath, field: str) -> Config:
         ) from error
 
 
+def head_of(model: dict[str, Any]) -> Any:
+    """The config of the head that tells a model's classes apart; of a cascade's, the first."""
+    head = model.get('head') or model.get('bbox_head') or {}
+    if 'roi_head' in model:
+        head = (model['roi_head'] or {}).get('bbox_head') or {}
+    return head[0] if isinstance(head, (list, tuple)) and head else head
+
+
+def innermost_dataset(dataset: Any) -> Any:
+    """The config of a data set out of all that is wrapped around it, one in another."""
+    while isinstance(dataset, dict) and isinstance(dataset.get('dataset'), dict):
+        dataset = dataset['dataset']
+    return dataset
+
+
 def type_name(node: dict[str, Any], key: str = 'type') -> str:
     """The name of a type that a config names, be it text or, in MMEngine's new style, a class.
 

@@ -58,9 +58,7 @@ def _fpn_convolutions(neck: Any) -> Any:
 
 def stage_level(source: str, data_idx: Any, backbone: Any) -> Any:
     """The level of a classifier's backbone, by a module of its name or its index."""
-    stages = out_indices(backbone)
-    if stages is None and _is_of('mmpretrain', backbone, _STAGED):
-        stages = [3]
+    stages = _stages(backbone)
     if source == 'backbone':
         return map_index(data_idx, stages, 'the backbone')
     check_no_index(source, data_idx)
@@ -77,15 +75,19 @@ def pooled_level(source: Any, data_idx: Any, model: Any) -> Any:
     """The level of the backbone's only map, of which a neck takes the mean."""
     check_no_index(source, data_idx)
     neck, backbone = model.get('neck') or {}, model.get('backbone') or {}
-    stages = out_indices(backbone)
-    if stages is None and _is_of('mmpretrain', backbone, _STAGED):
-        stages = [3]
+    stages = _stages(backbone)
     if not _is_of('mmpretrain', neck, ('GlobalAveragePooling',)) or len(stages or ()) != 1:
         raise NoCounterpart(
             f'{source!r} is the mean of one map for a GlobalAveragePooling behind a backbone of '
             f'one map alone; here {type_name(neck) or neck!r} and out_indices={stages}'
         )
     return 0
+
+
+def _stages(backbone: Any) -> list[Any] | None:
+    """Which stages a classifier's backbone gives: of those known, the last where none is named."""
+    named = out_indices(backbone)
+    return [3] if named is None and _is_of('mmpretrain', backbone, _STAGED) else named
 
 
 def out_indices(backbone: Any) -> list[Any] | None:

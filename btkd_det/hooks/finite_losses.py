@@ -7,7 +7,6 @@ import torch
 from mmengine.dist import all_reduce, get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import nn
 
 from ..checkpoint.writing import atomic_path
 from ..checks import check_whole
@@ -117,7 +116,7 @@ class FiniteLossesHook(Hook):
         wrapper = runner.optim_wrapper
         step = wrapper.update_params
 
-        def update_params(loss: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        def update_params(loss: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             finite = loss.detach().isfinite().all().float()
             all_reduce(finite, 'min')
             if finite:

@@ -189,17 +189,31 @@ class FeatureLoss(nn.Module):
         total = ours[0][:0].float().sum()
         maps = as_float(*ours, *[part.detach() for part in its])
         ours, its = maps[: len(ours)], maps[len(ours) :]
-        pairs = []
-        for level, partner in self.chosen(ours, its):
-            student, teacher = ours[level], its[partner]
-            if student.numel() and teacher.numel():
-                student = self.adapted(level, student, teacher)
-                pairs.append((student, teacher, None if gate is None else gate[partner]))
-        for pair in pairs:
-            total = total + self.level(*pair)
+        pairs = self.paired(ours, its)
+        for _, partner, student, teacher in pairs:
+            total = total + self.level(student, teacher, None if gate is None else gate[partner])
         if not pairs:
             total = total + self.unused()
         return total * self.loss_weight
+
+    def paired(
+        self, ours: Sequence[Tensor], its: Sequence[Tensor]
+    ) -> list[tuple[int, int, Tensor, Tensor]]:
+        """The levels that take part and are not empty, the student's maps adapted.
+
+        Args:
+            ours (Sequence[Tensor]): The student's maps.
+            its (Sequence[Tensor]): The teacher's.
+
+        Returns:
+            list[tuple[int, int, Tensor, Tensor]]: The student's level, the teacher's, and the map
+            of each.
+        """
+        return [
+            (level, partner, self.adapted(level, ours[level], its[partner]), its[partner])
+            for level, partner in self.chosen(ours, its)
+            if ours[level].numel() and its[partner].numel()
+        ]
 
     def unused(self) -> Tensor:
         """An exact 0 of all that the loss learns: distributed training waits for its gradients."""

@@ -91,15 +91,13 @@ class LevelModuleLoss(FeatureLoss):
                 f'{type(self).__name__} learns a module for each level; call fit(student_shapes, '
                 'teacher_shapes) before training, as the distilled models do'
             )
-        student_maps, teacher_maps = as_levels(student_maps), as_levels(teacher_maps)
+        ours = [as_float(part) for part in as_levels(student_maps)]
+        its = [as_float(part.detach()) for part in as_levels(teacher_maps)]
         # An unused module still takes part: distributed training waits for its gradients.
-        total = student_maps[0][:0].float().sum() + self.unused()
+        total = ours[0][:0].float().sum() + self.unused()
         given = extra if gate is None else {'gate': gate, **extra}
-        for level, partner in self.chosen(student_maps, teacher_maps):
-            student, teacher = as_float(student_maps[level], teacher_maps[partner].detach())
-            if student.numel() and teacher.numel():
-                student = as_float(self.adapted(level, student, teacher))
-                own = {name: maps[partner] for name, maps in given.items()}
-                module = self.level_modules[str(level)]
-                total = total + self.level_with(module, student, teacher, own)
+        for level, partner, student, teacher in self.paired(ours, its):
+            own = {name: maps[partner] for name, maps in given.items()}
+            module = self.level_modules[str(level)]
+            total = total + self.level_with(module, as_float(student), teacher, own)
         return total * self.loss_weight

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from mmengine.dist import get_world_size
+from torch import Tensor, nn
 
 from ..checks import check_fraction, check_not_negative, check_positive  # noqa: F401
 from ..registry import MODELS
@@ -213,8 +214,7 @@ class LogitLoss(nn.Module):
 
     def spread(self) -> bool:
         """Whether the rows of an iteration are spread over several processes."""
-        grouped = distributed.is_available() and distributed.is_initialized()
-        return self.training and grouped and distributed.get_world_size() > 1
+        return self.training and get_world_size() > 1
 
     def count(self, rows: Tensor, counted: Tensor | None = None) -> int | Tensor:
         """What the mean over the rows is divided by, at least 1.

@@ -1,14 +1,8 @@
 """Sums over all processes of a distributed training."""
 
 import torch
+from mmengine.dist import get_world_size
 from torch import Tensor, distributed
-
-
-def num_ranks() -> int:
-    """Number of processes that train together; 1 without a process group."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_world_size()
-    return 1
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
@@ -22,7 +16,7 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     Returns:
         Tensor: ``tensor``.
     """
-    if num_ranks() > 1:
+    if get_world_size() > 1:
         distributed.all_reduce(tensor)
     return tensor
 
@@ -39,6 +33,6 @@ def mean_over_ranks(number: Tensor) -> Tensor:
     Returns:
         Tensor: float32, without dimensions; ``number`` itself, at least 1, without other ranks.
     """
-    if num_ranks() == 1:
+    if get_world_size() == 1:
         return number.clamp(min=1)
-    return sum_over_ranks(number.to(torch.float32, copy=True)).clamp_(min=1) / num_ranks()
+    return sum_over_ranks(number.to(torch.float32, copy=True)).clamp_(min=1) / get_world_size()

@@ -7,7 +7,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
 from ..checkpoint import class_names, read_checkpoint
-from ..config.reading import type_name
+from ..config.reading import head_of, type_name
 from ..errors import ConfigError
 from ..models.data_classes import check_classes, compares_classes
 from ..models.teacher import build_teacher, pretrained_address
@@ -110,20 +110,13 @@ def check_agreement(cfg: Config) -> None:
             teacher = build_teacher(evaluator['teacher'])
         if classes is not None:
             check_classes(teacher, classes, 'teacher')
-        own, its = _own_classes(cfg.model), _OUTPUT_OF[kind](teacher)
+        head, its = head_of(cfg.model), _OUTPUT_OF[kind](teacher)
+        own = head.get('num_classes') if isinstance(head, dict) else None
         if teacher.class_map is None and None not in (own, its) and own != its:
             raise ConfigError(
                 f'teacher: tells {its} classes apart, but the student {own}; valid is a teacher '
                 "of the student's classes"
             )
-
-
-def _own_classes(model: Any) -> Any:
-    """The ``num_classes`` of a model's head by its config, or None."""
-    head = (model.get('roi_head') or {}).get('bbox_head') or model.get('bbox_head')
-    head = head or model.get('head') or {}
-    head = head[0] if isinstance(head, (list, tuple)) and head else head
-    return head.get('num_classes') if isinstance(head, dict) else None
 
 
 def _classifier_classes(teacher: Any) -> Any:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from torch import nn
-
 from ..checks import check_choice, check_number, check_whole
 from ..errors import ConfigError
 from .methods import METHODS, PLAIN, methods_with
@@ -14,7 +12,7 @@ def class_count(images: Any, classes: Any) -> Any:
     return classes or images.num_classes
 
 
-def check_pair(plan: Any, teacher: Any, student: nn.Module, method: str) -> None:
+def check_pair(plan: Any, teacher: Any, student: str | None, method: str) -> None:
     names = dict(teacher=teacher, student=student)
     for role in [method] if method in PLAIN else names:
         check_choice(role, names[role], plan.networks, 'network')

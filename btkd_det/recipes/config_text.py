@@ -5,7 +5,6 @@ import textwrap
 from typing import Any
 
 from mmengine.config import Config
-from torch import nn
 
 from .methods import PLAIN, find_method, methods_with
 from .protocols import find_protocol
@@ -17,7 +16,7 @@ WORDS = {'CrossEntropy': 'cross entropy', 'temperature': 'T'}
 def file_name(
     dataset: Any,
     teacher: Any = None,
-    student: nn.Module | None = None,
+    student: str | None = None,
     method: str = 'student',
     protocol: str = 'common',
     **_: Any,
@@ -86,7 +85,7 @@ def _loss_in_words(model: Any) -> str:
     return ' + '.join(map(_term_in_words, losses))
 
 
-def _term_in_words(loss: nn.Module) -> Any:
+def _term_in_words(loss: dict[str, Any]) -> Any:
     kind = loss['type'].rpartition('.')[2].removesuffix('Loss')
     weight = loss.get('loss_weight', 1.0)
     name = ('' if weight == 1 else f'{weight:g} ') + WORDS.get(kind, kind)

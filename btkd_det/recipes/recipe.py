@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from torch import nn
 
 from ..errors import ConfigError
 from .checks import (
@@ -218,7 +217,7 @@ def _distill(model: Any, plan: Any, row: Any, num_classes: int, changes: Any) ->
     model['distill'] = dict(logits=losses_at_logits(row, num_classes, changes))
 
 
-def _changes(plan: Any, row: Any, student: nn.Module, temperature: Any) -> Any:
+def _changes(plan: Any, row: Any, student: str | None, temperature: Any) -> Any:
     """What the protocol and the user change of a method's losses, by type."""
     changes = copy.deepcopy(plan.losses)
     for kind, values in plan.losses_of.get(student, {}).items():

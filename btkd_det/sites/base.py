@@ -155,6 +155,12 @@ class Site(nn.ModuleList):
         check_number(f'{where}.stop_at', stop_at, above=0, most=1)
         self.stop_at = stop_at
 
+    def named(self) -> list[tuple[str, Any]]:
+        """Each loss with its place in the config, for the errors of :meth:`check`."""
+        place = f'distill.{self.name}'
+        several = len(self) > 1
+        return [(f'{place}[{i}]' if several else place, loss) for i, loss in enumerate(self)]
+
     @property
     def active(self) -> bool:
         """Whether training is before ``stop_at``; True where nobody tells how far it is."""

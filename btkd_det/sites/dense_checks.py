@@ -7,6 +7,7 @@ from torch import nn
 
 from ..errors import ConfigError
 from ..hints import Model
+from ..teacher.class_map import FEATURES_ALONE
 from .dense_readers import READERS, reader_of
 from .probe import probed
 
@@ -99,6 +100,24 @@ def unknown_loss(bbox_head: Model) -> ConfigError:
         f'with the loss_by_feat of {", ".join(names)}, or use the site fpn alone (--distill '
         'feature)'
     )
+
+
+def check_head_classes(head: Model, its: Model, teacher: Any) -> None:
+    """Raise a ConfigError unless the teacher's classes are, or are mapped to, the student's.
+
+    Args:
+        head (nn.Module): The student's.
+        its (nn.Module): The teacher's.
+        teacher (Teacher): The teacher.
+    """
+    if teacher.class_map is not None:
+        teacher.class_map.check(head.num_classes, its.num_classes)
+    elif head.num_classes != its.num_classes:
+        raise ConfigError(
+            f"teacher.config: the teacher's bbox_head.num_classes is {its.num_classes} and the "
+            f"student's {head.num_classes}; valid is a teacher of the student's classes, a "
+            f'teacher.class_map that finds them among its own, {FEATURES_ALONE}'
+        )
 
 
 def check_levels(student: Model, teacher: Model) -> None:

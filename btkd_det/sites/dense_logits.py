@@ -8,10 +8,9 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..hints import Model
 from ..registry import MODELS, SITES
-from ..teacher.class_map import FEATURES_ALONE
 from .base import Site
 from .dense import DenseOutputs, DenseRecord, DenseRecorder, check_rows
-from .dense_checks import check_equal, check_levels, heads_of
+from .dense_checks import check_equal, check_head_classes, check_levels, heads_of
 from .dense_readers import has_sigmoids
 
 
@@ -30,22 +29,13 @@ class DenseLogits(Site):
 
     def check(self, student: Model, teacher: Any) -> None:
         """Both heads need the same classes and anchors, and logits of the same kind."""
+        head: Any
         head, its = heads_of(student, teacher)
-        ours: Any = head.num_classes
-        known: Any = its.num_classes
-        if teacher.class_map is not None:
-            teacher.class_map.check(ours, known)
-        elif ours != known:
-            raise ConfigError(
-                f"teacher.config: the teacher's bbox_head.num_classes is {known} and the "
-                f"student's {ours}; valid is a teacher of the student's classes, a "
-                f'teacher.class_map that finds them among its own, {FEATURES_ALONE}'
-            )
+        check_head_classes(head, its, teacher)
         check_equal(head, its, ('use_sigmoid_cls', 'num_base_priors'))
         check_levels(student, teacher.model)
-        for i, loss in enumerate(self):
-            field = f'distill.{self.name}[{i}]' if len(self) > 1 else f'distill.{self.name}'
-            check_logit_loss(loss, field, ours)
+        for field, loss in self.named():
+            check_logit_loss(loss, field, head.num_classes)
 
     def inputs(self, record: DenseRecord, teacher_outputs: DenseOutputs) -> tuple:
         """Logits of both with a column for background, and the labels."""

@@ -5,7 +5,7 @@ from mmdet.models.dense_heads import DDQDETRHead, DETRHead, GroundingDINOHead
 from ..errors import ConfigError
 from ..hints import Model
 from ..registry import MODELS
-from ..teacher.class_map import FEATURES_ALONE
+from .dense_checks import check_head_classes
 
 #: Heads of DETR's relatives that cannot be read, and why.
 REFUSED = {
@@ -36,14 +36,7 @@ def check_queries(site: str, student: Model, teacher: Model) -> None:
             f'{site} compares queries that are matched to objects; valid: train_cfg=dict('
             'assigner=dict(type=...)) of the model'
         )
-    if teacher.class_map is not None:
-        teacher.class_map.check(head.num_classes, its.num_classes)
-    elif head.num_classes != its.num_classes:
-        raise ConfigError(
-            f"teacher.config: the teacher's bbox_head.num_classes is {its.num_classes} and the "
-            f"student's {head.num_classes}; valid is a teacher of the student's classes, a "
-            f'teacher.class_map that finds them among its own, {FEATURES_ALONE}'
-        )
+    check_head_classes(head, its, teacher)
     sigmoids = [bool(part.loss_cls.use_sigmoid) for part in (head, its)]
     if sigmoids[0] != sigmoids[1]:
         kinds = ['sigmoids' if sigmoid else 'a softmax' for sigmoid in sigmoids]

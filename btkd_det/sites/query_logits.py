@@ -42,8 +42,7 @@ class QueryLogits(QuerySite):
     def check(self, student: Model, teacher: Model) -> None:
         """Both heads need the same classes, and logits of the same kind."""
         check_queries(self.name, student, teacher)
-        for i, loss in enumerate(self):
-            field = f'distill.{self.name}[{i}]' if len(self) > 1 else f'distill.{self.name}'
+        for field, loss in self.named():
             check_query_loss(loss, field, student.bbox_head)
 
     def inputs(
@@ -69,9 +68,12 @@ class QueryLogits(QuerySite):
         self, record: QueryRecord, teacher_outputs: QueryOutputs, loss: Model
     ) -> dict[str, Tensor]:
         """Which rows show an object, and how well the teacher's boxes fit; 0 on the others."""
-        ious = teacher_outputs.box_ious
-        others = 0
+        labels, others = teacher_outputs.labels, 0
         if self.unmatched == 'background':
             others = sum(len(pair[0]) for pair in teacher_outputs.others)
-        foreground = torch.arange(len(ious) + others, device=ious.device) < len(ious)
-        return dict(foreground=foreground, box_ious=torch.cat([ious, ious.new_zeros(others)]))
+        rows = torch.arange(len(labels) + others, device=labels.device)
+        extras = dict(foreground=rows < len(labels))
+        if 'box_ious' in loss.extra_inputs:
+            ious = teacher_outputs.box_ious
+            extras['box_ious'] = torch.cat([ious, ious.new_zeros(others)])
+        return extras

@@ -26,8 +26,7 @@ class RoIMasks(RoISite):
         """Both need mask heads of one size and the same classes."""
         check_mask_heads(self.name, student, teacher)
         check_same_classes(student, teacher)
-        for i, loss in enumerate(self):
-            field = f'distill.{self.name}[{i}]' if len(self) > 1 else f'distill.{self.name}'
+        for field, loss in self.named():
             if 'box_ious' in getattr(loss, 'extra_inputs', ()):
                 raise ConfigError(
                     f"{field}.judge: 'class_and_box' of {type(loss).__name__} judges boxes, and "

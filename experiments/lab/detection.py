@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from btkd_det.bias import is_right
 from btkd_det.config import distilled_type, make_distilled
-from btkd_det.config.reading import read_config
+from btkd_det.config.reading import innermost_dataset, read_config
 from btkd_det.errors import ConfigError
 from btkd_det.report import rows
 from btkd_det.teacher_cache import file_digest
@@ -117,9 +117,7 @@ class Detection:
         with _variable(self.study.data['root_variable'], self.data_root):
             cfg = read_config(settings['config'], 'config')
         cfg.merge_from_dict(copy.deepcopy(settings.get('changes') or {}))
-        dataset = cfg.train_dataloader.dataset
-        while 'dataset' in dataset:
-            dataset = dataset.dataset
+        dataset = innermost_dataset(cfg.train_dataloader.dataset)
         if settings.get('annotations'):
             source = Path(dataset.get('data_root') or '') / dataset.ann_file
             dataset.ann_file = self._annotations(settings['annotations'], source)

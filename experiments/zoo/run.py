@@ -11,6 +11,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from btkd_det.checkpoint.writing import write_text
+
 from .kinds import ZOOS, kinds
 from .trial import PRESETS
 
@@ -116,11 +118,11 @@ def main() -> None:
             started = time.time()
             results[name] = run_one(name)
             tried += 1
-            RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + '\n')
-            PAGE.write_text(page(results))
+            write_text(RESULTS, json.dumps(results, indent=1, sort_keys=True) + '\n')
+            write_text(PAGE, page(results))
             words = ' '.join(f'{key}={value}' for key, value in results[name].items())
             print(f'{name} ({time.time() - started:.0f} s): {words}', flush=True)
-    PAGE.write_text(page(results))
+    write_text(PAGE, page(results))
     faults = [
         name for name, found in results.items() if any('fault' in str(v) for v in found.values())
     ]

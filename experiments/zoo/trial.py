@@ -6,7 +6,6 @@ python -m experiments.zoo.trial CONFIG
 import copy
 import json
 import logging
-import random
 import sys
 import warnings
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import set_random_seed
 
 import btkd_det
 from btkd_det.config import distill
@@ -100,16 +100,16 @@ def _distilled(cfg: Config, preset: str, sites: dict | None = None) -> Config:
 
 
 def _build(model: dict) -> torch.nn.Module:
-    _seed()
+    set_random_seed(0)
     built = MODELS.build(copy.deepcopy(model))
-    _seed()
+    set_random_seed(0)
     built.init_weights()
     return built.train()
 
 
 def _step(model: torch.nn.Module, batch: Callable, side: int) -> dict[str, torch.Tensor]:
     data = model.data_preprocessor(batch(side), training=True)
-    _seed()
+    set_random_seed(0)
     losses = model(**data, mode='loss')
     return {
         key: sum(part.sum() for part in value) if isinstance(value, (list, tuple)) else value.sum()
@@ -125,12 +125,6 @@ def _losses(model: dict, batch: Callable, side: int) -> dict[str, float]:
 def _same(plain: dict[str, float], off: dict[str, float]) -> bool:
     """Not a number is what it is, too."""
     return repr(sorted(plain.items())) == repr(sorted(off.items()))
-
-
-def _seed() -> None:
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
 
 
 def _detection(side: int) -> dict[str, list]:

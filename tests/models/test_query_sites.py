@@ -231,7 +231,9 @@ def test_unmatched_queries_are_paired_with_the_nearest(tmp_path):
 
 
 def test_unmatched_queries_are_background(tmp_path):
-    model = build(SIGMOID, dict(query_logits=dict(losses=BINARY, unmatched='background')), tmp_path)
+    # A loss that asks how well the boxes fit.
+    judged = dict(BTKD, judge='class_and_box')
+    model = build(SIGMOID, dict(query_logits=dict(losses=judged, unmatched='background')), tmp_path)
     site = model.distill['query_logits']
     record, outputs = answers(model.train())[-1]
     ours, its, labels = site.inputs(record, outputs)

@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 
+from ...config.reading import innermost_dataset
 from ...errors import ConfigError
 from ...provenance import digest, sample_digest
 
@@ -193,9 +194,7 @@ def fixed_pipeline(cfg: Config) -> list[dict[str, Any]]:
     if not _random_steps(own):
         return own
     for loader in ('val_dataloader', 'test_dataloader'):
-        dataset = (cfg.get(loader) or {}).get('dataset')
-        while dataset and 'dataset' in dataset:
-            dataset = dataset['dataset']
+        dataset = innermost_dataset((cfg.get(loader) or {}).get('dataset'))
         steps = (dataset or {}).get('pipeline')
         if steps and not _random_steps(steps):
             return steps
