@@ -17,6 +17,8 @@ sys.path.insert(0, str(ROOT))
 
 from btkd_det.checkpoint import weights_only  # noqa: E402
 from btkd_det.checkpoint.writing import write_text  # noqa: E402
+from btkd_det.errors import ConfigError  # noqa: E402
+from btkd_det.preflight.output import check_output  # noqa: E402
 from experiments.benchmarks import (  # noqa: E402
     import_benchmark,
     loading_benchmark,
@@ -58,6 +60,11 @@ def parse_args():
 def main():
     options = vars(parse_args())
     command, out = options.pop('command'), options.pop('out')
+    if out:
+        try:
+            check_output(out, '--out')
+        except ConfigError as error:
+            sys.exit(f'error: {error}')
     result = dict(command=f'python {" ".join(sys.argv)}', **BENCHMARKS[command].run(**options))
     text = json.dumps(result, indent=2)
     print(f'\n{benchmark_table(result)}')

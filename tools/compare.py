@@ -14,6 +14,7 @@ from pathlib import Path
 
 from btkd_det.checkpoint.writing import write_text
 from btkd_det.errors import ConfigError
+from btkd_det.preflight.output import check_output
 from btkd_det.report.comparison import compare, draw, grouped
 from btkd_det.report.runs import common_metric, read_run
 from btkd_det.report.table import text_table
@@ -34,6 +35,8 @@ def parse_args():
 def main():
     args = parse_args()
     try:
+        if args.out:
+            check_output(args.out, '--out', folder=True)
         runs = [read_run(text) for text in args.runs]
         metric = common_metric(runs, args.metric)
         groups = grouped(runs)

@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 from btkd_det.checkpoint import weights_only  # noqa: E402
 from btkd_det.errors import ConfigError  # noqa: E402
+from btkd_det.preflight.output import check_output  # noqa: E402
 from experiments.demo.demo import Demo, available_cpus  # noqa: E402
 from experiments.demo.report import demo_table  # noqa: E402
 from experiments.subprocesses import CommandFailed  # noqa: E402
@@ -32,6 +33,7 @@ def parse_args():
 def main():
     args = parse_args()
     try:
+        check_output(args.out, '--out', folder=True)
         demo = Demo(ROOT, args.out, args.seed)
         print(
             'Draws a small detection set, then trains a teacher, and one student three times:\n'

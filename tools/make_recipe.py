@@ -16,6 +16,7 @@ from pathlib import Path
 
 from btkd_det.checkpoint.writing import write_text
 from btkd_det.errors import ConfigError
+from btkd_det.preflight.output import check_output
 from btkd_det.recipes import (
     EVERY_DATASET,
     METHODS,
@@ -100,6 +101,7 @@ def listing(dataset, protocol):
 
 def write(args):
     """Write the recipe that the command line asks for; gives the file. Raises ConfigError."""
+    check_output(args.out or FOLDER / 'recipe.py', '--out')
     text = make(args)
     name = file_name(args.dataset, args.teacher, args.student, args.method, args.protocol)
     path = Path(args.out or FOLDER / name)

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from btkd_det.errors import ConfigError  # noqa: E402
+from btkd_det.preflight.output import check_output  # noqa: E402
 from experiments.demo.shapes import ShapesSpec, make_shapes  # noqa: E402
 
 HELP = {
@@ -47,6 +48,7 @@ def main():
     args = vars(parse_args())
     out = Path(args.pop('out'))
     try:
+        check_output(out, '--out', folder=True)
         with Progress(transient=True) as progress:
             task = progress.add_task('images', total=None)
             report = lambda done, total: progress.update(task, completed=done, total=total)

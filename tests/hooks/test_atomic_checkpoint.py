@@ -1,6 +1,7 @@
 """What lies on the disk while a checkpoint is written, and after a write that fails."""
 
 import contextlib
+import json
 import errno
 import os
 from pathlib import Path
@@ -187,7 +188,7 @@ def test_killed_at_any_move_the_resumed_run_leaves_what_a_whole_run_leaves(
         pytest.fail('it was not killed')
     (tmp_path / '.best_score_epoch_1.pth.part').write_text('half')
     BestOfAll.calls = (
-        int(Path(tmp_path, 'last_validation').read_text()) // 4
+        json.loads(Path(tmp_path, 'last_validation').read_text())['iteration'] // 4
         if (tmp_path / 'last_validation').is_file()
         else 0
     )

@@ -5,12 +5,14 @@ import torch
 from mmengine.evaluator import Evaluator
 
 from .toy import (
+    COUNT,
     FRESH,
     KEPT,
     NEW,
     PLAIN,
     BestOfAll,
     Drawing,
+    Model,
     stopped,
     stopped_after_validation,
     train,
@@ -135,3 +137,61 @@ def test_a_checkpoint_inside_an_epoch_says_that_the_epoch_begins_again(tmp_path,
     batches, _ = train(tmp_path, NEW, resume=True, default_hooks=hooks)
     assert 'saved 2 iterations into epoch 2: that epoch begins again' in ''.join(capfd.readouterr())
     assert len(batches) == 8
+
+
+class Scaled(Drawing):
+    """What the transforms of a data set do to its items."""
+
+    def __init__(self):
+        self.pipeline = times_one
+
+    def __getitem__(self, index):
+        return self.pipeline(super().__getitem__(index))
+
+    def update_skip_type_keys(self, keys):
+        assert keys == ('Mosaic',)
+        self.pipeline = times_hundred
+
+
+def times_one(item):
+    return item
+
+
+def times_hundred(item):
+    return dict(inputs=item['inputs'] * 100)
+
+
+class WithHead(Model):
+    """Its loss has another term once it is told so."""
+
+    def __init__(self):
+        super().__init__()
+        self.bbox_head = torch.nn.Module()
+        self.bbox_head.use_l1 = False
+
+    def forward(self, inputs, mode='loss'):
+        losses = super().forward(inputs, mode)
+        if mode == 'loss' and self.bbox_head.use_l1:
+            losses['loss_l1'] = self.layer.weight.abs().sum()
+        return losses
+
+
+SWITCHES = {
+    'pipeline': dict(
+        type='mmdet.PipelineSwitchHook', switch_epoch=1, switch_pipeline=[times_hundred]
+    ),
+    'YOLOX': dict(type='mmdet.YOLOXModeSwitchHook', num_last_epochs=1, skip_type_keys=('Mosaic',)),
+}
+
+
+@pytest.mark.parametrize('stop', [1, 2])
+@pytest.mark.parametrize('loader', [NEW, FRESH, KEPT], ids=['none', 'new', 'persistent'])
+@pytest.mark.parametrize('hook', SWITCHES.values(), ids=SWITCHES)
+def test_hooks_that_switch_the_pipeline_have_switched_it(tmp_path, hook, loader, stop):
+    keys = dict(dataset=Scaled, model_type=WithHead, more_hooks=[hook])
+    batches, weight = train(tmp_path / 'whole', loader, **keys)
+    assert batches[:4].max() < COUNT
+    assert batches[8:, :, 0].max() == 100 * (COUNT - 1)
+    again, same = stopped(tmp_path / 'parts', loader, stop=stop, **keys)
+    assert torch.equal(batches, again)
+    assert torch.equal(weight, same)

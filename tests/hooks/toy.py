@@ -100,6 +100,8 @@ def train(
     loader_options=None,
     model=None,
     optim_wrapper=None,
+    dataset=Drawing,
+    model_type=Model,
     **keys,
 ):
     """The batches of a run of three epochs, and the weights at its end."""
@@ -114,9 +116,9 @@ def train(
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
     )
     runner = Runner(
-        model=model or Model(),
+        model=model or model_type(),
         work_dir=str(work_dir),
-        train_dataloader=dict(loader, dataset=Drawing()),
+        train_dataloader=dict(loader, dataset=dataset()),
         optim_wrapper=optim_wrapper or OPTIMIZER,
         custom_hooks=[
             Recorder(batches, stop, stop_after_val),

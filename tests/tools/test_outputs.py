@@ -23,6 +23,11 @@ TOOLS = Path(__file__).parents[2] / 'tools'
         ('bias_report', ['c.py', 'c.pth', '--out', 'OUT'], '--out'),
         ('test', ['c.py', 'c.pth', '--out', 'OUT'], '--out'),
         ('test', ['c.py', 'c.pth', '--predictions', 'OUT'], '--predictions'),
+        ('compare', ['run', '--out', 'OUT'], '--out'),
+        ('benchmark', ['losses', '--out', 'OUT'], '--out'),
+        ('make_recipe', ['cifar100', '--student', 'resnet20', '--out', 'OUT'], '--out'),
+        ('make_shapes', ['--out', 'OUT'], '--out'),
+        ('demo', ['--out', 'OUT'], '--out'),
     ],
 )
 def test_it_is_refused_before_anything_else_is_looked_at(tool, args, option, tmp_path, monkeypatch):
