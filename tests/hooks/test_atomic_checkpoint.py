@@ -1,8 +1,8 @@
 """What lies on the disk while a checkpoint is written, and after a write that fails."""
 
 import contextlib
-import json
 import errno
+import json
 import os
 from pathlib import Path
 
