@@ -22,7 +22,10 @@ model.update(
         fpn=dict(type='btkd_det.PKDLoss'),
     ),
 )
-custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+custom_hooks = [
+    dict(type='EMAHook', momentum=0.1),
+    dict(type='EarlyStoppingHook', monitor='mean_score', rule='less', patience=9),
+]
 optim_wrapper.update(clip_grad=dict(max_norm=10.0))
 train_dataloader.update(batch_size=1, num_workers=WORKERS, persistent_workers=WORKERS > 0)
 train_dataloader.pop('batch_sampler', None)
@@ -35,6 +38,7 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=1)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=6),
     dict(type='MultiStepLR', by_epoch=True, milestones=[2], gamma=0.1),
+    dict(type='ReduceOnPlateauLR', monitor='mean_score', rule='greater', patience=0),
 ]
 default_hooks['checkpoint'] = dict(
     type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='mean_score', rule='less')
