@@ -22,11 +22,22 @@ def distill(cfg: Config | str, teacher: dict[str, Any], preset: str = 'btkd') ->
     Args:
         cfg (Config | str): A config without distillation, or where to read one.
         teacher (dict): ``dict(config=..., checkpoint=...)``.
-        preset (str): ``'kd'``, ``'btkd'``, ``'btkd-dkd'``, ``'btkd-pkd'``, ``'ikd'`` or
-            ``'feature'``.
+        preset (str): A name of ``btkd_det.config.PRESETS``.
 
     Returns:
         Config: See :func:`btkd_det.config.distill`.
+
+    Examples:
+        >>> import btkd_det
+        >>> cfg = btkd_det.distill(
+        ...     'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
+        ...     teacher=dict(
+        ...         config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py',
+        ...         checkpoint='pretrained',
+        ...     ),
+        ... )
+        >>> cfg.model.type, list(cfg.model.distill), cfg.model.distill.roi_logits.type
+        ('btkd_det.DistilledTwoStageDetector', ['roi_logits'], 'btkd_det.BTKDLoss')
     """
     from . import config
 
@@ -47,6 +58,19 @@ def set_progress(share: float | None) -> Any:
 
     Raises:
         ConfigError: It is no such number.
+
+    Examples:
+        >>> import torch
+        >>> import btkd_det
+        >>> from btkd_det.losses import BTKDLoss
+        >>> student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]])
+        >>> loss, labels = BTKDLoss(), torch.tensor([0])  # the teacher is right
+        >>> for share in (0.0, 0.5, 1.0):
+        ...     with btkd_det.set_progress(share):
+        ...         f'{loss(student, teacher, labels).item():.4f}'
+        '0.4902'
+        '0.2451'
+        '0.0000'
     """
     from . import progress
 

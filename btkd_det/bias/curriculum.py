@@ -105,6 +105,15 @@ def curriculum(
 
     Raises:
         ConfigError: ``schedule`` or ``normalize`` is unknown.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.bias import curriculum
+        >>> right = torch.tensor([True, True, True, False])
+        >>> curriculum(right, progress=0.5)
+        tensor([0.1667, 0.1667, 0.1667, 0.5000])
+        >>> curriculum(right, schedule='none')
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
     check_curriculum(schedule, normalize)
     gamma = None if schedule == 'none' else coefficient(progress, schedule)

@@ -36,6 +36,13 @@ def is_right(
 
     Returns:
         Tensor: (N,) bool.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.bias import is_right
+        >>> teacher = torch.tensor([[3.0, 0.0], [2.0, 1.0]])
+        >>> is_right(teacher, torch.tensor([0, 1]))
+        tensor([ True, False])
     """
     predicted = teacher_logits.argmax(dim=1)
     return judge_predicted(

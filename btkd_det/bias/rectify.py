@@ -50,6 +50,17 @@ def rectify(
 
     Raises:
         ConfigError: The rule, the space or an option is unknown, or they do not go together.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.bias import rectify
+        >>> teacher, labels = torch.tensor([[3.0, 0.0], [2.0, 1.0]]), torch.tensor([0, 1])
+        >>> rectify(teacher, labels)
+        tensor([[3., 0.],
+                [1., 2.]])
+        >>> rectify(teacher, labels, 'posterior', label_noise=0.5)
+        tensor([[3., 0.],
+                [2., 1.]])
     """
     found = find_rule(rule, space, options)
     if predicted is None:

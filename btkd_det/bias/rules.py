@@ -68,6 +68,16 @@ def register_rule(
 
     Raises:
         ConfigError: The name is taken by another function, or a space is unknown.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.bias import rectify, register_rule
+        >>> @register_rule('even', pair=True)
+        ... def even(label_value, top_value):
+        ...     middle = (label_value + top_value) / 2
+        ...     return middle, middle
+        >>> rectify(torch.tensor([[3.0, 0.0, 1.0]]), torch.tensor([2]), 'even')
+        tensor([[2., 0., 2.]])
     """
     for space in spaces:
         check_choice('spaces', space, SPACES)

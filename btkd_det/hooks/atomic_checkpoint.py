@@ -39,6 +39,11 @@ class AtomicCheckpointHook(CheckpointHook):
 
     Raises:
         ConfigError: ``on_error`` is something else.
+
+    Examples:
+        >>> from btkd_det.registry import HOOKS
+        >>> checkpoint = dict(type='btkd_det.AtomicCheckpointHook', max_keep_ckpts=1)
+        >>> hook = HOOKS.build(dict(checkpoint, on_error='continue'))
     """
 
     def __init__(self, *args: Any, on_error: str = 'stop', **kwargs: Any) -> None:

@@ -42,6 +42,10 @@ class ExactResumeHook(Hook):
     refuse by default. And it takes the stored config text out of a checkpoint that is resumed
     from: MMEngine would execute it as Python, and nothing from a file is executed but the config
     that the user named.
+
+    Examples:
+        >>> from btkd_det.registry import HOOKS
+        >>> hook = HOOKS.build(dict(type='btkd_det.ExactResumeHook'))
     """
 
     # Before the hooks that write the checkpoint or read it.

@@ -33,6 +33,10 @@ class FiniteLossesHook(Hook):
 
     Raises:
         ConfigError: ``skip`` is no number from 0 on.
+
+    Examples:
+        >>> from btkd_det.registry import HOOKS
+        >>> hook = HOOKS.build(dict(type='btkd_det.FiniteLossesHook', skip=3))
     """
 
     # Before a checkpoint of such weights is written.

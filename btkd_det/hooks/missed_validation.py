@@ -28,6 +28,10 @@ class MissedValidationHook(Hook):
     What early stopping and a schedule such as ``ReduceOnPlateauLR`` have counted goes on, too.
     MMEngine keeps the first nowhere and the second as it was before the last validation. A
     training that early stopping had ended is over when it is resumed, but with more patience.
+
+    Examples:
+        >>> from btkd_det.registry import HOOKS
+        >>> hook = HOOKS.build(dict(type='btkd_det.MissedValidationHook'))
     """
 
     # After the hooks that get ready in ``before_train``, the checkpoint's among them.

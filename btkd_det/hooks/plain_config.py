@@ -21,6 +21,10 @@ class PlainConfigHook(Hook):
     :func:`btkd_det.config.plain_config`; the same text lies in the work dir as
     ``CONFIG_plain.py``, for ``init_detector``. ``tools/train.py`` adds the hook to every distilled
     config.
+
+    Examples:
+        >>> from btkd_det.registry import HOOKS
+        >>> hook = HOOKS.build(dict(type='btkd_det.PlainConfigHook'))
     """
 
     # After the hooks that write the config.

@@ -19,6 +19,10 @@ class RightRateHook(Hook):
     Args:
         limit (float): Share of right rows from which it warns. Defaults to 0.99.
         interval (int): Iterations between two looks, and over which it averages. Defaults to 100.
+
+    Examples:
+        >>> from btkd_det.registry import HOOKS
+        >>> hook = HOOKS.build(dict(type='btkd_det.RightRateHook'))
     """
 
     def __init__(self, limit: float = 0.99, interval: int = 100) -> None:

@@ -12,6 +12,10 @@ class RunFactsHook(Hook):
     """Puts what :func:`btkd_det.run_facts.run_facts` says into each checkpoint.
 
     ``--resume`` then warns where something else is trained on. ``tools/train.py`` adds this hook.
+
+    Examples:
+        >>> from btkd_det.registry import HOOKS
+        >>> hook = HOOKS.build(dict(type='btkd_det.RunFactsHook'))
     """
 
     def __init__(self) -> None:

@@ -31,6 +31,10 @@ class SaveOnInterruptHook(Hook):
     the same iteration is there already, as in validation, none is added. A signal to one process
     of several ends them all after the same step. ``tools/train.py --save-on-interrupt`` adds this
     hook, and notes the signals for it (see :func:`btkd_det.interrupts.noted`).
+
+    Examples:
+        >>> from btkd_det.registry import HOOKS
+        >>> hook = HOOKS.build(dict(type='btkd_det.SaveOnInterruptHook'))
     """
 
     # After the hook that writes checkpoints.

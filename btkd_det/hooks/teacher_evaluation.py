@@ -17,6 +17,10 @@ class TeacherEvaluationHook(Hook):
     epoch is spent. ``tools/train.py`` adds the hook where ``teacher.evaluate_teacher`` is set.
     What a teacher with a ``class_map`` predicts is put into the student's classes; what it finds
     of others is left out.
+
+    Examples:
+        >>> from btkd_det.registry import HOOKS
+        >>> hook = HOOKS.build(dict(type='btkd_det.TeacherEvaluationHook'))
     """
 
     def before_train(self, runner: Runner) -> None:

@@ -23,6 +23,15 @@ class BinaryKDLoss(LogitLoss):
 
     Raises:
         ConfigError: ``temperature`` is not above 0, or ``loss_weight`` is below 0.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import BinaryKDLoss
+        >>> student = torch.tensor([[2.0, 0.0], [-1.0, 1.0]])
+        >>> teacher = torch.tensor([[3.0, -1.0], [2.0, -2.0]])
+        >>> loss = BinaryKDLoss()
+        >>> f'{loss(student, teacher, torch.tensor([0, 1])).item():.4f}'
+        '0.4298'
     """
 
     #: A sigmoid takes the logarithm of a probability for a small logit.

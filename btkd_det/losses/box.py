@@ -32,6 +32,17 @@ class BoxLoss(nn.Module):
 
     Raises:
         ConfigError: ``iou_threshold`` is not in [0, 1), or a factor is below 0.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import BoxLoss
+        >>> student, truth = torch.zeros(2, 4), torch.full((2, 4), 2.0)
+        >>> teacher = torch.ones(2, 4)
+        >>> loss = BoxLoss(beta=0.1)
+        >>> ious, foreground = torch.tensor([0.8, 0.2]), torch.tensor([True, True])
+        >>> # The targets are the teacher's 1, and (1 + 2) / 2 where it overlaps too little.
+        >>> f'{loss(student, teacher, truth, ious, foreground).item():.3f}'
+        '4.800'
     """
 
     def __init__(

@@ -28,6 +28,15 @@ class CWDLoss(FeatureLoss):
 
     Raises:
         ConfigError: ``temperature`` is not above 0; see also the base.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import CWDLoss
+        >>> _ = torch.manual_seed(0)
+        >>> student, teacher = torch.randn(2, 4, 6, 6), torch.randn(2, 4, 6, 6)
+        >>> loss = CWDLoss()
+        >>> f'{loss([student], [teacher]).item():.4f}'
+        '1.0233'
     """
 
     def __init__(self, temperature: float = 1.0, loss_weight: float = 1.0, **kwargs: Any) -> None:

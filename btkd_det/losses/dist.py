@@ -80,6 +80,16 @@ class DISTLoss(LogitLoss):
 
     Raises:
         ConfigError: A value is out of its range.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import DISTLoss
+        >>> student = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+        >>> teacher = torch.tensor([[3.0, 0.0, 0.0], [2.0, 0.5, 0.0]])
+        >>> labels = torch.tensor([0, 1])
+        >>> loss = DISTLoss(temperature=1.0)
+        >>> f'{loss(student, teacher, labels).item():.4f}'
+        '0.7262'
     """
 
     needs_labels = False

@@ -23,6 +23,14 @@ class DistributionLoss(nn.Module):
 
     Raises:
         ConfigError: ``temperature`` is not above 0, or ``loss_weight`` is below 0.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import DistributionLoss
+        >>> student, teacher = torch.zeros(3, 4 * 16), torch.arange(3.0 * 64).reshape(3, 64)
+        >>> loss = DistributionLoss()
+        >>> f'{loss(student, teacher, torch.tensor([True, False, True])).item():.4f}'
+        '2.4964'
     """
 
     def __init__(self, temperature: float = 10.0, loss_weight: float = 0.25) -> None:

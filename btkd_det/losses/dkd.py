@@ -60,6 +60,16 @@ class DKDLoss(LogitLoss):
 
     Raises:
         ConfigError: A value is out of its range.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import DKDLoss
+        >>> student = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+        >>> teacher = torch.tensor([[3.0, 0.0, 0.0], [2.0, 0.5, 0.0]])
+        >>> labels = torch.tensor([0, 1])
+        >>> loss = DKDLoss(alpha=1.0, beta=8.0, temperature=4.0)
+        >>> f'{loss(student, teacher, labels).item():.4f}'
+        '2.7292'
     """
 
     independent_rows = True

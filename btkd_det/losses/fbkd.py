@@ -42,6 +42,18 @@ class FBKDLoss(LevelModuleLoss):
     Raises:
         ConfigError: ``temperature`` is not above 0, a weight is below 0, or ``reduction`` or
             ``pool`` is no whole number above 0; see also the base.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import FBKDLoss
+        >>> _ = torch.manual_seed(0)
+        >>> loss = FBKDLoss(reduction=2, pool=2)
+        >>> loss.fit([(8, 8, 8)], [(8, 8, 8)])  # channels, height and width of each level
+        >>> student, teacher = torch.randn(2, 8, 8, 8), torch.randn(2, 8, 8, 8)
+        >>> loss([student], [teacher]) > 0
+        tensor(True)
+        >>> sorted({name.split('.')[0] for name, _ in loss.named_parameters()})
+        ['level_modules']
     """
 
     def __init__(

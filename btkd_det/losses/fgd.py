@@ -47,6 +47,19 @@ class FGDLoss(LevelModuleLoss):
 
     Raises:
         ConfigError: ``temperature`` is not above 0 or a weight below 0; see also the base.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import FGDLoss
+        >>> _ = torch.manual_seed(0)
+        >>> loss = FGDLoss(temperature=0.5)
+        >>> loss.fit([(8, 8, 8)], [(8, 8, 8)])  # channels, height and width of each level
+        >>> student, teacher = torch.randn(2, 8, 8, 8), torch.randn(2, 8, 8, 8)
+        >>> focal = torch.rand(2, 2, 8, 8)  # foreground and background
+        >>> loss([student], [teacher], focal=[focal]) > 0
+        tensor(True)
+        >>> sorted({name.split('.')[0] for name, _ in loss.named_parameters()})
+        ['level_modules']
     """
 
     #: Foreground and background of each level, see :func:`btkd_det.sites.focal.focal_masks`.

@@ -14,6 +14,15 @@ class FitNetLoss(FeatureLoss):
 
     Args:
         **kwargs: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import FitNetLoss
+        >>> _ = torch.manual_seed(0)
+        >>> student, teacher = torch.randn(2, 4, 6, 6), torch.randn(2, 4, 6, 6)
+        >>> loss = FitNetLoss()
+        >>> f'{loss([student], [teacher]).item():.4f}'
+        '2.0036'
     """
 
     def level(self, student: Tensor, teacher: Tensor, gate: Tensor | None = None) -> Tensor:

@@ -22,6 +22,16 @@ class KDLoss(LogitLoss):
 
     Raises:
         ConfigError: A value is out of its range.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import KDLoss
+        >>> student = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+        >>> teacher = torch.tensor([[3.0, 0.0, 0.0], [2.0, 0.5, 0.0]])
+        >>> labels = torch.tensor([0, 1])
+        >>> loss = KDLoss(temperature=4.0)
+        >>> f'{loss(student, teacher, labels).item():.4f}'
+        '0.4913'
     """
 
     needs_labels = False

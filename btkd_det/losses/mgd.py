@@ -33,6 +33,18 @@ class MGDLoss(LevelModuleLoss):
 
     Raises:
         ConfigError: ``mask_ratio`` is not in [0, 1); see also the base.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import MGDLoss
+        >>> _ = torch.manual_seed(0)
+        >>> loss = MGDLoss(mask_ratio=0.45)
+        >>> loss.fit([(8, 8, 8)], [(8, 8, 8)])  # channels, height and width of each level
+        >>> student, teacher = torch.randn(2, 8, 8, 8), torch.randn(2, 8, 8, 8)
+        >>> loss([student], [teacher]) > 0
+        tensor(True)
+        >>> sorted({name.split('.')[0] for name, _ in loss.named_parameters()})
+        ['level_modules']
     """
 
     def __init__(self, mask_ratio: float = 0.65, loss_weight: float = 2e-5, **kwargs: Any) -> None:

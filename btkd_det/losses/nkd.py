@@ -47,6 +47,16 @@ class NKDLoss(LogitLoss):
 
     Raises:
         ConfigError: A value is out of its range.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import NKDLoss
+        >>> student = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+        >>> teacher = torch.tensor([[3.0, 0.0, 0.0], [2.0, 0.5, 0.0]])
+        >>> labels = torch.tensor([0, 1])
+        >>> loss = NKDLoss(gamma=1.5, temperature=1.0)
+        >>> f'{loss(student, teacher, labels).item():.4f}'
+        '1.3604'
     """
 
     independent_rows = True

@@ -18,6 +18,15 @@ class PKDLoss(FeatureLoss):
 
     Args:
         **kwargs: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import PKDLoss
+        >>> _ = torch.manual_seed(0)
+        >>> student, teacher = torch.randn(2, 4, 6, 6), torch.randn(2, 4, 6, 6)
+        >>> loss = PKDLoss(loss_weight=6.0)
+        >>> f'{loss([student], [teacher]).item():.4f}'
+        '5.6276'
     """
 
     def level(self, student: Tensor, teacher: Tensor, gate: Tensor | None = None) -> Tensor:

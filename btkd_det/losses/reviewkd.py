@@ -35,6 +35,18 @@ class ReviewKDLoss(FeatureLoss):
 
     Raises:
         ConfigError: ``mid_channels`` is not above 0; see also the base.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import ReviewKDLoss
+        >>> _ = torch.manual_seed(0)
+        >>> loss = ReviewKDLoss(mid_channels=4)
+        >>> loss.fit([(4, 8, 8)], [(8, 8, 8)])  # channels, height and width of each level
+        >>> student, teacher = torch.randn(2, 4, 8, 8), torch.randn(2, 8, 8, 8)
+        >>> loss([student], [teacher]) > 0
+        tensor(True)
+        >>> sorted({name.split('.')[0] for name, _ in loss.named_parameters()})
+        ['fusions']
     """
 
     def __init__(self, loss_weight: float = 1.0, mid_channels: int = 256, **kwargs: Any) -> None:

@@ -59,6 +59,15 @@ class RKDDistanceLoss(_RKDLoss):
     Args:
         l2_norm (bool): Whether each image's vector has the length 1.
         loss_weight, **kwargs: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import RKDDistanceLoss
+        >>> _ = torch.manual_seed(0)
+        >>> student, teacher = torch.randn(2, 4, 6, 6), torch.randn(2, 4, 6, 6)
+        >>> loss = RKDDistanceLoss()
+        >>> f'{loss([student], [teacher]).item():.4f}'
+        '0.0000'
     """
 
     def __init__(self, l2_norm: bool = True, loss_weight: float = 25.0, **kwargs: Any) -> None:
@@ -81,6 +90,15 @@ class RKDAngleLoss(_RKDLoss):
     Args:
         l2_norm (bool): Whether each image's vector has the length 1.
         loss_weight, **kwargs: See :class:`~btkd_det.losses.feature_loss.FeatureLoss`.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import RKDAngleLoss
+        >>> _ = torch.manual_seed(0)
+        >>> student, teacher = torch.randn(2, 4, 6, 6), torch.randn(2, 4, 6, 6)
+        >>> loss = RKDAngleLoss()
+        >>> f'{loss([student], [teacher]).item():.4f}'
+        '0.0000'
     """
 
     def __init__(self, l2_norm: bool = True, loss_weight: float = 50.0, **kwargs: Any) -> None:

@@ -67,6 +67,16 @@ class RLDLoss(LogitLoss):
 
     Raises:
         ConfigError: A value is out of its range.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import RLDLoss
+        >>> student = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+        >>> teacher = torch.tensor([[3.0, 0.0, 0.0], [2.0, 0.5, 0.0]])
+        >>> labels = torch.tensor([0, 1])
+        >>> loss = RLDLoss(alpha=1.0, beta=8.0)
+        >>> f'{loss(student, teacher, labels).item():.4f}'
+        '0.6783'
     """
 
     independent_rows = True

@@ -26,6 +26,16 @@ class WSLDLoss(LogitLoss):
 
     Raises:
         ConfigError: A value is out of its range.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import WSLDLoss
+        >>> student = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+        >>> teacher = torch.tensor([[3.0, 0.0, 0.0], [2.0, 0.5, 0.0]])
+        >>> labels = torch.tensor([0, 1])
+        >>> loss = WSLDLoss(temperature=2.0)
+        >>> f'{loss(student, teacher, labels).item():.4f}'
+        '2.4120'
     """
 
     independent_rows = True

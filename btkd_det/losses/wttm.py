@@ -39,6 +39,16 @@ class WTTMLoss(LogitLoss):
 
     Raises:
         ConfigError: A value is out of its range.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.losses import WTTMLoss
+        >>> student = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+        >>> teacher = torch.tensor([[3.0, 0.0, 0.0], [2.0, 0.5, 0.0]])
+        >>> labels = torch.tensor([0, 1])
+        >>> loss = WTTMLoss(gamma=0.3, beta=1.5)
+        >>> f'{loss(student, teacher, labels).item():.4f}'
+        '0.4006'
     """
 
     needs_labels = False

@@ -73,6 +73,18 @@ def build_distilled_detector(host: str | None = None, **kwargs: Any) -> Model:
 
     Raises:
         ConfigError: ``host`` is missing or no detector; see also :class:`Distilled`.
+
+    Examples:
+        >>> import btkd_det
+        >>> cfg = btkd_det.distill(
+        ...     'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py',
+        ...     teacher=dict(
+        ...         config='mmdet::dino/dino-5scale_swin-l_8xb2-12e_coco.py',
+        ...         checkpoint='pretrained',
+        ...     ),
+        ... )
+        >>> cfg.model.type, cfg.model.host, list(cfg.model.distill)
+        ('btkd_det.DistilledDetector', 'DINO', ['query_logits'])
     """
     if host is None:
         raise ConfigError("host: missing; valid: the type of the plain detector, such as 'DINO'")

@@ -44,6 +44,18 @@ class DistilledImageClassifier(Distilled, ImageClassifier):
         ConfigError: See :class:`Distilled`; also where teacher and student do not tell the same
             number of classes apart, a model does not give what a site needs, a loss needs what
             a classifier does not have (boxes, a gate), or a cache cannot serve the sites.
+
+    Examples:
+        >>> import btkd_det
+        >>> cfg = btkd_det.distill(
+        ...     'mmpretrain::resnet/resnet18_8xb32_in1k.py',
+        ...     teacher=dict(
+        ...         config='mmpretrain::resnet/resnet34_8xb32_in1k.py',
+        ...         checkpoint='pretrained',
+        ...     ),
+        ... )
+        >>> cfg.model.type, list(cfg.model.distill)
+        ('btkd_det.DistilledImageClassifier', ['logits'])
     """
 
     recorders = (ImageRecorder,)

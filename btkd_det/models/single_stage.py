@@ -41,6 +41,18 @@ class DistilledSingleStageDetector(Distilled, SingleStageDetector):
     Raises:
         ConfigError: See :class:`Distilled`; also where the student's head cannot be recorded,
             the teacher's does not match, or a loss asks for what a dense head does not have.
+
+    Examples:
+        >>> import btkd_det
+        >>> cfg = btkd_det.distill(
+        ...     'mmdet::gfl/gfl_r50_fpn_1x_coco.py',
+        ...     teacher=dict(
+        ...         config='mmdet::gfl/gfl_r101_fpn_ms-2x_coco.py',
+        ...         checkpoint='pretrained',
+        ...     ),
+        ... )
+        >>> cfg.model.type, list(cfg.model.distill)
+        ('btkd_det.DistilledSingleStageDetector', ['dense_logits'])
     """
 
     recorders = (DenseRecorder, MapRecorder)

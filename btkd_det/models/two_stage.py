@@ -31,6 +31,18 @@ class DistilledTwoStageDetector(Distilled, TwoStageDetector):
     Raises:
         ConfigError: See :class:`Distilled` and the sites' checks; at the first step where the
             student's RoI head does not show what a site needs.
+
+    Examples:
+        >>> import btkd_det
+        >>> cfg = btkd_det.distill(
+        ...     'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+        ...     teacher=dict(
+        ...         config='mmdet::mask_rcnn/mask-rcnn_r101_fpn_1x_coco.py',
+        ...         checkpoint='pretrained',
+        ...     ),
+        ... )
+        >>> cfg.model.type, list(cfg.model.distill)
+        ('btkd_det.DistilledTwoStageDetector', ['roi_logits'])
     """
 
     recorders = (RoIRecorder, MaskRecorder, MapRecorder)

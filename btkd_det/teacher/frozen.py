@@ -62,6 +62,15 @@ class Teacher(nn.Module):
     Raises:
         ConfigError: The config or checkpoint cannot be read or they do not belong together, or
             another argument is not what it can be.
+
+    Examples:
+        >>> import torch
+        >>> from btkd_det.models import Teacher
+        >>> teacher = Teacher(torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 3)))
+        >>> any(parameter.requires_grad for parameter in teacher.model.parameters())
+        False
+        >>> teacher.train().model.training
+        False
     """
 
     def __init__(
