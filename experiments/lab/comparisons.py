@@ -45,7 +45,8 @@ class Difference:
         mean (float): Of the arm minus the other one.
         interval (tuple[float, float] | None): The 95 % t-interval; None where it is unknown.
         p (float | None): Of the two-sided paired t-test, not corrected.
-        corrected_p (float | None): By Holm, over all comparisons of the study.
+        corrected_p (float | None): By Holm, over all comparisons of the study's arms, or over
+            all of its parts.
         corrected_interval (tuple[float, float] | None): At the level of Holm's step: it covers
             0 exactly where the corrected test finds nothing.
     """
@@ -106,6 +107,9 @@ def samples(study, results):
 def differences(study, by_arm):
     """Every arm against the student alone, KD and its host, corrected together.
 
+    Arms that are parts are corrected together, too, but apart from the others: how many of them
+    were looked at says nothing of what the study asks.
+
     Args:
         study (Study): Its references say which arms these are.
         by_arm (dict[tuple[str, str], Sample]): See :func:`samples`.
@@ -119,7 +123,11 @@ def differences(study, by_arm):
             pairs = paired(sample, by_arm[cell, other]) if (cell, other) in by_arm else []
             if pairs:
                 found.append(compare(cell, arm, other, pairs))
-    return corrected(found)
+    by_kind = {
+        is_part: iter(corrected([d for d in found if study.is_part(d.arm) == is_part]))
+        for is_part in (False, True)
+    }
+    return [next(by_kind[study.is_part(difference.arm)]) for difference in found]
 
 
 def references_of(study, arm):

@@ -121,7 +121,8 @@ def describe_difference(difference):
 
 
 def _introduction(study, by_arm, found):
-    tested = sum(difference.p is not None for difference in found)
+    tested = [study.is_part(d.arm) for d in found if d.p is not None]
+    parts = sum(tested)
     seeds = sorted({len(sample.by_seed) for sample in by_arm.values()})
     counts = f'{seeds[0]} to {seeds[-1]}' if len(seeds) > 1 else f'{seeds[0]}'
     return '\n'.join(
@@ -130,7 +131,8 @@ def _introduction(study, by_arm, found):
             f'({counts} of {len(study.seeds)} done).',
             'Differences are paired by seed, with their 95 % t-interval. Bold: more than chance at '
             f'{LEVEL:.0%}, corrected',
-            f'by Holm for all {tested} comparisons of the study; p is the corrected one.',
+            f'by Holm for all {len(tested) - parts} comparisons of the study'
+            f'{f", parts apart for their {parts}" if parts else ""}; p is the corrected one.',
         ]
     )
 

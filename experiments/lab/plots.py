@@ -17,12 +17,13 @@ def picture_data(study, results):
         results (Results): Its files.
 
     Returns:
-        dict: In JSON's types: ``gains``, the differences to the student alone, and ``errors``,
-        the teachers' error rates in percent by cell.
+        dict: In JSON's types: ``gains``, the differences of all but parts to the student alone,
+        and ``errors``, the teachers' error rates in percent by cell.
     """
     alone = study.references.get('alone')
     found = differences(study, samples(study, results))
-    gains = [_rounded(dataclasses.asdict(d)) for d in found if d.other == alone]
+    shown = [d for d in found if d.other == alone and not study.is_part(d.arm)]
+    gains = [_rounded(dataclasses.asdict(d)) for d in shown]
     teachers = {cell: results.read(Run(cell)) for cell in study.cells}
     errors = {
         cell: round(teacher.get('error', 100 - teacher['test'][study.metric]), 4)

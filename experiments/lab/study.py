@@ -16,8 +16,8 @@ KINDS = ('classification', 'detection')
 REQUIRED = ('name', 'kind', 'data', 'student', 'teacher', 'cells', 'arms', 'seeds')
 OPTIONAL = dict(title=None, schedule=None, tuning=None, references=None, metric='top1', notes=None)
 ARM_KEYS = dict(
-    classification=('title', 'host', 'host_weight', 'distill', 'trials'),
-    detection=('title', 'host', 'distill', 'trials'),
+    classification=('title', 'host', 'part', 'host_weight', 'distill', 'trials'),
+    detection=('title', 'host', 'part', 'distill', 'trials'),
 )
 TUNING_KEYS = ('trials', 'seeds', 'cells', 'metric')
 NAME = re.compile(r'[\w.+-]+')
@@ -90,7 +90,7 @@ class Study:
         """
         arm = copy.deepcopy(self.arms[name])
         trials = arm.pop('trials', None)
-        for key in ('title', 'host'):
+        for key in ('title', 'host', 'part'):
             arm.pop(key, None)
         if trial is None:
             return arm
@@ -101,6 +101,10 @@ class Study:
     def is_tuned(self, arm):
         """bool: Whether an arm has tuning trials."""
         return bool(self.arms[arm].get('trials'))
+
+    def is_part(self, arm):
+        """bool: Whether an arm shows what a part of another does, beside what the study asks."""
+        return bool(self.arms[arm].get('part'))
 
     def is_distilled(self, arm):
         """bool: Whether an arm has a teacher."""

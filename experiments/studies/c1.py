@@ -89,7 +89,7 @@ parts = {
     'swap-no-schedule': ('published, no schedule', dict(paper, schedule='none')),
 }
 for arm, (heading, loss) in parts.items():
-    arms[arm] = dict(title=heading, host_weight=0.5, distill=dict(logits=loss))
+    arms[arm] = dict(title=heading, part=True, host_weight=0.5, distill=dict(logits=loss))
 
 # The share of the weight that distillation has; the cross entropy has the rest. The student alone
 # has nothing to choose.

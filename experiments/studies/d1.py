@@ -84,7 +84,9 @@ arms['pkd'] = dict(title='PKD', distill=dict(fpn=pkd))
 arms['pkd-kd'] = dict(title='PKD + KD', distill=dict(fpn=pkd, roi_logits=kd))
 arms['pkd-btkd'] = dict(title='PKD + BTKD, robust', distill=dict(fpn=pkd, roi_logits=robust))
 arms['reviewkd'] = dict(title='ReviewKD', distill=dict(fpn=review))
-del kd, pkd, review, paper, robust, temperatures, arm
+for part in list(arms)[4:]:
+    arms[part]['part'] = True
+del kd, pkd, review, paper, robust, temperatures, arm, part
 
 references = dict(alone='alone', kd='kd')
 seeds = list(range(10))

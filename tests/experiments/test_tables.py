@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from btkd_det.errors import ConfigError
+from experiments.lab.comparisons import differences, samples
 from experiments.lab.page import gain_marks, gains, markdown, marks, write_between
 from experiments.lab.plots import picture_data
 from experiments.lab.results import Results
@@ -60,6 +61,22 @@ def test_the_table_says_what_is_more_than_chance(results):
     teacher = 'Teacher: 36.0 on the test images; right on 80.0 % of the training images by their'
     assert f'**Noisy.** {teacher} labels, 70.0 % by the clean ones.' in text
     assert '16 runs at abc on a CPU.' in text
+
+
+def test_parts_are_corrected_apart(results):
+    differ = lambda: differences(results.study, samples(results.study, results))
+    before = {(d.cell, d.arm): d for d in differ()}
+    results.study.arms['part'] = dict(results.study.arms['kd'], part=True)
+    common = dict(config_hash='0', commit='abc', dirty=False, machine=dict(device='a CPU'))
+    for seed, value in enumerate([50.0, 50.5, 49.9, 50.3]):
+        entries = dict(common, cell='good', arm='part', seed=seed, test=dict(top1=value))
+        results.write(Run('good', 'part', seed), entries)
+    found = {(d.cell, d.arm): d for d in differ()}
+    assert found['good', 'kd'] == before['good', 'kd']
+    # Against the student alone and against KD: two of its kind.
+    assert found['good', 'part'].p < found['good', 'part'].corrected_p
+    text = markdown(results.study, results)
+    assert 'by Holm for all 2 comparisons of the study, parts apart for their 2; p is' in text
 
 
 def test_one_seed_claims_nothing(results):
