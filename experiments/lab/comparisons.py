@@ -138,13 +138,14 @@ def references_of(study, arm):
         arm (str): Its name.
 
     Returns:
-        list[str]: The student alone, KD, and the arm's host, those that there are. The student
-        alone is held against nothing: the others are held against it.
+        list[str]: The student alone, KD, the arm's host and what it is a part of, those that there
+        are. The student alone is held against nothing: the others are held against it.
     """
     alone = study.references.get('alone')
     if arm == alone:
         return []
     others = (alone, study.references.get('kd'), study.arms[arm].get('host'))
+    others = (*others, study.whole(arm))
     return [other for other in dict.fromkeys(others) if other not in (None, arm)]
 
 

@@ -166,6 +166,8 @@ def _columns(study):
     }
     if any(arm.get('host') for arm in study.arms.values()):
         columns['over its host'] = lambda arm: study.arms[arm].get('host')
+    if any(map(study.whole, study.arms)):
+        columns['over the whole'] = study.whole
     return columns
 
 

@@ -106,6 +106,11 @@ class Study:
         """bool: Whether an arm shows what a part of another does, beside what the study asks."""
         return bool(self.arms[arm].get('part'))
 
+    def whole(self, arm):
+        """str | None: The arm that this one is a part of, where it names one."""
+        part = self.arms[arm].get('part')
+        return part if isinstance(part, str) else None
+
     def is_distilled(self, arm):
         """bool: Whether an arm has a teacher."""
         return bool(self.arms[arm].get('distill'))
@@ -242,6 +247,11 @@ def _check_arms(study, field):
             raise ConfigError(
                 f'{field}: arms.{name}.host is {arm["host"]!r}{suggest(arm["host"], study.arms)}; '
                 f'valid: {", ".join(study.arms)}'
+            )
+        if arm.get('part', False) not in (True, False, *study.arms):
+            raise ConfigError(
+                f'{field}: arms.{name}.part is {arm["part"]!r}{suggest(arm["part"], study.arms)}; '
+                f'valid: True, or the arm that it is a part of, {", ".join(study.arms)}'
             )
         trials = arm.get('trials')
         if trials and not study.tuning:

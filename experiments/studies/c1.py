@@ -89,7 +89,8 @@ parts = {
     'swap-no-schedule': ('published, no schedule', dict(paper, schedule='none')),
 }
 for arm, (heading, loss) in parts.items():
-    arms[arm] = dict(title=heading, part=True, host_weight=0.5, distill=dict(logits=loss))
+    whole = {'kd-calibrated': 'kd', 'swap-no-schedule': 'btkd-paper'}.get(arm, 'btkd')
+    arms[arm] = dict(title=heading, part=whole, host_weight=0.5, distill=dict(logits=loss))
 
 # The share of the weight that distillation has; the cross entropy has the rest. The student alone
 # has nothing to choose.
@@ -104,7 +105,7 @@ tuning = dict(
     seeds=[100],
     cells=['good', 'teacher-noise-40', 'label-noise-40'],
 )
-del kd, paper, robust, blend, plain, parts, heading, loss, shares, weights, arm, key
+del kd, paper, robust, blend, plain, parts, heading, loss, whole, shares, weights, arm, key
 
 references = dict(alone='alone', kd='kd')
 seeds = list(range(10))

@@ -23,7 +23,10 @@ for host, (heading, loss) in hosts.items():
     for weight in (0.1, 0.5, 2.0, 6.5):
         term = dict(type='btkd_det.IKDLoss', num_classes=20, loss_weight=weight)
         arms[f'{host}-ikd-{weight:g}'] = dict(
-            title=f'{heading} + {weight:g} IKD', host_weight=0.5, distill=dict(logits=[loss, term])
+            title=f'{heading} + {weight:g} IKD',
+            host=host,
+            host_weight=0.5,
+            distill=dict(logits=[loss, term]),
         )
 variants = {
     'only-right': ('means of right rows', dict(only_right=True)),
@@ -32,7 +35,10 @@ variants = {
 for key, (heading, options) in variants.items():
     term = dict(dict(type='btkd_det.IKDLoss', num_classes=20, loss_weight=0.5), **options)
     arms[f'kd-ikd-{key}'] = dict(
-        title=f'KD + 0.5 IKD, {heading}', host_weight=0.5, distill=dict(logits=[kd, term])
+        title=f'KD + 0.5 IKD, {heading}',
+        host='kd',
+        host_weight=0.5,
+        distill=dict(logits=[kd, term]),
     )
 del kd, hosts, host, heading, loss, weight, term, variants, key, options
 

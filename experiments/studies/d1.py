@@ -85,7 +85,7 @@ arms['pkd-kd'] = dict(title='PKD + KD', distill=dict(fpn=pkd, roi_logits=kd))
 arms['pkd-btkd'] = dict(title='PKD + BTKD, robust', distill=dict(fpn=pkd, roi_logits=robust))
 arms['reviewkd'] = dict(title='ReviewKD', distill=dict(fpn=review))
 for part in list(arms)[4:]:
-    arms[part]['part'] = True
+    arms[part]['part'] = {'pkd': True, 'reviewkd': True, 'pkd-kd': 'kd'}.get(part, 'btkd')
 del kd, pkd, review, paper, robust, temperatures, arm, part
 
 references = dict(alone='alone', kd='kd')

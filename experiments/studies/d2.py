@@ -54,7 +54,7 @@ arms['pkd'] = dict(title='PKD', distill=dict(fpn=pkd))
 arms['pkd-btkd'] = dict(title='PKD + BTKD, robust', distill=dict(fpn=pkd, roi_logits=robust))
 arms['reviewkd'] = dict(title='ReviewKD', distill=dict(fpn=review))
 for part in list(arms)[4:]:
-    arms[part]['part'] = True
+    arms[part]['part'] = 'btkd' if part == 'pkd-btkd' else True
 del kd, pkd, review, paper, robust, temperatures, arm, part
 
 references = dict(alone='alone', kd='kd')

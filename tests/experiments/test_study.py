@@ -28,6 +28,13 @@ def test_runs_go_seed_by_seed():
     assert [key[-1] for key in keys] == list('00001111')
 
 
+def test_what_an_arm_is_a_part_of_does_not_change_its_training():
+    plain, part = study(), study()
+    part.arms['kd']['part'] = 'alone'
+    assert part.run_hash(Run('good', 'kd')) == plain.run_hash(Run('good', 'kd'))
+    assert (part.is_part('kd'), part.whole('kd'), part.whole('alone')) == (True, 'alone', None)
+
+
 def test_a_trial_changes_its_arm_alone():
     tuned = study(tuned=True)
     assert [run.key for run in tuned.tuning_runs()] == [
@@ -67,6 +74,11 @@ ALONE_TWICE = dict(CONTENT['arms'], kd=dict(CONTENT['arms']['kd'], trials=TRIALS
         (dict(kind='regression'), "kind is 'regression'"),
         (dict(arms={}), 'arms is missing'),
         (dict(arms=dict(a=dict(ce_weight=1)), references={}), "arms.a has 'ce_weight'"),
+        (
+            dict(arms=dict(alone={}, kd=dict(part='alon')), references={}),
+            "arms.kd.part is 'alon'.*did you mean 'alone'",
+        ),
+        (dict(arms=dict(a=dict(part=3)), references={}), 'arms.a.part is 3'),
         (dict(arms=dict(teacher={})), "'teacher' cannot be a name"),
         (dict(cells=dict(good=dict(noise=1))), "cells.good has 'noise'"),
         (dict(references=dict(alone='student')), "references.alone is 'student'"),

@@ -66,7 +66,7 @@ def test_the_table_says_what_is_more_than_chance(results):
 def test_parts_are_corrected_apart(results):
     differ = lambda: differences(results.study, samples(results.study, results))
     before = {(d.cell, d.arm): d for d in differ()}
-    results.study.arms['part'] = dict(results.study.arms['kd'], part=True)
+    results.study.arms['part'] = dict(results.study.arms['kd'], part='kd')
     common = dict(config_hash='0', commit='abc', dirty=False, machine=dict(device='a CPU'))
     for seed, value in enumerate([50.0, 50.5, 49.9, 50.3]):
         entries = dict(common, cell='good', arm='part', seed=seed, test=dict(top1=value))
