@@ -4,6 +4,7 @@ python tools/benchmark.py steps [--device cuda] [--rounds N] [--out FILE]
 python tools/benchmark.py losses [--device cuda] [--rounds N] [--compile] [--out FILE]
 python tools/benchmark.py import [--rounds N] [--out FILE]
 python tools/benchmark.py loading [--device cuda] [--rounds N] [--out FILE]
+python tools/benchmark.py evaluation [--images N] [--rounds N] [--out FILE]
 """
 
 import argparse
@@ -20,6 +21,7 @@ from btkd_det.checkpoint.writing import write_text  # noqa: E402
 from btkd_det.errors import ConfigError  # noqa: E402
 from btkd_det.preflight.output import check_output  # noqa: E402
 from experiments.benchmarks import (  # noqa: E402
+    evaluation_benchmark,
     import_benchmark,
     loading_benchmark,
     loss_benchmark,
@@ -32,6 +34,7 @@ BENCHMARKS = {
     'losses': loss_benchmark,
     'import': import_benchmark,
     'loading': loading_benchmark,
+    'evaluation': evaluation_benchmark,
 }
 
 
@@ -51,7 +54,9 @@ def parse_args():
     imports.add_argument('--rounds', type=int, default=5)
     loading = commands.add_parser('loading', help='small images in memory, and one by one')
     loading_benchmark.add_arguments(loading)
-    for command in (steps, losses, imports, loading):
+    evaluation = commands.add_parser('evaluation', help="COCO's numbers, plain and fast")
+    evaluation_benchmark.add_arguments(evaluation)
+    for command in (steps, losses, imports, loading, evaluation):
         command.add_argument('--out', metavar='FILE', help='write the result as JSON')
     return parser.parse_args()
 

@@ -39,6 +39,9 @@ def parse_args():
     parser.add_argument(
         '--predictions', metavar='FILE', help="write a detector's boxes as JSON, as COCO takes them"
     )
+    parser.add_argument(
+        '--fast-eval', action='store_true', help="count COCO's numbers by faster-coco-eval"
+    )
     parser.add_argument('--work-dir', help='keep the logs here (default: nowhere)')
     add_config_options(parser)
     group = parser.add_argument_group('comparing with a teacher')
@@ -63,7 +66,11 @@ def make_config(args):
     if args.launcher != 'none' or not cfg.get('launcher'):
         cfg.launcher = args.launcher
     cfg.test_evaluator = prepare_evaluators(
-        cfg, args.classwise, btkd_det.config.count_classes(cfg), args.predictions
+        cfg,
+        args.classwise,
+        btkd_det.config.count_classes(cfg),
+        args.predictions,
+        args.fast_eval,
     )
     if teacher is not None:
         kind = 'TeacherAgreement' if is_classifier(cfg) else 'FoundObjects'

@@ -17,6 +17,7 @@ def prepare_evaluators(
     classwise: bool = False,
     class_count: int | None = None,
     predictions: str | None = None,
+    fast: bool = False,
 ) -> list[dict[str, Any]]:
     """The evaluators of a test.
 
@@ -30,6 +31,7 @@ def prepare_evaluators(
         classwise (bool): AP of each class.
         class_count (int, optional): How many classes a classifier tells apart.
         predictions (str, optional): Where to write what a detector predicts.
+        fast (bool): COCO's numbers by :func:`~btkd_det.evaluation.coco_numbers`'s fast way.
 
     Returns:
         list[dict]: Evaluators.
@@ -44,7 +46,7 @@ def prepare_evaluators(
         if name == 'CocoMetric' and set(_listed(evaluator.get('metric', 'bbox'))) <= KINDS:
             for key in ('proposal_nums', 'metric_items', 'iou_thrs', 'use_mp_eval'):
                 evaluator.pop(key, None)
-            evaluator.update(type='btkd_det.CocoAP', classwise=classwise)
+            evaluator.update(type='btkd_det.CocoAP', classwise=classwise, fast=fast)
         elif name == 'VOCMetric':
             evaluator.update(type='btkd_det.VocAP', classwise=classwise)
         elif name == 'Accuracy':

@@ -9,6 +9,8 @@ RATIOS = {
     'btkd_to_host': 'BTKD around KD / KD alone',
     'loop_to_btkd': 'BTKD row by row / ours',
     'share_of_step': "loading's share of a step",
+    'pycocotools_to_fast': 'pycocotools / faster-coco-eval',
+    'largest_difference': 'largest difference of the twelve numbers',
     'images_per_second': 'images a second',
     'added_seconds': 'seconds of import btkd_det beyond what it imports',
 }

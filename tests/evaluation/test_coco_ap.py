@@ -1,5 +1,6 @@
 """COCO's twelve numbers: the published table, a case done by hand, and a slow second opinion."""
 
+import functools
 import json
 import re
 
@@ -16,6 +17,14 @@ from tests.shared_data import SHARED_DATA, absent
 ORACLE = SHARED_DATA / 'coco_ap_oracle'
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AREAS = {'all': (0, 1e10), 's': (0, 32**2), 'm': (32**2, 96**2), 'l': (96**2, 1e10)}
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=['pycocotools', 'fast'])
+def fast(request, monkeypatch):
+    """Every test of this file by pycocotools, and by the fast evaluation."""
+    for function in (coco_numbers, CocoAP):
+        by_default = functools.partial(function, fast=request.param)
+        monkeypatch.setitem(globals(), function.__name__, by_default)
 
 
 def ground_truth(tmp_path, annotations, images, categories=1):
@@ -129,6 +138,16 @@ def test_two_objects_by_hand(tmp_path):
     numbers, by_class = coco_numbers(truth, found)
     assert numbers == pytest.approx(expected)
     assert by_class == pytest.approx({'class 1': expected['AP']})
+
+
+def test_the_classes_of_a_file_in_any_order_keep_their_ap(tmp_path):
+    truth = ground_truth(tmp_path, [(1, 1, 0, 0, 99, 99, 0), (1, 2, 200, 200, 99, 99, 0)], [1], 2)
+    truth.dataset['categories'].reverse()
+    truth.createIndex()
+    found = detections((1, 2, 200, 200, 99, 99, 0.9))
+    for ids in (None, [1, 2], [2, 1]):
+        by_class = coco_numbers(truth, found, category_ids=ids)[1]
+        assert by_class == pytest.approx({'class 1': 0.0, 'class 2': 1.0})
 
 
 def test_detections_in_a_crowd_are_neither_right_nor_wrong(tmp_path):

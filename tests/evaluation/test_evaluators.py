@@ -130,3 +130,9 @@ def test_voc_is_printed_as_a_table():
     assert ['cat', '100.0'] in lines
     assert ['cow', '-'] in lines
     assert lines[-1] == ['other/x:', '3']
+
+
+@pytest.mark.parametrize('fast', [False, True])
+def test_the_fast_evaluation_is_that_which_was_asked_for(fast):
+    (found,) = prepared(dict(type='CocoMetric', ann_file=None), fast=fast)
+    assert METRICS.build(found).fast is fast
