@@ -68,6 +68,7 @@ class ProgressBarHook(Hook):
     def __init__(self) -> None:
         self._stack: contextlib.ExitStack | None = None
         self._drawn = 0.0
+        self._left = ''
         self._validated: dict[str, list[tuple[float, str]]] = {}
 
     def before_train(self, runner: Runner) -> None:
@@ -158,15 +159,13 @@ class ProgressBarHook(Hook):
         if self._stack is None or not (always or time.monotonic() - self._drawn >= PAUSE):
             return
         values = _averaged(runner)
-        status = f'loss {values["loss"]:.4g}' if 'loss' in values else ''
-        left = runner.message_hub.runtime_info.get('eta')
         if done is not None:
-            if left is not None:
-                status = f'left {datetime.timedelta(seconds=int(left))}  {status}'
             self._progress.update(self._training, completed=done)
-        self._progress.update(self._training, description=_place(runner))
-        if status:
-            self._progress.update(self._training, status=status)
+            left = runner.message_hub.runtime_info.get('eta')
+            self._left = '' if left is None else f'left {datetime.timedelta(seconds=int(left))}  '
+        loss = f'loss {values["loss"]:.4g}' if 'loss' in values else ''
+        status = f'{self._left}{loss}'
+        self._progress.update(self._training, description=_place(runner), status=status)
         self._terms = self._table(values)
         self._refresh(always=True)
 
