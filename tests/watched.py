@@ -10,7 +10,7 @@ from tests.conftest import tiny_faster_rcnn
 CLASSES = ('cat', 'dog', 'hen')
 
 
-def _run(work_dir, scope, **keys):
+def _run(work_dir, scope, change=None, **keys):
     keys = (
         dict(
             work_dir=str(work_dir),
@@ -29,7 +29,10 @@ def _run(work_dir, scope, **keys):
     )
     # As in a config file: a runner builds from it, and hooks read it.
     with DefaultScope.overwrite_default_scope(scope):
-        runner = Runner.from_cfg(Config(keys))
+        cfg = Config(keys)
+        if change is not None:
+            change(cfg)
+        runner = Runner.from_cfg(cfg)
         runner.train()
     return runner
 
@@ -49,7 +52,14 @@ def train_classifier(
         batch_size=4,
         num_workers=0,
         sampler=dict(type='DefaultSampler', shuffle=True),
-        dataset=dict(type='CustomDataset', data_root=str(data), data_prefix='', pipeline=pipeline),
+        dataset=dict(
+            type='CustomDataset',
+            data_root=str(data),
+            data_prefix='',
+            pipeline=pipeline,
+            # Which would collect all garbage, for seconds.
+            serialize_data=False,
+        ),
     )
     model = distilled_resnet(teacher, dict(logits=loss), tiny_resnet(num_classes=3))
     return _run(
@@ -74,6 +84,7 @@ def train_detector(work_dir, data, teacher, **keys):
         data_root=str(data),
         data_prefix=dict(img='images/'),
         metainfo=dict(classes=('square', 'bar')),
+        serialize_data=False,
     )
     flip = dict(type='RandomFlip', prob=0.5)
     train = [load, annotate, resize, flip, dict(type='PackDetInputs')]

@@ -79,7 +79,7 @@ def state(runner):
 
 def test_the_last_epoch_has_a_picture(place):
     rare = classify(place, 'rare', [dict(type='btkd_det.PicturesHook', interval=5, count=4)])
-    assert files(rare) == {'epoch_2.jpg': (744, 275)}
+    assert files(rare) == {'epoch_2.jpg': (744, 293)}
     (line,) = logged(rare, 'INFO')
     assert re.search(r'epoch_2.jpg \(of 4, \d only the student gets right, \d only the', line)
 

@@ -30,7 +30,7 @@ def test_higher_values_are_drawn_higher_and_names_are_text():
     assert first > third > second
     assert min(drawn(drawing, COLORS[1])) < second
     (level, *_) = drawn(drawing, 'stroke-dasharray[^>]*stroke: currentColor')
-    assert level < min(drawn(drawing, COLORS[1]))
+    assert 0 < level < min(drawn(drawing, COLORS[1]))
     assert '$\\frac{x</text>' in drawing
     assert '<script' not in drawing.replace('&lt;script', '')
     assert drawing.startswith('<svg')
