@@ -158,10 +158,10 @@ def classification_sheet(
         width = 3 if its == own else 7
         ImageDraw.Draw(cell).rectangle([0, 0, CELL - 1, CELL - 1], outline=color, width=width)
         cells.append(cell)
-        says = [_name(names, item.label)]
+        texts = [_name(names, item.label)]
         for who, (choice, share) in (('teacher', item.teacher), ('student', item.student)):
-            says.append(f'{who}: {_name(names, choice)} {100 * share:.0f} %')
-        captions.append('\n'.join(says))
+            texts.append(f'{who}: {_name(names, choice)} {100 * share:.0f} %')
+        captions.append('\n'.join(texts))
     cells += [Image.new('RGB', (CELL, CELL), PAPER)] * (-len(cells) % columns)
     captions += [''] * (-len(captions) % columns)
     split = lambda items: [items[i : i + columns] for i in range(0, len(items), columns)]

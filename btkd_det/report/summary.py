@@ -57,7 +57,7 @@ def write_summary(folder: str | Path, config: Path | None = None) -> Path:
         figures=_figures(log, metric),
         sites=sites,
         pictures=_pictures(folder),
-        shown=_shown(folder),
+        last_picture=_last_picture(folder),
     )
     write_text(folder / FILE, page)
     return folder / FILE
@@ -174,7 +174,7 @@ def _pictures(folder: Path) -> list[tuple[str, str]]:
     return [(path.stem.replace('_', ' '), f'pictures/{path.name}') for path in files]
 
 
-def _shown(folder: Path) -> Markup | None:
+def _last_picture(folder: Path) -> Markup | None:
     """The last picture itself."""
     pictures = _pictures(folder)
     if not pictures:
@@ -229,6 +229,6 @@ _BODY = """<h1>{{ title }}</h1>
 </table>
 {% endfor %}{% endif %}
 {% if pictures %}<h2>Pictures</h2>
-<p class="wide">{{ shown }}</p>
+<p class="wide">{{ last_picture }}</p>
 <p>{% for title, link in pictures %}<a href="{{ link }}">{{ title }}</a> {% endfor %}</p>
 {% endif %}"""

@@ -1,10 +1,13 @@
 """What distillation sees goes wherever MMEngine's visualizer writes."""
 
+import inspect
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
+from mmengine.registry import HOOKS, VISBACKENDS
 
 from btkd_det.config.log_options import average_log
 from tests.classifiers import save_teacher, tiny_resnet
@@ -76,3 +79,17 @@ def test_every_value_of_the_distillation_arrives(tmp_path, backend, read):
     ((step, top1),) = found['teacher/accuracy/top1']
     assert step == 0
     assert 0 <= top1 <= 100
+
+
+def test_the_pages_blocks_name_what_there_is():
+    page = (Path(__file__).parents[2] / 'docs' / 'watching.md').read_text()
+    hooks, visualizer = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+    names = {}
+    # With the lines for other services, that are off.
+    exec(hooks + re.sub(r'# (dict\(.*?\),)  #.*', r'\1', visualizer), names)
+    for cfg in names['custom_hooks']:
+        HOOKS.build(cfg)
+    backends = [cfg.pop('type') for cfg in names['visualizer']['vis_backends']]
+    assert len(backends) == 4
+    for name, cfg in zip(backends, names['visualizer']['vis_backends'], strict=True):
+        inspect.signature(VISBACKENDS.get(name)).bind(save_dir='', **cfg)
