@@ -17,6 +17,7 @@ import btkd_det.config
 from btkd_det import cpu_processes, preflight
 from btkd_det.checkpoint import weights_only
 from btkd_det.checkpoint.resuming import newest_whole
+from btkd_det.checks import check_count
 from btkd_det.config.command_line import (
     add_config_options,
     add_launcher_options,
@@ -128,6 +129,7 @@ def make_config(args):
     if (cfg.model.get('teacher') or {}).get('evaluate_teacher'):
         add_hook(cfg, 'btkd_det.TeacherEvaluationHook')
     if args.pictures is not None:
+        check_count(**{'--pictures': args.pictures})
         add_hook(cfg, 'btkd_det.PicturesHook', interval=args.pictures)
     return cfg
 

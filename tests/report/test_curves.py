@@ -23,7 +23,7 @@ def drawn(drawing, stroke):
 
 
 def test_higher_values_are_drawn_higher_and_names_are_text():
-    lines = {'$\\frac{x': [(1, 0.1), (2, 0.3), (3, 0.2)], '<script>': [(1, 0.4), (3, 0.4)]}
+    lines = {'$\\frac{x$': [(1, 0.1), (2, 0.3), (3, 0.2)], '<script>': [(1, 0.4), (3, 0.4)]}
     drawing = curves(lines, 'epoch', level=('teacher', 0.6))
 
     first, second, third = drawn(drawing, COLORS[0])
@@ -31,7 +31,7 @@ def test_higher_values_are_drawn_higher_and_names_are_text():
     assert min(drawn(drawing, COLORS[1])) < second
     (level, *_) = drawn(drawing, 'stroke-dasharray[^>]*stroke: currentColor')
     assert 0 < level < min(drawn(drawing, COLORS[1]))
-    assert '$\\frac{x</text>' in drawing
+    assert '$\\frac{x$</text>' in drawing
     assert '<script' not in drawing.replace('&lt;script', '')
     assert drawing.startswith('<svg')
 

@@ -101,11 +101,11 @@ def test_the_page_is_one_file_for_any_screen(folder):
 
 def test_pictures_are_linked_in_the_order_of_the_training(folder):
     (folder / 'pictures').mkdir()
-    for number, color in ((2, 'red'), (10, 'green')):
+    for number, color in ((2, 'red'), (10, 'green'), (3, 'blue')):
         Image.new('RGB', (30, 20), color).save(folder / 'pictures' / f'epoch_{number}.jpg')
     page = page_of(folder)
     links = re.findall(r'<a href="(.*?)">(.*?)</a>', page)
-    assert links == [('pictures/epoch_2.jpg', 'epoch 2'), ('pictures/epoch_10.jpg', 'epoch 10')]
+    assert links == [(f'pictures/epoch_{n}.jpg', f'epoch {n}') for n in (2, 3, 10)]
     assert re.findall(r'<img alt="(.*?)"', page) == ['annotation, teacher and student, epoch 10']
 
 
