@@ -33,12 +33,15 @@ LAYERS = (
     ('compat', 'config', 'optim'),
     ('config_file', 'doctor', 'log_options', 'provenance'),
     ('losses', 'run_facts', 'teacher'),
-    ('datasets', 'evaluation', 'hooks', 'sites', 'teacher_cache'),
+    ('datasets', 'evaluation', 'sites', 'teacher_cache'),
     ('models',),
     ('preflight', 'recipes'),
     # What of the configs needs to know the data, and so what checks them.
     ('config.distilling',),
-    ('from_mmrazor', 'report', ''),
+    ('from_mmrazor', 'report'),
+    # What a runner calls draws and compares, too.
+    ('hooks',),
+    ('',),
 )
 #: The package of the configs offers what its highest module has.
 UNITS = {'config': 'config.distilling', 'config.distilling': 'config.distilling'}

@@ -2,12 +2,12 @@
 
 python tools/train.py CONFIG [--work-dir D] [--resume [CKPT]] [--save-on-interrupt] [--amp]
 python tools/train.py CONFIG --teacher-config T --teacher-checkpoint C [--distill PRESET]
+    [--pictures [N]]
 """
 
 import argparse
 import contextlib
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import btkd_det.config
 from btkd_det import cpu_processes, preflight
 from btkd_det.checkpoint import weights_only
 from btkd_det.checkpoint.resuming import newest_whole
+from btkd_det.checks import check_count
 from btkd_det.config.command_line import (
     add_config_options,
     add_launcher_options,
@@ -27,10 +28,12 @@ from btkd_det.config.log_options import average_log
 from btkd_det.config.options import merge_options, split_options
 from btkd_det.config.reading import type_name
 from btkd_det.errors import BUILD_ERRORS, ConfigError, InterruptedTraining, TrainingError
+from btkd_det.hooks.progress_bar import ProgressBarHook, bars_closed, on_terminal
 from btkd_det.interrupts import noted
 from btkd_det.lost_ranks import introduce, lost_ranks_named
 from btkd_det.models.probe import input_shape
 from btkd_det.preflight.work_dir import check_work_dir
+from btkd_det.report.summary import evaluate_command, write_summary
 from btkd_det.work_dir_lock import work_dir_locked
 
 
@@ -51,6 +54,14 @@ def parse_args():
         help='Ctrl-C and SIGTERM end the training after a step, and leave a checkpoint',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--pictures',
+        nargs='?',
+        const=1,
+        type=int,
+        metavar='N',
+        help='draw annotation, teacher and student side by side, every N epochs (1)',
+    )
     add_config_options(parser)
     add_launcher_options(parser)
     group = parser.add_argument_group('adding distillation to a plain config')
@@ -117,14 +128,20 @@ def make_config(args):
         add_hook(cfg, 'btkd_det.PlainConfigHook')
     if (cfg.model.get('teacher') or {}).get('evaluate_teacher'):
         add_hook(cfg, 'btkd_det.TeacherEvaluationHook')
+    if args.pictures is not None:
+        check_count(**{'--pictures': args.pictures})
+        add_hook(cfg, 'btkd_det.PicturesHook', interval=args.pictures)
     return cfg
 
 
-def add_hook(cfg, name):
-    """Add a hook of this package, unless the config has it already."""
+def add_hook(cfg, name, **options):
+    """Add a hook of this package; where the config has it already, it gets the options."""
     hooks = cfg.get('custom_hooks') or []
-    if not any(type_name(hook) == name.rpartition('.')[2] for hook in hooks):
-        cfg.custom_hooks = [*hooks, dict(type=name)]
+    own = [hook for hook in hooks if type_name(hook) == name.rpartition('.')[2]]
+    if not own:
+        cfg.custom_hooks = [*hooks, dict(type=name, **options)]
+    elif options:
+        own[0].update(options)
 
 
 def save_atomically(cfg):
@@ -154,7 +171,13 @@ def main():
             shape = check(cfg)
             cpu_processes.join(cfg)
         alone = work_dir_locked(cfg.work_dir)
-        with alone, lost_ranks_named(), noted(args.save_on_interrupt), input_shape(shape):
+        with (
+            alone,
+            lost_ranks_named(),
+            noted(args.save_on_interrupt),
+            input_shape(shape),
+            bars_closed(),
+        ):
             runner = train(cfg)
     except InterruptedTraining as error:
         print(f'error: {error}', file=sys.stderr)
@@ -165,13 +188,18 @@ def main():
     except (ConfigError, TrainingError) as error:
         sys.exit(f'error: {error}')
     if runner.rank == 0:
-        config = Path(runner.work_dir, f'{Path(cfg.filename or args.config).stem}.py')
-        latest = str(_latest(runner.work_dir))
-        print(
-            f'\nDone. Logs and checkpoints: {runner.work_dir}\n'
-            f'Evaluate: {shlex.join(["python", "tools/test.py", str(config), latest])}'
-        )
+        conclude(runner.work_dir, f'{Path(cfg.filename or args.config).stem}.py')
     cpu_processes.leave()
+
+
+def conclude(folder, config):
+    """Say what there is now, and write its summary; a training is not lost for a page."""
+    command = evaluate_command(folder, Path(folder, config))
+    print(f'\nDone. Logs and checkpoints: {folder}\nEvaluate: {command}')
+    try:
+        print(f'Summary: {write_summary(folder, Path(folder, config))}')
+    except Exception as error:
+        print(f'warning: no summary was written: {type(error).__name__}: {error}')
 
 
 def check(cfg):
@@ -210,6 +238,9 @@ def train(cfg):
     with unforeseen_explained():
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         introduce()
+        if on_terminal():
+            # Not by the config, which is kept: a terminal is a matter of this run alone.
+            runner.register_hook(ProgressBarHook())
     # Before the first step is over, what fails is what the config asks for.
     with unforeseen_explained(unless=lambda: has_begun(runner)):
         runner.train()
@@ -228,11 +259,6 @@ def unforeseen_explained(unless=lambda: False):
         if 'BTKD_DET_TRACEBACK' in os.environ or unless():
             raise
         raise ConfigError(preflight.unforeseen(error)) from error
-
-
-def _latest(folder):
-    marker = Path(folder, 'last_checkpoint')
-    return marker.read_text().strip() if marker.is_file() else Path(folder, 'CHECKPOINT.pth')
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """Evaluation by the COCO API, and of a student against its teacher."""
 
 from ..compat.installed import is_installed
-from .found_objects import FoundObjects, found_objects
+from .found_objects import FoundObjects, found_objects, matched_detections
 from .predictions import CocoPredictions
 from .teacher_agreement import TeacherAgreement, agreement
 
@@ -19,4 +19,5 @@ __all__ = [
     'agreement',
     'coco_numbers',
     'found_objects',
+    'matched_detections',
 ]

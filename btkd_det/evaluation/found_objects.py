@@ -17,7 +17,7 @@ from ..teacher.class_map import ClassMap
 Found = tuple[Tensor, Tensor]
 
 
-def found_objects(
+def matched_detections(
     boxes: Tensor,
     labels: Tensor,
     scores: Tensor,
@@ -25,7 +25,7 @@ def found_objects(
     true_labels: Tensor,
     threshold: float = 0.5,
 ) -> Tensor:
-    """Which objects have a detection of their own, as COCO pairs them at one threshold.
+    """The detection that each object has of its own, as COCO pairs them at one threshold.
 
     The detections choose in the order of their scores: each the free object of its class that it
     overlaps most.
@@ -39,21 +39,40 @@ def found_objects(
         threshold (float): Least IoU. Defaults to 0.5.
 
     Returns:
-        Tensor: (G,) bool.
+        Tensor: (G,), the index of a detection, or -1 for an object that none finds.
     """
-    found = torch.zeros(len(true_labels), dtype=torch.bool, device=true_labels.device)
+    matched = torch.full((len(true_labels),), -1, device=true_labels.device)
     if not len(boxes) or not len(true_labels):
-        return found
+        return matched
     from torchvision.ops import box_iou  # detectors alone need it
 
     overlap = box_iou(boxes, true_boxes)
     overlap[labels[:, None] != true_labels] = 0
-    for row in overlap[scores.argsort(descending=True)]:
-        free = row.masked_fill(found, 0)
+    for index in scores.argsort(descending=True):
+        free = overlap[index].masked_fill(matched >= 0, 0)
         best = free.argmax()
         if free[best] >= threshold:
-            found[best] = True
-    return found
+            matched[best] = index
+    return matched
+
+
+def found_objects(
+    boxes: Tensor,
+    labels: Tensor,
+    scores: Tensor,
+    true_boxes: Tensor,
+    true_labels: Tensor,
+    threshold: float = 0.5,
+) -> Tensor:
+    """Which objects have a detection of their own; see :func:`matched_detections`.
+
+    Args:
+        boxes, labels, scores, true_boxes, true_labels, threshold: Likewise.
+
+    Returns:
+        Tensor: (G,) bool.
+    """
+    return matched_detections(boxes, labels, scores, true_boxes, true_labels, threshold) >= 0
 
 
 @METRICS.register_module()

@@ -1,12 +1,10 @@
 """How good is the teacher on the student's validation data?"""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..registry import HOOKS
-from ..teacher.class_map import ClassMap
-from ..teacher.class_names import classes_of_run, listed
+from .running_teacher import in_students_classes, running_teacher
 
 
 @HOOKS.register_module()
@@ -25,27 +23,13 @@ class TeacherEvaluationHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Run the teacher over the validation data and log its metrics as ``teacher/...``."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        teacher = getattr(model, 'teacher', None)
-        loop = runner.val_loop
-        if teacher is None or loop is None:
-            reason = 'there is none' if teacher is None else 'there is no validation data'
+        teacher, reason = running_teacher(runner)
+        if teacher is None:
             runner.logger.warning('the teacher is not evaluated: %s', reason)
             return
-        classes = classes_of_run()
-        mapped = teacher.class_map is not None
-        if classes and teacher.classes and not mapped and teacher.classes != classes:
-            runner.logger.warning(
-                'the teacher is not evaluated: it learned the classes %s, and the data have %s',
-                listed(teacher.classes),
-                listed(classes),
-            )
-            return
-        class_map = ClassMap(teacher.class_map) if mapped else None
+        loop = runner.val_loop
         for batch in loop.dataloader:
-            outputs = teacher.model.val_step(batch)
-            if mapped:
-                outputs = [class_map.prediction(sample) for sample in outputs]
+            outputs = in_students_classes(teacher, teacher.model.val_step(batch))
             loop.evaluator.process(data_samples=outputs, data_batch=batch)
         metrics = loop.evaluator.evaluate(len(loop.dataloader.dataset))
         runner.logger.info(

@@ -92,14 +92,16 @@ def grid(
     Args:
         rows (Sequence[Sequence[Image.Image]]): Images of one size, no row longer than the first.
         titles (Sequence[str], optional): A heading for each column.
-        captions (Sequence[Sequence[str]], optional): A text of up to two lines above each image.
+        captions (Sequence[Sequence[str]], optional): A text above each image; as much room as
+            the longest of them needs.
 
     Returns:
         Image.Image: The sheet.
     """
     width, height = rows[0][0].size
     head = 26 if titles else GAP
-    above = 34 if captions else 0
+    texts = [text for row in captions or () for text in row]
+    above = 4 + 15 * max(2, *(text.count('\n') + 1 for text in texts)) if texts else 0
     columns = len(rows[0])
     sheet = Image.new(
         'RGB',

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,58 @@ class TrainingRun:
         return max(values) if best else values[-1]
 
 
+@dataclass
+class TrainingLog:
+    """What MMEngine wrote into ``scalars.json``, of all the times that a training was resumed.
+
+    Attributes:
+        steps (list[dict[str, float]]): The lines of the training in order, each with its ``iter``.
+        validations (list[tuple[int, dict[str, float]]]): Epoch or iteration, and the metrics that
+            were measured there, in order.
+        teacher (dict[str, float]): The teacher's metrics on the same data, where they were
+            measured (``evaluate_teacher``).
+    """
+
+    steps: list[dict[str, float]]
+    validations: list[tuple[int, dict[str, float]]]
+    teacher: dict[str, float]
+
+
+def read_log(folder: Path) -> TrainingLog:
+    """Read the log of a work dir.
+
+    Args:
+        folder (Path): The work dir.
+
+    Raises:
+        ConfigError: It holds no log.
+    """
+    logs = sorted(folder.glob('*/vis_data/scalars.json'))
+    if not logs:
+        raise ConfigError(
+            f'RUN: {folder} holds no */vis_data/scalars.json; valid: the --work-dir of a training'
+        )
+    steps: dict[int, dict[str, float]] = {}
+    validations: dict[int, dict[str, float]] = {}
+    teacher: dict[str, float] = {}
+    for log in logs:
+        last = 0
+        for numbers in _lines(log):
+            step = numbers.pop('step', None)
+            if 'lr' in numbers or 'loss' in numbers:
+                last = int(numbers.setdefault('iter', step or 0))
+                steps[last] = numbers
+                continue
+            for key in ('data_time', 'time', 'epoch', 'iter', 'memory'):
+                numbers.pop(key, None)
+            if all(key.startswith('teacher/') for key in numbers):
+                teacher |= {key.removeprefix('teacher/'): v for key, v in numbers.items()}
+            elif step is not None:
+                # A training without epochs may be logged as if it was in its epoch 0.
+                validations[int(step) or last] = numbers
+    return TrainingLog([steps[i] for i in sorted(steps)], sorted(validations.items()), teacher)
+
+
 def read_run(text: str) -> TrainingRun:
     """Read a work dir.
 
@@ -49,21 +102,24 @@ def read_run(text: str) -> TrainingRun:
     """
     name, _, folder = text.rpartition('=')
     path = Path(folder)
-    logs = sorted(path.glob('*/vis_data/scalars.json'))
-    if not logs:
-        raise ConfigError(
-            f'RUN: {folder} holds no */vis_data/scalars.json; valid: the --work-dir of a training'
-        )
-    config = _config_of(path)
-    run = TrainingRun(name or config.stem, path, _seed(config))
-    by_step: dict[int, dict[str, float]] = {}
-    for log in logs:
-        for step, metrics in _validations(log):
-            by_step[step] = metrics
-    run.validations = sorted(by_step.items())
-    if not run.validations:
+    log = read_log(path)
+    config = config_of(path)
+    if not log.validations:
         raise ConfigError(f'RUN: {folder}: no validation has been finished in it')
-    return run
+    return TrainingRun(name or config.stem, path, _seed(config), log.validations)
+
+
+def main_metric(names: Iterable[str]) -> str | None:
+    """The metric that a training is judged by, of those that were measured.
+
+    Args:
+        names (Iterable[str]): Of the metrics.
+
+    Returns:
+        str | None: The first of ``METRICS`` among them, or of the alphabet; ``None`` of none.
+    """
+    names = list(names)
+    return next((name for name in METRICS if name in names), min(names, default=None))
 
 
 def common_metric(runs: list[TrainingRun], metric: str | None = None) -> str:
@@ -80,8 +136,7 @@ def common_metric(runs: list[TrainingRun], metric: str | None = None) -> str:
     measured = [{key for _, metrics in run.validations for key in metrics} for run in runs]
     common = set.intersection(*measured)
     if metric is None:
-        known = [name for name in METRICS if name in common]
-        metric = known[0] if known else (min(common) if common else None)
+        metric = main_metric(common)
     if metric is None or metric not in common:
         lacking = next(
             (r.folder for r, m in zip(runs, measured, strict=True) if metric not in m), ''
@@ -93,31 +148,30 @@ def common_metric(runs: list[TrainingRun], metric: str | None = None) -> str:
     return metric
 
 
-def _validations(log: Path) -> list[tuple[int, dict[str, float]]]:
-    """The lines of a log that are no training's: step and metrics."""
-    found = []
+def _lines(log: Path) -> Iterator[dict[str, float]]:
+    """The numbers of each line, by their names without ``train/`` and ``val/``."""
     for line in log.read_text(encoding='utf-8').splitlines():
         try:
             entry = json.loads(line)
         except json.JSONDecodeError:
             continue  # the last line of a run that was killed
-        if not isinstance(entry, dict) or 'lr' in entry or 'loss' in entry:
-            continue
-        numbers = {
-            key: float(value)
-            for key, value in entry.items()
-            if isinstance(value, (int, float)) and not isinstance(value, bool)
-        }
-        step = numbers.pop('step', None)
-        for key in ('data_time', 'time', 'epoch', 'iter', 'memory'):
-            numbers.pop(key, None)
-        if step is not None and numbers:
-            found.append((int(step), numbers))
-    return found
+        if isinstance(entry, dict):
+            yield {
+                re.sub('^(train|val)/', '', key): float(value)
+                for key, value in entry.items()
+                if isinstance(value, (int, float)) and not isinstance(value, bool)
+            }
 
 
-def _config_of(folder: Path) -> Path:
-    """The config that MMEngine wrote into a work dir."""
+def config_of(folder: Path) -> Path:
+    """The config that MMEngine wrote into a work dir.
+
+    Args:
+        folder (Path): The work dir.
+
+    Raises:
+        ConfigError: There is none.
+    """
     configs = [p for p in sorted(folder.glob('*.py')) if not p.stem.endswith('_plain')]
     dumped = sorted(folder.glob('*/vis_data/config.py'))
     if not configs and not dumped:

@@ -161,7 +161,9 @@ def workshop(tmp_path_factory):
         (folder / f'{name}.py').write_text(text)
     (folder / 'distilled.py').write_text(DISTILLED.replace('{folder}', str(folder)))
     for name in ('teacher', 'distilled'):
-        code, text = run('train', folder / f'{name}.py', '--work-dir', folder / name)
+        # Drawn in one run and in no other: all that compares their weights sees a trace.
+        pictures = ['--pictures'] if name == 'distilled' else []
+        code, text = run('train', folder / f'{name}.py', '--work-dir', folder / name, *pictures)
         assert code == 0, text
         (folder / f'{name}.log').write_text(text)
     return folder
@@ -182,6 +184,24 @@ def test_training_logs_the_distillation_and_says_what_is_next(workshop):
     entry = next(r for r in records if 'loss' in r)
     for name in ('loss_btkd', 'right', 'gamma', 'easy', 'hard'):
         assert f'distill.roi_logits.{name}' in entry
+
+
+def test_a_training_leaves_its_page_and_its_pictures(workshop):
+    folder = workshop / 'distilled'
+    log = (workshop / 'distilled.log').read_text()
+    assert log.endswith(f'\nSummary: {folder}/summary.html\n')
+    page = (folder / 'summary.html').read_text()
+    assert page.count('<svg') == 5
+    assert re.findall(r'<a href="(.*?)"', page) == [
+        'pictures/epoch_1.jpg',
+        'pictures/epoch_2.jpg',
+    ]
+    for name in ('epoch_1', 'epoch_2'):
+        with Image.open(folder / 'pictures' / f'{name}.jpg') as image:
+            assert image.width == 1112
+    # No terminal, so no bar, and all lines.
+    assert len(re.findall(r'Epoch\(val\) \[\d\]\[4/4\]', log)) == 2
+    assert '━' not in log
 
 
 def test_both_configs_give_the_same_ap(workshop):
@@ -306,6 +326,7 @@ def _wrong_inputs(folder):
         ),
         'resume': (['distilled.py', '--resume', 'no.pth'], ['--resume', 'no.pth']),
         'mixed precision without a GPU': (['distilled.py', '--amp'], ['--amp', 'GPU']),
+        'pictures': (['distilled.py', '--pictures', '0'], ['--pictures', '0', 'valid']),
         'preset': (
             [
                 'student.py',
