@@ -67,11 +67,11 @@ def part_sums(rows: Tensor, right: Tensor, counted: Tensor | None = None) -> tup
     Returns:
         tuple[Tensor, Tensor]: Numbers and sums in the dtype of ``rows``, (2,) each.
     """
-    parts = torch.stack([right, ~right])
-    if counted is not None:
-        parts = parts & counted
-    parts = parts.to(rows.dtype)
-    return parts.sum(dim=1), (parts * rows).sum(dim=1)
+    mask = (right if counted is None else right & counted).to(rows.dtype)
+    number = rows.shape[0] if counted is None else counted.sum(dtype=rows.dtype)
+    n_right, right_sum = mask.sum(), (rows * mask).sum()
+    counts = torch.stack([n_right, number - n_right])
+    return counts, torch.stack([right_sum, rows.sum() - right_sum])
 
 
 def curriculum(

@@ -32,7 +32,8 @@ def alternate(candidates, rounds, warmup=2, device='cpu', clock=time.perf_counte
     seconds = {name: [] for name in candidates}
     for number in range(-warmup, rounds):
         show_progress(number + warmup, warmup + rounds, ', '.join(candidates))
-        for name, run in candidates.items():
+        # Forwards and backwards, so that none always comes after the same other.
+        for name, run in list(candidates.items())[:: -1 if number % 2 else 1]:
             wait()
             start = clock()
             run(number)
