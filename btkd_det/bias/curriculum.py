@@ -41,25 +41,37 @@ def coefficient(progress: float | Tensor | None, schedule: str = 'cosine') -> fl
     raise ConfigError(f"schedule: {schedule!r} has no coefficient; valid: 'cosine', 'linear'")
 
 
-def count_parts(
-    right: Tensor, dtype: torch.dtype | None = None, counted: Tensor | None = None
-) -> Tensor:
+def count_parts(right: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Number of right and of wrong rows.
 
     Args:
         right (Tensor): Whether the teacher is right, (N,) bool.
         dtype (torch.dtype, optional): Of the counts. Defaults to torch's default dtype.
-        counted (Tensor, optional): Rows that are in either part at all, (N,) bool. None means
-            all.
 
     Returns:
         Tensor: (2,).
     """
-    dtype = dtype or torch.get_default_dtype()
-    if counted is not None:
-        return torch.stack([right & counted, ~right & counted]).sum(dim=1, dtype=dtype)
-    n_right = right.sum(dtype=dtype)
+    n_right = right.sum(dtype=dtype or torch.get_default_dtype())
     return torch.stack([n_right, right.shape[0] - n_right])
+
+
+def part_sums(rows: Tensor, right: Tensor, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """How many rows are right and wrong, and what they add up to.
+
+    Args:
+        rows (Tensor): Values, (N,), without a gradient.
+        right (Tensor): Whether the teacher is right, (N,) bool.
+        counted (Tensor, optional): Rows that are in either part at all, (N,) bool. None means
+            all.
+
+    Returns:
+        tuple[Tensor, Tensor]: Numbers and sums in the dtype of ``rows``, (2,) each.
+    """
+    mask = (right if counted is None else right & counted).to(rows.dtype)
+    number = rows.shape[0] if counted is None else counted.sum(dtype=rows.dtype)
+    n_right, right_sum = mask.sum(), (rows * mask).sum()
+    counts = torch.stack([n_right, number - n_right])
+    return counts, torch.stack([right_sum, rows.sum() - right_sum])
 
 
 def curriculum(
@@ -144,9 +156,8 @@ def weigh(
     """
     dtype = dtype or torch.get_default_dtype()
     share = total / max(right.shape[0], 1)
-    one = torch.ones((), dtype=dtype, device=right.device)
     if gamma is None:
-        right_weight = wrong_weight = one * share
+        right_weight = wrong_weight = _scalar(share, dtype, right)
     elif normalize == 'subset':
         if counts is None:
             counts = count_parts(right, dtype)
@@ -154,10 +165,16 @@ def weigh(
         right_weight = per_right * ((1 - gamma) * total)
         wrong_weight = per_wrong * (gamma * total)
     else:
-        right_weight, wrong_weight = one * ((1 - gamma) * share), one * (gamma * share)
+        right_weight = _scalar((1 - gamma) * share, dtype, right)
+        wrong_weight = _scalar(gamma * share, dtype, right)
     if drop_wrong:
         wrong_weight = torch.zeros_like(right_weight)
     return torch.where(right, right_weight, wrong_weight)
+
+
+def _scalar(value: float | Tensor, dtype: torch.dtype, like: Tensor) -> Tensor:
+    """A number or a tensor without dimensions as a tensor, made where ``like`` is."""
+    return torch.ones((), dtype=dtype, device=like.device) * value
 
 
 def check_curriculum(schedule: str, normalize: str) -> None:

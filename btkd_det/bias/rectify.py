@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .judge import first_choice
 from .rules import RULES, SPACES, Rule, find_rule, register_rule
 
 __all__ = ['POLE', 'RULES', 'SPACES', 'Rule', 'apply_rule', 'find_rule', 'rectify', 'register_rule']
@@ -64,7 +65,7 @@ def rectify(
     """
     found = find_rule(rule, space, options)
     if predicted is None:
-        predicted = teacher_logits.argmax(dim=1)
+        predicted = first_choice(teacher_logits)
     if right is not None:
         predicted = torch.where(right, labels, predicted)
     values = teacher_logits
@@ -223,7 +224,7 @@ def label_revision(teacher: Tensor, labels: Tensor, predicted: Tensor, eta: floa
     return (teacher * share).scatter_add_(1, labels, 1 - share)
 
 
-@register_rule('posterior', spaces=('logits',))
+@register_rule('posterior', spaces=('logits',), keeps_right=True)
 def posterior(
     teacher: Tensor,
     labels: Tensor,
@@ -247,7 +248,7 @@ def posterior(
     Args:
         teacher (Tensor): Logits, (N, C).
         labels (Tensor): (N,).
-        predicted (Tensor): (N,), not read.
+        predicted (Tensor): (N,); where it is the label, nothing is added.
         label_noise (float | Tensor): Probability of a wrong annotation, above 0 and below 1; a
             tensor has no dimensions or is (N,). Defaults to 0.1.
         missed (float | Tensor, optional): Probability that an object is not annotated, above 0
@@ -261,7 +262,7 @@ def posterior(
     if missed is not None:
         unannotated = _log_ratio(1 - label_noise, missed, teacher)
         evidence = torch.where(labels == classes - 1, unannotated, evidence)
-    evidence = evidence.expand(labels.shape)
+    evidence = evidence * (predicted != labels)
     return teacher.scatter_add(1, labels.unsqueeze(1), evidence.unsqueeze(1))
 
 

@@ -7,8 +7,8 @@ from mmengine.dist import get_world_size
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..bias.curriculum import check_curriculum, coefficient, count_parts, weigh
-from ..bias.judge import judge_predicted
+from ..bias.curriculum import check_curriculum, coefficient, part_sums, weigh
+from ..bias.judge import first_choice, judge_predicted
 from ..bias.rectify import rectified_logits
 from ..checks import check_bool, check_choice, check_fraction
 from ..progress import training_progress
@@ -17,6 +17,7 @@ from .btkd_options import JUDGES, TRUSTS, check_give_back, check_host, estimated
 from .calibration import TeacherCalibration
 from .label_noise import EstimatedNoise
 from .logit_loss import LogitLoss, count_rows
+from .precision import bounded
 from .ranks import sum_over_ranks
 from .trust import MeasuredTrust
 
@@ -82,6 +83,8 @@ class BTKDLoss(LogitLoss):
     """
 
     hosts = False
+    #: The host's are bounded.
+    bounds_logits = False
 
     def __init__(
         self,
@@ -126,6 +129,8 @@ class BTKDLoss(LogitLoss):
         self.foreground_only = foreground_only
         self.noise = EstimatedNoise(estimated(self.rule_options), judge == 'object')
         self.calibration = TeacherCalibration() if calibrate else None
+        # Blending and scaling could leave the range of float32; the host is too late for that.
+        self.bounds_teacher = calibrate or not self.rule.keeps_right
         self.trust = None
         if trust is not None:
             self.trust = MeasuredTrust(trust_gain, trust_momentum, trust, trust_margin)
@@ -165,13 +170,18 @@ class BTKDLoss(LogitLoss):
         """
         if progress is None and self.schedule != 'none':
             progress = training_progress()
+        if self.bounds_teacher:
+            teacher_logits = bounded(teacher_logits)
         if self.calibration is not None:
             teacher_logits = self.calibration(teacher_logits, labels, counted)
-        predicted = teacher_logits.argmax(dim=1)
+        predicted = first_choice(teacher_logits)
         class_right = right = predicted == labels
+        student_predicted = None
+        if self.noise or self.trust is not None:
+            student_predicted = first_choice(student_logits.detach())
         options = self.rule_options
         if self.noise:
-            seen = student_logits, teacher_logits, predicted, labels, counted
+            seen = student_predicted, teacher_logits, predicted, labels, counted
             options = self.noise(options, *seen)
         if self.judge != 'class' or self.foreground_only:
             background = teacher_logits.shape[1] - 1 if self.judge == 'object' else None
@@ -179,36 +189,24 @@ class BTKDLoss(LogitLoss):
             predicted = torch.where(right, labels, predicted)
         target = rectified_logits(self.rule, self.space, teacher_logits, labels, predicted, options)
         rows = self.host.rows(student_logits, target, labels, counted)
-        total = self._total(rows, counted)
-        counts = self._part_sizes(right, rows.dtype, counted)
-        gamma = None if self.schedule == 'none' else coefficient(progress, self.schedule)
-        weights = weigh(
-            right,
-            gamma,
-            self.normalize,
-            drop_wrong=self.rule.drops_wrong,
-            total=total,
-            counts=counts,
-            dtype=rows.dtype,
-        )
         if counted is not None:
             rows = rows.masked_fill(~counted, 0)
-        self.log_vars = self._log_of_parts(rows.detach(), right, counts, gamma, counted)
+        gamma = None if self.schedule == 'none' else coefficient(progress, self.schedule)
+        rows = self._weighted(rows, right, gamma, counted)
         self.log_vars.update({name: options[name].detach() for name in self.noise})
         if self.calibration is not None:
-            self.log_vars['teacher_scale'] = self.calibration.log_scale.exp()
+            self.log_vars['teacher_scale'] = self.calibration.scale()
         if foreground is not None:
             objects = foreground if counted is None else foreground & counted
             self.log_vars['right_foreground'] = (right & objects).sum() / objects.sum().clamp(min=1)
-        rows = rows * weights
         if self.trust is None:
             return rows
         if counted is not None:
             foreground = counted if foreground is None else counted & foreground
         noise = options.get('label_noise', 0.0)
-        factor = self.trust(class_right, student_logits.detach(), labels, foreground, noise)
+        factor = self.trust(class_right, student_predicted == labels, foreground, noise)
         self.log_vars.update(self.trust.log_vars)
-        return self._give_back(rows * factor, 1 - factor, student_logits, labels, counted)
+        return self._give_back(rows * factor, factor, student_logits, labels, counted)
 
     def scale(self, progress: float | Tensor | None = None) -> float | Tensor:
         """``loss_weight`` times the host's; see :meth:`LogitLoss.scale`."""
@@ -217,7 +215,7 @@ class BTKDLoss(LogitLoss):
     def _give_back(
         self,
         rows: Tensor,
-        share: Tensor,
+        factor: Tensor,
         student_logits: Tensor,
         labels: Tensor,
         counted: Tensor | None,
@@ -225,10 +223,10 @@ class BTKDLoss(LogitLoss):
         """The rows with what trust took from them given to the cross entropy, if so wanted."""
         if not self.give_back:
             return rows
-        label_rows = F.cross_entropy(student_logits, labels, reduction='none')
+        label_rows = F.cross_entropy(bounded(student_logits), labels, reduction='none')
         if counted is not None:
             label_rows = label_rows.masked_fill(~counted, 0)
-        return rows + label_rows * share
+        return rows + label_rows * (1 - factor)
 
     def _judge(
         self,
@@ -256,6 +254,32 @@ class BTKDLoss(LogitLoss):
             background,
         )
 
+    def _weighted(
+        self,
+        rows: Tensor,
+        right: Tensor,
+        gamma: float | Tensor | None,
+        counted: Tensor | None,
+    ) -> Tensor:
+        """The rows times their weights in the curriculum; logs what both parts are."""
+        total = self._total(rows, counted)
+        counts, sums = part_sums(rows.detach(), right, counted)
+        self.log_vars = {'right': counts[0] / count_rows(rows, counted)}
+        counts = self._of_ranks(counts)
+        self.log_vars['easy'], self.log_vars['hard'] = (sums / counts).unbind()
+        drops, dtype = self.rule.drops_wrong, rows.dtype
+        if gamma is None and not drops:
+            # Every weight is 1.
+            return rows
+        if isinstance(gamma, torch.Tensor):
+            self.log_vars['gamma'] = gamma.detach()
+        elif gamma is not None:
+            self.log_vars['gamma'] = torch.full((), gamma, dtype=dtype, device=rows.device)
+        weights = weigh(
+            right, gamma, self.normalize, drop_wrong=drops, total=total, counts=counts, dtype=dtype
+        )
+        return rows * weights
+
     def _total(self, rows: Tensor, counted: Tensor | None) -> int | Tensor:
         """What the weights of the rows that count add up to: their number."""
         if self.schedule == 'none' or self.normalize == 'all':
@@ -263,34 +287,12 @@ class BTKDLoss(LogitLoss):
             return rows.shape[0]
         return self.count(rows, counted)
 
-    def _part_sizes(
-        self, right: Tensor, dtype: torch.dtype, counted: Tensor | None = None
-    ) -> Tensor:
+    def _of_ranks(self, counts: Tensor) -> Tensor:
         """Number of right and of wrong rows, the mean over ranks, at least 1 in all of them.
 
         With its own counts each rank would give its few wrong rows the full weight, and two
         processes would not train as one does on the joined batch.
         """
-        counts = count_parts(right, dtype, counted)
         if not self.training or get_world_size() == 1:
             return counts.clamp_(min=1)
         return sum_over_ranks(counts).clamp_(min=1) / get_world_size()
-
-    def _log_of_parts(
-        self,
-        rows: Tensor,
-        right: Tensor,
-        counts: Tensor,
-        gamma: float | Tensor | None = None,
-        counted: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """The log entries: the share of right rows, the means of both parts, gamma."""
-        mask = (right if counted is None else right & counted).to(rows.dtype)
-        right_sum = (rows * mask).sum()
-        easy, hard = (torch.stack([right_sum, rows.sum() - right_sum]) / counts).unbind()
-        log_vars = {'right': mask.sum() / count_rows(rows, counted), 'easy': easy, 'hard': hard}
-        if gamma is not None:
-            if not isinstance(gamma, torch.Tensor):
-                gamma = torch.full((), gamma, dtype=rows.dtype, device=rows.device)
-            log_vars['gamma'] = gamma.detach()
-        return log_vars

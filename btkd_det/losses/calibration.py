@@ -60,24 +60,26 @@ class TeacherCalibration(nn.Module):
         """
         if self.training:
             self._step(teacher_logits, labels, counted)
-        return teacher_logits * self.log_scale.exp().to(teacher_logits.dtype)
+        return teacher_logits * self.scale().to(teacher_logits.dtype)
+
+    def scale(self) -> Tensor:
+        """a, without dimensions."""
+        return self.log_scale.exp()
 
     def _step(self, teacher_logits: Tensor, labels: Tensor, counted: Tensor | None) -> None:
-        logits = teacher_logits * self.log_scale.exp().to(teacher_logits.dtype)
+        logits = teacher_logits * self.scale().to(teacher_logits.dtype)
         probs = logits.softmax(dim=1)
-        mean = (probs * logits).sum(dim=1)
-        variance = (probs * (logits - mean.unsqueeze(1)).square()).sum(dim=1)
-        excess = mean - logits.gather(1, labels.unsqueeze(1)).squeeze(1)
-        rows = torch.stack([torch.ones_like(excess), excess, variance])
+        gaps = logits.sub_((probs * logits).sum(dim=1, keepdim=True))
+        lead = gaps.gather(1, labels.unsqueeze(1)).squeeze(1)
+        variance = probs.mul_(gaps.square_()).sum(dim=1)
+        rows = torch.stack([torch.ones_like(lead), lead, variance])
         if counted is not None:
             rows = rows.masked_fill(~counted, 0)
         sums = sum_over_ranks(rows.sum(dim=1).to(self.log_scale.dtype))
-        number, excess, variance = sums.unbind()
-        number = number.clamp(min=1)
-        slope = excess / number + self.strength * self.log_scale
-        curvature = variance / number + self.strength
-        self.steps.add_((sums[0] > 0).to(self.steps.dtype))
-        rate = self.steps.clamp(min=1).reciprocal().clamp(min=LEAST_RATE)
-        step = (rate * slope / curvature).clamp(-LARGEST_STEP, LARGEST_STEP)
+        number, lead, variance = sums.unbind()
+        self.steps.add_(number.clamp(max=1))
+        penalty = self.strength * number.clamp(min=1)
+        step = (penalty * self.log_scale - lead) / (penalty + variance)
+        step = (step / self.steps.clamp(1, 1 / LEAST_RATE)).clamp_(-LARGEST_STEP, LARGEST_STEP)
         limit = math.log(LARGEST_SCALE)
         self.log_scale.sub_(step).clamp_(-limit, limit)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from ..checks import check_not_negative, check_positive
 from ..registry import MODELS
 from .divergences import kl_divergence
-from .logit_loss import as_float
+from .precision import as_float
 from .ranks import mean_over_ranks
 
 

@@ -13,7 +13,7 @@ from ..checks import check_choice, check_not_negative
 from ..errors import ConfigError
 from ..registry import MODELS
 from .levels import parse_levels
-from .logit_loss import as_float
+from .precision import as_float
 
 #: Channels, height and width of a map.
 Shape: TypeAlias = tuple[int, ...]

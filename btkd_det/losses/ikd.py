@@ -18,7 +18,8 @@ from .class_mean_table import add_rows, check_collects, check_has_rows
 from .class_means import ClassMeans, check_class_means, read_class_means
 from .divergences import kl_of_logits
 from .labels import class_indices
-from .logit_loss import LogitLoss, as_float, bounded, count_rows, reduce_rows
+from .logit_loss import LogitLoss, count_rows, reduce_rows
+from .precision import as_float, bounded
 
 FINISHED = -1
 

@@ -65,14 +65,9 @@ class LabelNoise(nn.Module):
         """
         if self.training:
             differs = predicted != labels
-            rows = torch.stack(
-                [
-                    torch.ones_like(differs),
-                    differs,
-                    differs & (student_predicted == labels),
-                    differs & (student_predicted == predicted),
-                ]
-            )
+            with_label = differs & (student_predicted == labels)
+            with_choice = differs & (student_predicted == predicted)
+            rows = torch.stack([torch.ones_like(differs), differs, with_label, with_choice])
             if counted is not None:
                 rows = rows & counted
             bins = (confidence * self.BINS).long().clamp_(max=self.BINS - 1)
@@ -82,14 +77,15 @@ class LabelNoise(nn.Module):
 
     def estimate(self) -> Tensor:
         """The share of wrong labels by the counts so far, without dimensions."""
-        rows = self.sums[0].flip(0)
-        surer = rows.cumsum(0) - rows
-        wanted = (self.SUREST * rows.sum() - surer).clamp(min=0)
-        share = (wanted / rows.clamp(min=torch.finfo(rows.dtype).tiny)).clamp(max=1)
-        number, differs, label, choice = (self.sums.flip(1) * share).sum(dim=1).unbind()
+        rows, tiny = self.sums[0], torch.finfo(self.sums.dtype).tiny
+        up_to = rows.cumsum(0)
+        # Of each bin what is among the surest rows: those beyond the others, which come first.
+        wanted = up_to - (1 - self.SUREST) * up_to[-1]
+        share = (wanted / rows.clamp(min=tiny)).clamp(0, 1)
+        number, differs, label, choice = (self.sums * share).sum(dim=1).unbind()
         # One vote for each side before any is counted.
         sides = (choice + 1) / (choice + label + 2)
-        noise = differs / number.clamp(min=torch.finfo(rows.dtype).tiny) * sides
+        noise = differs / number.clamp(min=tiny) * sides
         return noise.clamp(self.LOWEST, self.HIGHEST)
 
 
@@ -110,7 +106,7 @@ class EstimatedNoise(nn.ModuleDict):
     def forward(
         self,
         options: dict[str, Any],
-        student_logits: Tensor,
+        student_predicted: Tensor,
         teacher_logits: Tensor,
         predicted: Tensor,
         labels: Tensor,
@@ -120,7 +116,7 @@ class EstimatedNoise(nn.ModuleDict):
 
         Args:
             options (dict): The rule's.
-            student_logits (Tensor): (N, C).
+            student_predicted (Tensor): The student's choice, (N,).
             teacher_logits (Tensor): (N, C).
             predicted (Tensor): The teacher's choice, (N,).
             labels (Tensor): (N,).
@@ -130,19 +126,24 @@ class EstimatedNoise(nn.ModuleDict):
             dict: A copy; tensors without dimensions in the places of what is estimated.
         """
         options = dict(options)
-        confidence = teacher_logits.softmax(dim=1).amax(dim=1)
-        seen = confidence, predicted, student_logits.detach().argmax(dim=1), labels
-        everything = torch.ones_like(labels, dtype=torch.bool) if counted is None else counted
+        probs = teacher_logits.softmax(dim=1)
+        confidence = probs.gather(1, predicted.unsqueeze(1)).squeeze(1)
+        seen = confidence, predicted, student_predicted, labels
         background = teacher_logits.shape[1] - 1
-        objects = everything
+        objects = counted
         if 'missed' in options or self.objects_only:
-            objects = everything & (labels != background)
+            objects = _both(objects, labels != background)
         if self.objects_only:
-            objects = objects & (predicted != background)
+            objects = _both(objects, predicted != background)
         if 'label_noise' in self:
             options['label_noise'] = self['label_noise'](*seen, objects)
         if 'missed' in self:
             found = (labels == background) | (labels == predicted)
-            found = everything & found & (predicted != background)
+            found = _both(counted, found & (predicted != background))
             options['missed'] = self['missed'](*seen, found)
         return options
+
+
+def _both(counted: Tensor | None, mask: Tensor) -> Tensor:
+    """Rows of a mask that count; None means that all do."""
+    return mask if counted is None else counted & mask

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..hints import Model
 from .feature_loss import FeatureLoss, as_levels
-from .logit_loss import as_float
+from .precision import as_float
 
 
 class LevelModuleLoss(FeatureLoss):

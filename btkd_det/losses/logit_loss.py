@@ -12,38 +12,9 @@ from torch import Tensor, nn
 from ..checks import check_fraction, check_not_negative, check_positive  # noqa: F401
 from ..registry import MODELS
 from .labels import class_indices
+from .precision import as_float, bounded
 from .ranks import mean_over_ranks
 from .signature import declared_extras
-
-#: Logits beyond it, up or down, count as this much: differences and squares of larger ones are
-#: beyond float32.
-LARGEST = 1e15
-
-
-def as_float(*tensors: Tensor) -> Any:
-    """The tensors in float32, or as they are if they are that or float64 already.
-
-    Args:
-        *tensors (Tensor): Floating point.
-
-    Returns:
-        Tensor | tuple[Tensor]: One for one.
-    """
-    half = (torch.float16, torch.bfloat16)
-    cast = tuple([t.float() if t.dtype in half else t for t in tensors])
-    return cast[0] if len(cast) == 1 else cast
-
-
-def bounded(logits: Tensor) -> Tensor:
-    """Logits of at most :data:`LARGEST` up or down, what is infinite or no number as it is.
-
-    Args:
-        logits (Tensor): Any shape, no half precision.
-
-    Returns:
-        Tensor: The same shape; what was cut off has no gradient.
-    """
-    return torch.where(logits.isfinite(), logits.clamp(-LARGEST, LARGEST), logits)
 
 
 @MODELS.register_module()
@@ -77,6 +48,9 @@ class LogitLoss(nn.Module):
     independent_rows = False
     #: Whether the loss reads the labels; without, it also stands where a host gives none.
     needs_labels = True
+    #: Whether :meth:`per_row` gets its logits :func:`bounded`. A loss that only hands them to
+    #: another one leaves it to that.
+    bounds_logits = True
     #: Whether BTKD can wrap this loss: a value per row that depends on the teacher's row.
     hosts = True
 
@@ -239,7 +213,9 @@ def _in_float(per_row: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def in_float(
         self: Any, student_logits: Tensor, teacher_logits: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
-        logits = map(bounded, as_float(student_logits, teacher_logits.detach()))
+        logits = as_float(student_logits, teacher_logits.detach())
+        if self.bounds_logits:
+            logits = map(bounded, logits)
         return per_row(self, *logits, *args, **kwargs)
 
     return in_float

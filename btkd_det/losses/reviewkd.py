@@ -11,7 +11,7 @@ from ..checks import check_count
 from ..registry import MODELS
 from .batch_norm import BatchNorm
 from .feature_loss import FeatureLoss, Shape, as_levels, weighted_sum
-from .logit_loss import as_float
+from .precision import as_float
 
 POOLS = (4, 2, 1)
 

@@ -67,8 +67,7 @@ class MeasuredTrust(nn.Module):
     def forward(
         self,
         teacher_right: Tensor,
-        student_logits: Tensor,
-        labels: Tensor,
+        student_right: Tensor,
         counted: Tensor | None = None,
         label_noise: Tensor | float = 0.0,
     ) -> Tensor:
@@ -76,8 +75,7 @@ class MeasuredTrust(nn.Module):
 
         Args:
             teacher_right (Tensor): Whether the teacher chose the label, (N,) bool.
-            student_logits (Tensor): (N, C).
-            labels (Tensor): (N,).
+            student_right (Tensor): Whether the student did, (N,) bool.
             counted (Tensor, optional): Rows that count, (N,) bool. None means all.
             label_noise (Tensor | float): Share of wrong labels, for ``'relative'``. Defaults to 0.
 
@@ -85,24 +83,21 @@ class MeasuredTrust(nn.Module):
             Tensor: The factor, a scalar.
         """
         if self.training:
-            self._count(teacher_right, student_logits.argmax(dim=1) == labels, counted)
-        rows, teacher, student = self.sums.unbind()
-        rows = rows.clamp(min=torch.finfo(rows.dtype).tiny)
-        teacher, student = teacher / rows, student / rows
+            self._count(teacher_right, student_right, counted)
+        rates = self.sums[1:] / self.sums[0].clamp(min=torch.finfo(self.sums.dtype).tiny)
+        teacher, student = rates.unbind()
         if self.form == 'measured':
             lead = teacher - student
         else:
-            least = 1 - label_noise
-            errors = [(1 - rate / least).clamp(min=LEAST_ERROR) for rate in (teacher, student)]
-            lead = 1 - errors[0] / errors[1] - self.margin
+            errors = (1 - rates / (1 - label_noise)).clamp(min=LEAST_ERROR)
+            lead = (1 - self.margin) - errors[0] / errors[1]
         trust = torch.sigmoid(self.gain * lead)
         self.log_vars = {'trust': trust, 'teacher_right': teacher, 'student_right': student}
         return trust
 
     def _count(self, teacher_right: Tensor, student_right: Tensor, counted: Tensor | None) -> None:
-        if counted is None:
-            counted = torch.ones_like(teacher_right)
-        batch = torch.stack([counted, teacher_right & counted, student_right & counted])
-        batch = batch.sum(dim=1, dtype=self.sums.dtype)
-        sum_over_ranks(batch)
-        self.sums.mul_(self.momentum).add_(batch)
+        rows = torch.stack([torch.ones_like(teacher_right), teacher_right, student_right])
+        if counted is not None:
+            rows = rows & counted
+        batch = rows.sum(dim=1, dtype=self.sums.dtype)
+        self.sums.mul_(self.momentum).add_(sum_over_ranks(batch))

@@ -1,17 +1,35 @@
 """What BTKD costs beside its host, and what a loop over the rows would cost."""
 
+import copy
 import statistics
+import time
 
 import torch
 
 from btkd_det.bias import rectify
-from btkd_det.losses import BTKDLoss, KDLoss
+from btkd_det.config.distilled_types import TWO_STAGE
+from btkd_det.config.presets import btkd, loss_of, robust
+from btkd_det.losses import LogitLoss
+from btkd_det.registry import build
 
-from .measure import alternate, environment, summary
+from .measure import alternate, count_operators, environment, quartiles, summary
 
-#: RoIs of one and of two images over COCO's classes, batches of an ImageNet classifier.
-SHAPES = ((512, 81), (1024, 81), (256, 1000), (2048, 1000))
+#: Rows of one image's RoIs up to those of all its anchors; two classes, Pascal VOC, COCO and LVIS.
+ROWS = (256, 512, 1024, 4096, 100_000)
+CLASSES = (2, 20, 81, 1203)
+#: A tensor of more elements would make the largest shape take more than 4 GB.
+MOST_ELEMENTS = 20_000_000
+SHAPES = tuple((n, c) for n in ROWS for c in CLASSES if n * c <= MOST_ELEMENTS)
+#: The loop is written for the published form, and takes its time.
+SHAPES_OF_LOOP = ((512, 81), (1024, 81))
 PROGRESS = 0.25
+TEMPERATURE = 1.0
+#: As the presets put them at RoIs.
+LOSSES = {
+    'host': loss_of('kd at rois'),
+    'btkd-paper': btkd('kd at rois'),
+    'btkd': robust('kd at rois', TWO_STAGE),
+}
 
 
 def add_arguments(parser):
@@ -21,45 +39,54 @@ def add_arguments(parser):
         parser (argparse.ArgumentParser): Of the command.
     """
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
-    parser.add_argument('--rounds', type=int, default=200)
+    parser.add_argument('--rounds', type=int, default=200, help='fewer for large shapes')
     parser.add_argument('--threads', type=int, help='of PyTorch on the CPU')
     parser.add_argument('--compile', action='store_true', help='compile host and BTKD')
     parser.add_argument('--wrong', type=float, default=0.3, help='share of rows the teacher misses')
+    parser.add_argument(
+        '--shapes', type=_shape, nargs='+', default=SHAPES, metavar='NxC', help='such as 512x81'
+    )
 
 
-def run(device='cpu', rounds=200, threads=None, compile=False, wrong=0.3, seed=0):
+def run(device='cpu', rounds=200, threads=None, compile=False, wrong=0.3, shapes=SHAPES, seed=0):
     """Time forward and backward of KD alone, of BTKD around it, and of BTKD row by row.
 
     Args:
         device (str): ``'cpu'`` or ``'cuda'``.
-        rounds (int): Counted calls of host and BTKD; the loop gets a tenth of them.
-        threads (int, optional): PyTorch's threads on the CPU; as they are by default.
+        rounds (int): Counted calls of host and BTKD, fewer of more than 100,000 logits, ten at
+            least; the loop gets a tenth of them.
+        threads (int, optional): PyTorch's threads on the CPU; as they are by default. The time of
+            one is its CPU time, to which other programs of the machine add nothing.
         compile (bool): Compile host and BTKD with ``torch.compile``. Defaults to False.
         wrong (float): Share of rows on which the teacher is wrong. Defaults to 0.3.
+        shapes (Iterable[tuple[int, int]]): Rows and classes.
         seed (int): Of logits and labels.
 
     Returns:
-        dict: ``setting``, ``environment``, and for each shape the seconds of each candidate
-        and the two ratios of medians: BTKD to its host, and the loop to BTKD.
+        dict: ``setting``, ``environment``, ``operators`` of a step of each loss, and for each
+        shape the seconds of each candidate, the ratios of BTKD to its host in each round, as
+        median and quartiles, and the ratio of medians of the loop and BTKD.
     """
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
     try:
         found = environment(device)
-        results = [_compare(*shape, device, rounds, compile, wrong, seed) for shape in SHAPES]
+        operators = {name: count_operators(_step(_build(name, 'meta'), 'meta')) for name in LOSSES}
+        results = [_compare(*shape, device, rounds, compile, wrong, seed) for shape in shapes]
     finally:
         torch.set_num_threads(before)
     return dict(
         setting=dict(
-            host='KDLoss(temperature=5)',
-            btkd="BTKDLoss(rectify='swap', space='logits', schedule='cosine')",
+            losses=LOSSES,
             wrong_rows=wrong,
             rounds=rounds,
+            clock=_clock(device).__name__,
             compiled=compile,
             seed=seed,
         ),
         environment=found,
+        operators=operators,
         shapes=results,
     )
 
@@ -107,38 +134,65 @@ def _divergence(student, teacher, temperature):
     return divergence * temperature**2
 
 
+def _build(name, device):
+    """A loss of :data:`LOSSES` as a function of logits and labels."""
+    loss = build(copy.deepcopy(LOSSES[name]), name, LogitLoss).to(device)
+    return loss if name == 'host' else lambda *batch: loss(*batch, progress=PROGRESS)
+
+
+def _step(call, device, batch=None):
+    """Forward and backward, a function of the number of the round."""
+    student, teacher, labels = batch or _logits(8, 5, device, 0.3, 0)
+
+    def run(_=None):
+        student.grad = None
+        call(student, teacher, labels).backward()
+
+    return run
+
+
 def _compare(size, classes, device, rounds, compile, wrong, seed):
-    student, teacher, labels = _logits(size, classes, device, wrong, seed)
-    host, btkd = KDLoss(5.0).to(device), BTKDLoss().to(device)
-    calls = {
-        'host': host,
-        'btkd': lambda *batch: btkd(*batch, progress=PROGRESS),
-        'row by row': lambda *batch: row_by_row(*batch, PROGRESS, 5.0),
-    }
-    values = {name: call(student, teacher, labels).item() for name, call in calls.items()}
-    if abs(values['row by row'] / values['btkd'] - 1) > 1e-4:
-        raise RuntimeError(f'the loop and the loss disagree: {values}')
+    batch = _logits(size, classes, device, wrong, seed)
+    calls = {name: _build(name, device) for name in LOSSES}
+    loop = lambda *batch: row_by_row(*batch, PROGRESS, TEMPERATURE)
     if compile:
-        calls = {n: c if n == 'row by row' else torch.compile(c) for n, c in calls.items()}
-
-    def step(call):
-        def run(_):
-            call(student, teacher, labels).backward()
-
-        return run
-
-    steps = {name: step(call) for name, call in calls.items()}
-    slow = {'row by row': steps.pop('row by row')}
-    seconds = alternate(steps, rounds, warmup=max(rounds // 10, 3), device=device)
-    seconds.update(alternate(slow, max(rounds // 10, 3), device=device))
-    median = {name: statistics.median(values) for name, values in seconds.items()}
+        calls = {name: torch.compile(call) for name, call in calls.items()}
+    rounds = max(min(rounds, rounds * 100_000 // (size * classes)), 10)
+    timed = dict(warmup=max(rounds // 10, 3), device=device, clock=_clock(device))
+    seconds = alternate({n: _step(c, device, batch) for n, c in calls.items()}, rounds, **timed)
+    host = seconds['host']
+    ratios = {
+        name: quartiles([own / alone for own, alone in zip(seconds[name], host, strict=True)])
+        for name in LOSSES
+        if name != 'host'
+    }
+    result = dict(rows=size, classes=classes, rounds=rounds)
+    if (size, classes) in SHAPES_OF_LOOP:
+        values = [call(*batch).item() for call in (loop, _build('btkd-paper', device))]
+        if abs(values[0] / values[1] - 1) > 1e-4:
+            raise RuntimeError(f'the loop and the loss disagree: {values}')
+        slow = dict(timed, warmup=1)
+        seconds |= alternate(
+            {'row by row': _step(loop, device, batch)}, max(rounds // 10, 3), **slow
+        )
+        medians = [statistics.median(seconds[name]) for name in ('row by row', 'btkd-paper')]
+        result['loop_to_btkd'] = round(medians[0] / medians[1], 2)
     return dict(
-        rows=size,
-        classes=classes,
+        **result,
         seconds={name: summary(values) for name, values in seconds.items()},
-        btkd_to_host=round(median['btkd'] / median['host'], 3),
-        loop_to_btkd=round(median['row by row'] / median['btkd'], 2),
+        btkd_to_host={name: values['median'] for name, values in ratios.items()},
+        quartiles_of_btkd_to_host=ratios,
     )
+
+
+def _clock(device):
+    one = device == 'cpu' and torch.get_num_threads() == 1
+    return time.thread_time if one else time.perf_counter
+
+
+def _shape(text):
+    rows, _, classes = text.partition('x')
+    return int(rows), int(classes)
 
 
 def _logits(size, classes, device, wrong, seed):

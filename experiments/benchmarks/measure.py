@@ -9,11 +9,12 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import btkd_det
 
 
-def alternate(candidates, rounds, warmup=2, device='cpu'):
+def alternate(candidates, rounds, warmup=2, device='cpu', clock=time.perf_counter):
     """Time several functions in turn, so that a drift of the machine's speed meets all alike.
 
     Args:
@@ -22,6 +23,7 @@ def alternate(candidates, rounds, warmup=2, device='cpu'):
         rounds (int): Counted calls of each.
         warmup (int): Calls of each that are not counted.
         device (str): ``'cpu'`` or ``'cuda'``; the latter is waited for before and after.
+        clock (Callable[[], float]): Gives seconds. Defaults to ``time.perf_counter``.
 
     Returns:
         dict[str, list[float]]: Seconds of each counted call.
@@ -30,13 +32,14 @@ def alternate(candidates, rounds, warmup=2, device='cpu'):
     seconds = {name: [] for name in candidates}
     for number in range(-warmup, rounds):
         show_progress(number + warmup, warmup + rounds, ', '.join(candidates))
-        for name, run in candidates.items():
+        # Forwards and backwards, so that none always comes after the same other.
+        for name, run in list(candidates.items())[:: -1 if number % 2 else 1]:
             wait()
-            start = time.perf_counter()
+            start = clock()
             run(number)
             wait()
             if number >= 0:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 
@@ -59,6 +62,40 @@ def summary(seconds):
     """Minimum, median and maximum of some durations, in seconds to the microsecond."""
     values = min(seconds), statistics.median(seconds), max(seconds)
     return dict(zip(('min', 'median', 'max'), (round(v, 6) for v in values), strict=True))
+
+
+def quartiles(values):
+    """Lower quartile, median and upper quartile, to three places."""
+    found = statistics.quantiles(values, n=4, method='inclusive')
+    return dict(zip(('lower', 'median', 'upper'), (round(v, 3) for v in found), strict=True))
+
+
+class _Operators(TorchDispatchMode):
+    """Notes every operator of PyTorch that runs, the backward pass included."""
+
+    def __init__(self):
+        super().__init__()
+        self.noted = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.noted.append(function)
+        return function(*args, **(kwargs or {}))
+
+
+def count_operators(run):
+    """Operators that a function calls: on a GPU those that are no views are a kernel each.
+
+    Args:
+        run (Callable[[], None]): Of tensors on the device ``'meta'``, so that it takes the way of
+            a GPU.
+
+    Returns:
+        dict[str, int]: ``all``, and ``kernels``, those without the views.
+    """
+    with _Operators() as operators:
+        run()
+    noted = operators.noted
+    return dict(all=len(noted), kernels=sum(not operator.is_view for operator in noted))
 
 
 def environment(device='cpu'):

@@ -82,7 +82,7 @@ def test_benchmarks_tell_how_far_they_are(capsys):
     ('name', 'words'),
     [
         ('steps-cpu', ["distilled step / (plain step + teacher's forward): fpn: PKD", '0.9']),
-        ('losses-cpu', ['512 x 81 logits', 'BTKD around KD / KD alone', '1.766']),
+        ('losses-cpu', ['512 x 81 logits', 'BTKD around KD / KD alone: btkd-paper']),
         ('import', ['seconds of import btkd_det beyond what it imports', '0.044']),
         ('loading-cpu', ["loading's share of a step: in memory", 'images a second']),
     ],
