@@ -13,6 +13,7 @@ from btkd_det.checkpoint import weights_only
 from btkd_det.config.command_line import add_config_options, add_walk_options
 from btkd_det.errors import ConfigError
 from btkd_det.losses.class_means import write_class_means
+from btkd_det.models.data_classes import classes_of_meta
 from btkd_det.preflight.output import check_output
 from btkd_det.report import class_means, rows
 
@@ -36,7 +37,9 @@ def gather(args):
     data = rows.data(cfg, seed=args.seed, max_iters=args.max_iters)
     bar = ProgressBar(data.count, file=sys.stdout)
     found = class_means.gather(model, data.batches, args.only_right, report=bar.update)
-    header = class_means.describe(cfg, args.checkpoint, data.dataset, data.class_names)
+    # By the names that teacher and student are compared by, the config's.
+    names = classes_of_meta(getattr(data.dataset, 'metainfo', None))
+    header = class_means.describe(cfg, args.checkpoint, data.dataset, names)
     return found['class_means'], found['class_counts'], header
 
 

@@ -62,6 +62,10 @@ class PicturesHook(Hook):
 
     Raises:
         ConfigError: A value is out of its range.
+
+    Examples:
+        >>> from btkd_det.registry import HOOKS
+        >>> hook = HOOKS.build(dict(type='btkd_det.PicturesHook', interval=2, count=6))
     """
 
     priority = 'LOW'

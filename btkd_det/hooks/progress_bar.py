@@ -61,6 +61,10 @@ class ProgressBarHook(Hook):
 
     The bar has no thread of its own: workers of the data loader are forked, and a lock that
     another thread holds would never be free in them.
+
+    Examples:
+        >>> from btkd_det.registry import HOOKS
+        >>> hook = HOOKS.build(dict(type='btkd_det.ProgressBarHook'))
     """
 
     priority = 'VERY_LOW'

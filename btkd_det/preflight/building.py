@@ -5,6 +5,7 @@ import inspect
 import traceback
 from collections.abc import Callable
 from typing import Any
+from urllib.error import URLError
 
 from mmengine.registry import Registry
 
@@ -77,6 +78,12 @@ def reason(error: Exception) -> str:
 
 def unforeseen(error: Exception) -> str:
     """What to say of an error that no check has put into words: what it is, and where it arose."""
+    if isinstance(error, URLError):
+        return (
+            f'a file could not be downloaded ({reason(error)}): weights by address, such as an '
+            "init_cfg of 'torchvision://resnet50', need a network; valid: a file on this machine "
+            'as init_cfg.checkpoint, or init_cfg=None for random weights'
+        )
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.line]
     where = f' in {frames[-1].name}, {frames[-1].filename}:{frames[-1].lineno}' if frames else ''
     return (

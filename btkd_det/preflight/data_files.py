@@ -58,10 +58,13 @@ def _check_categories(dataset: Any, path: str | Path, field: str, scope: str) ->
             f'{field}: {path} does not list the classes {listed(missing)} of '
             f'metainfo.classes; valid are its categories: {listed(names)}'
         )
-    if numbers_by_file(dataset_class(dataset, scope)) and label_classes(dataset, scope) != classes:
+    meant = label_classes(dataset, scope)
+    if numbers_by_file(dataset_class(dataset, scope)) and meant != classes:
         print_log(
             f'{field}: {path} lists the classes in another order than metainfo.classes; the data '
-            'set numbers its labels by the file',
+            'set numbers its labels by the file, so what the model finds will have the name of '
+            f'another class in predictions and in other tools; valid: metainfo.classes='
+            f'{tuple(meant or ())}',
             'current',
             level=30,
         )

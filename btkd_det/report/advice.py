@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 MARGIN = 0.2
 #: From this right-rate on nothing is left to put right.
 ALWAYS_RIGHT = 0.99
+#: Below, a teacher is not worth a training without having been held against the student.
+HARDLY_EVER = 0.1
 #: A mean confidence on mistakes above which the teacher is sure of them.
 SURE = 0.7
 #: Where the rules come from.
@@ -62,6 +64,12 @@ def advise(result: dict, student: dict | None = None) -> Advice:
             'the end of training.'
         )
         return Advice('kd', reasons)
+    if student is None and rate < HARDLY_EVER:
+        reasons.append(
+            'It has learned hardly anything: look for a better one, or train it longer. A student '
+            'alone, given as --student, would show whether it is ahead of that.'
+        )
+        return Advice(None, reasons)
     if student is None and rate < 0.5:
         reasons.append(
             'That is few: a student alone may be better. Train it once and give it as --student, '
@@ -105,7 +113,13 @@ def _kinds_of_mistakes(result: dict) -> list[str]:
     found = []
     wrong = result['rows'] - result['right']
     background = result['kinds'].get('background_as_object', 0)
-    if 2 * background > wrong:
+    known = result.get('background', {}).get('right_rate', 1.0)
+    if known < 0.5:
+        found.append(
+            f'It knows the background on {100 * known:.0f} % of its places alone: its box head has '
+            'not learned it yet.'
+        )
+    elif 2 * background > wrong:
         found.append(
             f'{100 * background / wrong:.0f} % of its mistakes are objects where nothing is '
             'annotated, which btkd leaves as the teacher says them. Look at the pictures before '

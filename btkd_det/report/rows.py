@@ -13,9 +13,11 @@ from .. import preflight
 from ..checkpoint import load_weights
 from ..checks import check_whole
 from ..config import without_distillation
+from ..config.reading import innermost_dataset
 from ..errors import ConfigError
 from ..hints import Model
 from ..models.data_classes import classes_of_meta
+from ..preflight.classes import label_classes
 from ..sites.roi_checks import check_logits
 from ..sites.rois import box_heads, record_rois
 from .loaders import one_pass
@@ -116,7 +118,9 @@ def data(
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
         found = Runner.build_dataloader(one_pass(cfg[loader]), seed=seed)
     total = len(found) if hasattr(found.dataset, '__len__') else None
-    names = classes_of_meta(getattr(found.dataset, 'metainfo', None))
+    # What the labels mean: COCO's are numbered by the file, whatever the order of the names.
+    names = label_classes(innermost_dataset(cfg[loader].dataset), cfg.get('default_scope', ''))
+    names = tuple(names or ()) or classes_of_meta(getattr(found.dataset, 'metainfo', None))
     # Any other sampler without an end is cut off after one pass, too.
     count = min(filter(None, (total, max_iters)), default=None)
     return Data(

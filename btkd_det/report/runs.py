@@ -95,7 +95,8 @@ def read_run(text: str) -> TrainingRun:
         text (str): The folder, or ``NAME=FOLDER``.
 
     Returns:
-        TrainingRun: Without a name in ``text`` it is called as its config.
+        TrainingRun: Without a name in ``text`` it is called as its config, and a distilled one
+        after what it distills, too: a plain config and the same with a teacher are two things.
 
     Raises:
         ConfigError: It is no work dir, or no validation has been finished in it.
@@ -106,7 +107,9 @@ def read_run(text: str) -> TrainingRun:
     config = config_of(path)
     if not log.validations:
         raise ConfigError(f'RUN: {folder}: no validation has been finished in it')
-    return TrainingRun(name or config.stem, path, _seed(config), log.validations)
+    if not name:
+        name = ' + '.join([config.stem, *_distilled(log)])
+    return TrainingRun(name, path, _seed(config), log.validations)
 
 
 def main_metric(names: Iterable[str]) -> str | None:
@@ -177,6 +180,13 @@ def config_of(folder: Path) -> Path:
     if not configs and not dumped:
         raise ConfigError(f'RUN: {folder} holds no config; valid: the --work-dir of a training')
     return configs[0] if configs else dumped[-1]
+
+
+def _distilled(log: TrainingLog) -> list[str]:
+    """The terms that distillation added, such as ``loss_btkd``, without their sites."""
+    keys = {key for step in log.steps for key in step if key.startswith('distill.')}
+    terms = {key.rpartition('.')[2] for key in keys if '.loss_' in key}
+    return sorted(term.removeprefix('loss_') for term in terms)
 
 
 def _seed(config: Path) -> int | None:

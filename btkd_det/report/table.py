@@ -33,7 +33,14 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         table.add_row(*(Text(str(cell)) for cell in row))
     file = io.StringIO()
     # As wide as the table: who prints it cuts nothing off.
-    console = Console(file=file, width=sys.maxsize, color_system=None, highlight=False)
+    console = Console(
+        file=file,
+        width=sys.maxsize,
+        color_system=None,
+        highlight=False,
+        # In a notebook it would show the table by itself, too.
+        force_jupyter=False,
+    )
     console.print(table)
     return '\n'.join(line.rstrip() for line in file.getvalue().splitlines())
 

@@ -64,7 +64,8 @@ def files(runner):
 def logged(runner, level):
     """What stands in the log of pictures, of one level."""
     text = next(Path(runner.work_dir).glob('*/*.log')).read_text()
-    return [line for line in text.splitlines() if f' {level} - ' in line and 'picture' in line]
+    pattern = re.compile(f' {level} - (picture: |no picture)')
+    return [line for line in text.splitlines() if pattern.search(line)]
 
 
 def state(runner):

@@ -1,11 +1,14 @@
 """The checks share what they build of the data."""
 
+from urllib.error import URLError
+
 import pytest
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 
 from btkd_det import preflight
 from btkd_det.errors import ConfigError
+from btkd_det.preflight import unforeseen
 
 from ..robustness.place import Place
 
@@ -48,3 +51,10 @@ def test_what_is_wrapped_around_a_data_set_is_built_too(cfg, built):
     cfg.train_dataloader.dataset.timess = 3
     with pytest.raises(ConfigError, match='train_dataloader.dataset: RepeatDataset .*timess'):
         preflight.check_samples(cfg, LOADERS, found)
+
+
+def test_a_download_that_fails_while_training_begins_says_what_to_do():
+    line = unforeseen(URLError('Name or service not known'))
+    assert line.startswith('a file could not be downloaded (URLError: <urlopen error Name or')
+    assert 'init_cfg.checkpoint, or init_cfg=None' in line
+    assert 'BTKD_DET_TRACEBACK' in unforeseen(KeyError('x'))

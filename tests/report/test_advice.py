@@ -23,6 +23,8 @@ def found(right, rows=1000, background=0, sure=False, foreground=None):
         (found(800), None, 'btkd', ['right on 80.0 % of the images']),
         (found(995), None, 'kd', ['nothing to put right', 'btkd-paper fades to nothing']),
         (found(300), None, 'btkd', ['right on 30.0 %', 'give it as --student']),
+        (found(90), None, None, ['right on 9.0 %', 'hardly anything', 'look for a better one']),
+        (found(90), found(20), 'btkd', ['errs only 7 % less often']),
         (found(300), found(500), None, ['alone is right on 50.0 %', 'nothing to teach it']),
         (found(500), found(500), None, ['nothing to teach it']),
         (found(550), found(500), 'btkd', ['errs only 10 % less often', 'Expect the plain student']),
@@ -70,3 +72,11 @@ def test_the_mean_confidence_is_that_of_the_bins():
     bins = dict(bins=4, wrong=[1, 0, 0, 3], right=[0] * 4)
     assert mean_confidence(bins) == pytest.approx((0.125 + 3 * 0.875) / 4)
     assert mean_confidence(bins, 'right') is None
+
+
+def test_a_teacher_that_takes_background_for_objects_has_not_found_what_nobody_annotated():
+    result = found(300, background=650, foreground=40)
+    result['background'] = dict(rows=900, right=90, right_rate=0.1)
+    text = ' '.join(advise(result).lines())
+    assert 'knows the background on 10 % of its places' in text
+    assert 'nothing is annotated' not in text

@@ -43,6 +43,17 @@ def folders(tmp_path):
     ]
 
 
+def test_a_distilled_run_of_the_same_config_has_a_name_of_its_own(tmp_path):
+    alone, taught = (work_dir(tmp_path / name, 'mine', 0, [0.3]) for name in ('a', 'b'))
+    log = next(Path(taught).glob('*/vis_data/scalars.json'))
+    text = log.read_text()
+    entries = {'distill.roi_logits.loss_btkd': 1.0, 'distill.fpn.loss_pkd': 2.0}
+    entries['distill.roi_logits.right'] = 0.5
+    log.write_text(text.replace('"lr"', f'{json.dumps(entries)[1:-1]}, "lr"'))
+    assert [read_run(run).name for run in (alone, taught)] == ['mine', 'mine + btkd + pkd']
+    assert read_run(f'x={taught}').name == 'x'
+
+
 def rows_of(folders, **options):
     runs = [read_run(folder) for folder in folders]
     return compare(grouped(runs), common_metric(runs), **options)

@@ -106,6 +106,25 @@ def test_a_sampler_without_end_gives_one_pass(config, sampler):
         assert sorted(lefts) == [12, 16, 20, 24, 28]
 
 
+def test_the_names_of_the_labels_are_those_of_the_file(config):
+    """COCO's labels are numbered by the file; the report calls them what they are."""
+    path = f'{config.val_dataloader.dataset.data_root}val.json'
+    with open(path) as file:
+        content = json.load(file)
+    content['categories'] = [dict(id=7, name='vest'), dict(id=3, name='helmet')]
+    for annotation in content['annotations']:
+        annotation['category_id'] = 7
+    with open(path, 'w') as file:
+        json.dump(content, file)
+    dataset = config.val_dataloader.dataset
+    dataset.metainfo, dataset.pipeline = dict(classes=('helmet', 'vest')), [*LOAD, PACK]
+    data = rows.data(config, 'val_dataloader')
+    labels = {
+        int(i) for b in data.batches for s in b['data_samples'] for i in s.gt_instances.labels
+    }
+    assert [data.class_names[label] for label in labels] == ['vest']
+
+
 def test_the_order_of_the_other_steps_stays():
     steps = [LOAD[0], RESIZE, dict(type='mmdet.LoadAnnotations'), FLIP, PACK]
     given = dict(dataset=dict(pipeline=steps), sampler=dict(type='InfiniteSampler', shuffle=False))
