@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 
 def distill(cfg: Config | str, teacher: dict[str, Any], preset: str = 'btkd') -> Config:

@@ -142,7 +142,7 @@ ROBUST = dict(
             dict(
                 logits=[
                     CLS_KD,
-                    dict(type='btkd_det.IKDLoss', num_classes=10, temperature=1.0, loss_weight=6.5),
+                    dict(type='btkd_det.IKDLoss', num_classes=10, temperature=1.0, loss_weight=2.0),
                 ]
             ),
         ),

@@ -198,11 +198,11 @@ def flat(loss):
         ('wttm', 1.0, [dict(gamma=0.3, beta=1.5)]),
         ('btkd-kd', 0.1, [dict(temperature=4.0, loss_weight=0.9)]),
         ('btkd-dkd', 1.0, [dict(alpha=1.0, beta=8.0, temperature=4.0, warmup=20 / 240)]),
-        ('ikd-kd', 0.1, [dict(loss_weight=0.9), dict(temperature=1.0, loss_weight=6.5)]),
+        ('ikd-kd', 0.1, [dict(loss_weight=0.9), dict(temperature=1.0, loss_weight=2.0)]),
         ('ikd-dkd', 1.0, [dict(beta=8.0), dict(temperature=1.0, loss_weight=6.5)]),
         ('ikd-nkd', 1.0, [dict(gamma=1.5), dict(temperature=1.0, loss_weight=6.0)]),
-        ('ikd-wttm', 1.0, [dict(gamma=0.3), dict(temperature=1.0, loss_weight=6.5)]),
-        ('btkd-ikd', 0.1, [dict(loss_weight=0.9), dict(temperature=1.0, loss_weight=6.5)]),
+        ('ikd-wttm', 1.0, [dict(gamma=0.3), dict(temperature=1.0, loss_weight=2.0)]),
+        ('btkd-ikd', 0.1, [dict(loss_weight=0.9), dict(temperature=1.0, loss_weight=2.0)]),
     ],
 )
 def test_weights_on_cifar(method, cross_entropy, losses):

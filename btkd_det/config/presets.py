@@ -61,7 +61,15 @@ VALUES = {
         dict(
             num_classes=Value(None, _MODEL),
             temperature=Value(1.0, _IKD),
-            loss_weight=Value(6.5, f'{_IKD}, beside DKD; beside another loss ours'),
+            loss_weight=Value(6.5, f'{_IKD}, beside DKD'),
+        ),
+    ),
+    'ikd beside kd': (
+        'IKDLoss',
+        dict(
+            num_classes=Value(None, _MODEL),
+            temperature=Value(1.0, _IKD),
+            loss_weight=Value(2.0, _STUDIES),
         ),
     ),
     'ikd beside nkd': (
@@ -192,7 +200,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     'ikd': {
         TWO_STAGE: dict(roi_logits=[loss_of('kd at rois'), loss_of('ikd at rois')]),
-        CLASSIFIER: dict(logits=[loss_of('kd'), loss_of('ikd')]),
+        CLASSIFIER: dict(logits=[loss_of('kd'), loss_of('ikd beside kd')]),
     },
     'feature': {
         TWO_STAGE: dict(fpn=loss_of('pkd')),

@@ -36,7 +36,7 @@ _WTTM_SOURCE = (
 )
 _BTKD_SOURCE = 'BTKD (arXiv 2412.09874) around '
 _IKD_SOURCE = 'IKD (AAAI 2025); 6.5 beside DKD and 6.0 beside NKD are its own weights'
-_IKD_OURS = f'{_IKD_SOURCE}, 6.5 here is ours'
+_IKD_OURS = f'{_IKD_SOURCE}, 2 here is ours (docs/results.md)'
 
 
 def _ikd(name: str = 'ikd') -> dict[str, Any]:
@@ -60,12 +60,15 @@ METHODS = {
     ),
     'btkd-kd': Method([btkd('kd')], True, 'BTKD (KD)', _BTKD_SOURCE + _KD_SOURCE),
     'btkd-dkd': Method([btkd('dkd')], False, 'BTKD (DKD)', _BTKD_SOURCE + _DKD_SOURCE),
-    'ikd-kd': Method([loss_of('kd'), _ikd()], True, 'KD + IKD', _IKD_OURS),
+    'ikd-kd': Method([loss_of('kd'), _ikd('ikd beside kd')], True, 'KD + IKD', _IKD_OURS),
     'ikd-dkd': Method([loss_of('dkd'), _ikd()], False, 'DKD + IKD', _IKD_SOURCE),
     'ikd-nkd': Method([loss_of('nkd'), _ikd('ikd beside nkd')], False, 'NKD + IKD', _IKD_SOURCE),
-    'ikd-wttm': Method([loss_of('wttm'), _ikd()], False, 'WTTM + IKD', _IKD_OURS),
+    'ikd-wttm': Method([loss_of('wttm'), _ikd('ikd beside kd')], False, 'WTTM + IKD', _IKD_OURS),
     'btkd-ikd': Method(
-        [btkd('kd'), _ikd()], True, 'BTKD (KD) + IKD', f'{_BTKD_SOURCE}KD; {_IKD_OURS}'
+        [btkd('kd'), _ikd('ikd beside kd')],
+        True,
+        'BTKD (KD) + IKD',
+        f'{_BTKD_SOURCE}KD; {_IKD_OURS}',
     ),
 }
 
