@@ -43,7 +43,7 @@ def test_its_outputs_are_of_one_whole_run_without_errors(path):
     assert not [output for output in outputs if output.get('name') == 'stderr']
     tables = [o for o in outputs if 'text/html' in o.get('data', {})]
     assert not tables, 'a table that shows itself'
-    assert any('image/png' in output.get('data', {}) for output in outputs)
+    assert any({'image/png', 'image/jpeg'} & set(output.get('data', {})) for output in outputs)
 
 
 def _printed(cells):
