@@ -1,5 +1,6 @@
 """What validations teach the run is known to the run that is resumed from it."""
 
+import functools
 import json
 
 import pytest
@@ -121,9 +122,11 @@ def test_an_older_file_and_one_that_is_none(tmp_path):
 
 def test_the_scale_of_half_precision_goes_on(tmp_path, monkeypatch):
     # MMEngine refuses it without a GPU; the scaler itself works there.
-    name = 'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available'
-    monkeypatch.setattr(name, lambda: True)
-    scale = dict(device='cpu', init_scale=4.0, growth_interval=3, growth_factor=2.0)
+    module = 'mmengine.optim.optimizer.amp_optimizer_wrapper'
+    monkeypatch.setattr(f'{module}.is_cuda_available', lambda: True)
+    on_cpu = functools.partial(torch.amp.GradScaler, device='cpu')
+    monkeypatch.setattr(f'{module}.GradScaler', on_cpu)
+    scale = dict(init_scale=4.0, growth_interval=3, growth_factor=2.0)
     wrapper = dict(
         type='AmpOptimWrapper',
         dtype='bfloat16',
