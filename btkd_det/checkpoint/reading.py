@@ -136,7 +136,7 @@ def _read_file(path: str | Path, field: str) -> Any:
     # As MMEngine reads it.
     path = os.path.expanduser(path)
     valid = "the path of a checkpoint, an http(s) address, or a teacher's 'pretrained' (model zoo)"
-    check_file(field, path, valid)
+    check_file(field, path, valid + _beside(Path(path)))
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except (UnpicklingError, ConfigError) as error:
@@ -148,6 +148,15 @@ def _read_file(path: str | Path, field: str) -> Any:
         raise ConfigError(
             f'{field}: {path} cannot be read as a checkpoint: {first_line(error)}'
         ) from error
+
+
+def _beside(path: Path) -> str:
+    """The newest checkpoint in the folder of one that is not there."""
+    if path.is_file() or not path.parent.is_dir():
+        return ''
+    others = [other for other in path.parent.glob('*.pth') if other.is_file()]
+    newest = max(others, key=lambda other: other.stat().st_mtime, default=None)
+    return '' if newest is None else f'; the newest there is {newest.name}'
 
 
 def _download(address: Any, field: str) -> Any:

@@ -98,6 +98,18 @@ def test_what_is_no_checkpoint_is_named(tmp_path, content, words):
         read_checkpoint(path, 'field')
 
 
+def test_of_a_checkpoint_that_is_not_there_the_newest_beside_it_is_named(tmp_path):
+    for age, name in enumerate(['epoch_20.pth', 'epoch_3.pth']):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    with pytest.raises(
+        ConfigError, match=r'no file .*epoch_100.pth .*newest there is epoch_20.pth$'
+    ):
+        read_checkpoint(tmp_path / 'epoch_100.pth', 'teacher.checkpoint')
+    with pytest.raises(ConfigError, match=r"'pretrained' \(model zoo\)$"):
+        read_checkpoint(tmp_path / 'nowhere' / 'epoch_100.pth', 'teacher.checkpoint')
+
+
 def test_misfits_are_listed_and_distill_is_passed_over():
     model = nn.Linear(2, 3)
     state = model.state_dict()
