@@ -175,8 +175,7 @@ def _section(title: str, result: dict[str, Any], figures: dict[str, Any]) -> dic
     return dict(title=title, table=bias_table(result), pictures=pictures)
 
 
-_STYLE = """pre { background: #f2f2ec; padding: .8rem; overflow-x: auto; }
-table.facts td { text-align: left; }"""
+_STYLE = """table.facts td { text-align: left; }"""
 _BODY = """<h1>{{ title }}</h1>
 <table class="facts">
 {%- for key, value in about.items() %}<tr><th>{{ key }}</th><td>{{ value }}</td></tr>{% endfor -%}

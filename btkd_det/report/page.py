@@ -20,10 +20,13 @@ img { max-width: 100%; height: auto; margin: .3rem 0; }
 .right { color: #1e8848; } .wrong { color: #d03030; } .ignored { color: #787c86; }
 code { background: #eeeee8; padding: 0 .25rem; overflow-wrap: anywhere; }
 svg { max-width: 100%; height: auto; }
+pre { background: #f2f2ec; padding: .8rem; }
 .wide, pre { overflow-x: auto; }
 @media (max-width: 600px) {
   body { margin: 1rem auto; }
   th, td { padding: .3rem .45rem; }
+  td:not(:first-child) { overflow-wrap: anywhere; }
+  pre { font-size: .68rem; padding: .6rem; }
   .wide img { max-width: none; width: 900px; }
 }
 @media (prefers-color-scheme: dark) {

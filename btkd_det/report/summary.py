@@ -199,8 +199,7 @@ _STYLE = """
 .curves svg { width: 100%; height: auto; background: none; }
 table.facts td { text-align: left; overflow-wrap: anywhere; }
 table.terms { margin-bottom: 1rem; } .value { white-space: nowrap; vertical-align: top; }
-pre { background: #f2f2ec; padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
-@media (prefers-color-scheme: dark) { pre { background: #2b2e38; } }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 _BODY = """<h1>{{ title }}</h1>
 <table class="facts">

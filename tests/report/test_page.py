@@ -1,11 +1,13 @@
 """Pages and tables show what they are given as text, whatever it looks like."""
 
+import re
+
 import pytest
 from jinja2 import UndefinedError
 from PIL import Image
 
-from btkd_det.report import bias_report
-from btkd_det.report.page import embedded, render
+from btkd_det.report import bias_report, summary
+from btkd_det.report.page import STYLE, embedded, render
 from btkd_det.report.table import text_table
 
 NASTY = '<b>cat & dog</b> "x"'
@@ -47,3 +49,12 @@ def test_a_table_lines_up_whatever_is_in_it():
     ]
     long = 'x' * 300
     assert text_table(['name'], [[long]]).splitlines()[-1] == long
+
+
+@pytest.mark.parametrize('style', [bias_report._STYLE, summary._STYLE], ids=['bias', 'summary'])
+def test_a_page_of_its_own_sets_no_color_that_the_dark_scheme_would_not_change(style):
+    """What stands behind the shared style wins over its dark colors."""
+    assert not re.findall(r'#[0-9a-f]{3,6}\b', style)
+    light, _, dark = STYLE.partition('prefers-color-scheme: dark')
+    assert 'pre { background' in light
+    assert re.search(r'pre \{ background: #2b2e38', dark)
