@@ -4,9 +4,8 @@ from torch import Tensor
 
 from ..checks import check_positive
 from ..registry import MODELS
-from .divergences import binary_kl
+from .divergences import as_float, binary_kl
 from .logit_loss import LogitLoss
-from .precision import as_float
 
 
 @MODELS.register_module()

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from ..checks import check_fraction, check_not_negative
 from ..registry import MODELS
-from .precision import as_float
+from .divergences import as_float
 from .ranks import mean_over_ranks
 
 

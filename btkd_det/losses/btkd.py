@@ -15,9 +15,9 @@ from ..progress import training_progress
 from ..registry import MODELS, build
 from .btkd_options import JUDGES, TRUSTS, check_give_back, check_host, estimated, parse_rule
 from .calibration import TeacherCalibration
+from .divergences import bounded
 from .label_noise import EstimatedNoise
 from .logit_loss import LogitLoss, count_rows
-from .precision import bounded
 from .ranks import sum_over_ranks
 from .trust import MeasuredTrust
 

@@ -4,8 +4,7 @@ from torch import Tensor, nn
 
 from ..checks import check_not_negative, check_positive
 from ..registry import MODELS
-from .divergences import kl_divergence
-from .precision import as_float
+from .divergences import as_float, kl_divergence
 from .ranks import mean_over_ranks
 
 

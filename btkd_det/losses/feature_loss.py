@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from ..checks import check_choice, check_not_negative
 from ..errors import ConfigError
 from ..registry import MODELS
+from .divergences import as_float
 from .levels import parse_levels
-from .precision import as_float
 
 #: Channels, height and width of a map.
 Shape: TypeAlias = tuple[int, ...]

@@ -16,10 +16,9 @@ from ..progress import current_iteration, iterations_per_epoch, runner_info
 from ..registry import MODELS
 from .class_mean_table import add_rows, check_collects, check_has_rows
 from .class_means import ClassMeans, check_class_means, read_class_means
-from .divergences import kl_of_logits
+from .divergences import as_float, bounded, kl_of_logits
 from .labels import class_indices
 from .logit_loss import LogitLoss, count_rows, reduce_rows
-from .precision import as_float, bounded
 
 FINISHED = -1
 

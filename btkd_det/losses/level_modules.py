@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..hints import Model
+from .divergences import as_float
 from .feature_loss import FeatureLoss, as_levels
-from .precision import as_float
 
 
 class LevelModuleLoss(FeatureLoss):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..checks import check_fraction, check_not_negative, check_positive  # noqa: F401
 from ..registry import MODELS
+from .divergences import as_float, bounded
 from .labels import class_indices
-from .precision import as_float, bounded
 from .ranks import mean_over_ranks
 from .signature import declared_extras
 

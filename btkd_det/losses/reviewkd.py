@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from ..checks import check_count
 from ..registry import MODELS
 from .batch_norm import BatchNorm
+from .divergences import as_float
 from .feature_loss import FeatureLoss, Shape, as_levels, weighted_sum
-from .precision import as_float
 
 POOLS = (4, 2, 1)
 
