@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 #: Modules whose distribution has another name, or that others bring as a part of themselves.
 DISTRIBUTIONS = {'PIL': 'pillow', 'cv2': 'mmcv', 'yaml': 'pyyaml'}
 #: Of either distribution, as the extras name them.
-HOSTS = {'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmrazor', 'pycocotools'}
+HOSTS = {'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmrazor', 'pycocotools', 'faster_coco_eval'}
 OURS = {'btkd_det', 'experiments', 'tests', 'tools'}
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import COCO as FastCOCO
-from faster_coco_eval import COCOeval_faster
 from mmdet.evaluation import CocoMetric
 from mmengine.fileio import load
 from mmengine.logging import MMLogger
 from pycocotools.cocoeval import COCOeval
 
+from ..errors import ConfigError
 from ..registry import METRICS
 
 COCO_NUMBERS = (
@@ -55,15 +54,18 @@ def coco_numbers(
         tuple[dict[str, float], dict[str, float]]: The twelve numbers by the names of
         :data:`COCO_NUMBERS`, in [0, 1], or -1 where there is nothing to count (COCO's
         convention); and AP by category name.
+
+    Raises:
+        ConfigError: ``fast`` without faster-coco-eval.
     """
+    api, kind = _fast_evaluation() if fast else (None, COCOeval)
     # Both evaluations put them into this order, whatever that of the file.
     category_ids = sorted(category_ids or ground_truth.getCatIds())
     names = [ground_truth.loadCats([i])[0]['name'] for i in category_ids]
     with contextlib.redirect_stdout(io.StringIO()):
-        if fast:
-            ground_truth = FastCOCO(ground_truth.dataset)
+        if api is not None:
+            ground_truth = api(ground_truth.dataset)
         results = _results(ground_truth, detections)
-        kind = COCOeval_faster if fast else COCOeval
         evaluation = kind(ground_truth, results, iou_type)
         evaluation.params.imgIds = image_ids or ground_truth.getImgIds()
         evaluation.params.catIds = category_ids
@@ -89,12 +91,17 @@ class CocoAP(CocoMetric):
         **kwargs: As ``CocoMetric``: ``ann_file``, ``metric`` (``'bbox'``, ``'segm'`` or a list
             of both), ``classwise``, ``outfile_prefix``, ``format_only``, ``backend_args``.
 
+    Raises:
+        ConfigError: ``fast`` without faster-coco-eval.
+
     Returns from ``compute_metrics``: ``bbox_AP`` ... ``bbox_ARl`` and, with ``classwise``,
     ``bbox_AP/<class>``; nothing with ``format_only``, which only writes the results' files.
     """
 
     def __init__(self, *args: Any, fast: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if fast:
+            _fast_evaluation()
         self.fast = fast
 
     def compute_metrics(self, results: Any) -> dict[str, Any] | dict[Any, Any]:
@@ -139,6 +146,18 @@ class CocoAP(CocoMetric):
         if self.classwise:
             values.update({f'{metric}_AP/{name}': value for name, value in by_class.items()})
         return values
+
+
+def _fast_evaluation() -> tuple[Any, Any]:
+    """The classes of faster-coco-eval, which not every MMDetection brings."""
+    try:
+        from faster_coco_eval import COCO, COCOeval_faster
+    except ImportError as error:
+        raise ConfigError(
+            f'fast: True, but faster-coco-eval is not there ({error}); valid: False, or '
+            'pip install faster-coco-eval'
+        ) from error
+    return COCO, COCOeval_faster
 
 
 def _results(ground_truth: Any, detections: Any) -> Any:

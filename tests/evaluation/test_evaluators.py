@@ -1,6 +1,7 @@
 """What ``tools/test.py`` makes of a config's evaluators, and the files and tables of detections."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -136,3 +137,10 @@ def test_voc_is_printed_as_a_table():
 def test_the_fast_evaluation_is_that_which_was_asked_for(fast):
     (found,) = prepared(dict(type='CocoMetric', ann_file=None), fast=fast)
     assert METRICS.build(found).fast is fast
+
+
+def test_without_the_package_the_fast_evaluation_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'faster_coco_eval', None)
+    with pytest.raises(ConfigError, match='^fast: True, but faster-coco-eval is not there'):
+        METRICS.build(prepared(dict(type='CocoMetric', ann_file=None), fast=True)[0])
+    assert METRICS.build(prepared(dict(type='CocoMetric', ann_file=None))[0]).fast is False
