@@ -1,9 +1,11 @@
 """A picture of what teacher and student make of a few images, every few epochs."""
 
+from __future__ import annotations
+
 import copy
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.dist import is_main_process
@@ -11,25 +13,22 @@ from mmengine.fileio import get as read_bytes
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from PIL import Image, ImageOps
 from torch.nn.parallel import DistributedDataParallel
 
 from ..checkpoint.writing import atomic_path
 from ..checks import check_count, check_fraction
 from ..registry import HOOKS
-from ..report.side_by_side import (
-    ClassifiedImage,
-    DetectionRow,
-    Found,
-    classification_sheet,
-    detection_sheet,
-    surest_at_each_place,
-)
 from ..teacher.class_names import classes_of_meta
 from .batch_stream import counts_iterations
 from .running_teacher import in_students_classes, model_of, running_teacher
 from .undisturbed import undisturbed
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..report.side_by_side import ClassifiedImage, DetectionRow, Found
+
+# What draws is imported where it draws: losses and this package's hooks work without it.
 FOLDER = 'pictures'
 #: Images of a detector and of a classifier, where the config names no number.
 IMAGES = dict(detector=4, classifier=16)
@@ -124,7 +123,9 @@ class PicturesHook(Hook):
                     *(type(error).__name__, reason),
                 )
 
-    def _draw(self, runner: Runner, title: str) -> tuple[Image.Image, dict[str, int]]:
+    def _draw(self, runner: Runner, title: str) -> tuple[Image, dict[str, int]]:
+        from ..report.side_by_side import classification_sheet, detection_sheet
+
         student = _student(runner)
         teacher, _ = running_teacher(runner)
         dataset = runner.val_loop.dataloader.dataset
@@ -196,6 +197,10 @@ def _objects(info: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _detection_row(info: dict[str, Any], teacher: Any, student: Any, score: float) -> DetectionRow:
+    from PIL import Image, ImageOps
+
+    from ..report.side_by_side import DetectionRow
+
     # From the file, and annotations as the data set has them: detections are in its pixels.
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(read_bytes(info['img_path']))))
     boxes = lambda items: torch.tensor([item['bbox'] for item in items]).float().view(-1, 4)
@@ -207,6 +212,8 @@ def _detection_row(info: dict[str, Any], teacher: Any, student: Any, score: floa
 
 
 def _found(instances: Any, score: float) -> Found:
+    from ..report.side_by_side import Found, surest_at_each_place
+
     sure = instances.scores >= score
     boxes = getattr(instances.bboxes, 'tensor', instances.bboxes)
     found = Found(boxes[sure].float(), instances.labels[sure], instances.scores[sure].float())
@@ -214,7 +221,10 @@ def _found(instances: Any, score: float) -> Found:
 
 
 def _classified(runner: Runner, batch: Any, teacher: Any, student: Any) -> ClassifiedImage:
-    from ..report.rows import blue_first  # models are imported for it
+    from PIL import Image
+
+    from ..report.rows import blue_first
+    from ..report.side_by_side import ClassifiedImage
 
     pixels = batch['inputs'][0].clamp(0, 255).byte()
     pixels = pixels.expand(3, -1, -1)

@@ -20,6 +20,7 @@ from torch import nn
 from btkd_det.errors import ConfigError
 from btkd_det.hooks import PicturesHook, pictures, running_teacher
 from btkd_det.hooks.undisturbed import undisturbed
+from btkd_det.report import side_by_side
 from tests.classifiers import save_teacher, tiny_resnet
 from tests.conftest import build_detector, tiny_faster_rcnn
 from tests.tools.test_train_and_test import write_data
@@ -109,8 +110,8 @@ def test_a_detectors_images_are_answered_in_the_pixels_of_the_file(place, monkey
         kept.append((rows, names, title))
         return pictures_sheet(rows, names, title)
 
-    pictures_sheet = pictures.detection_sheet
-    monkeypatch.setattr(pictures, 'detection_sheet', sheet)
+    pictures_sheet = side_by_side.detection_sheet
+    monkeypatch.setattr(side_by_side, 'detection_sheet', sheet)
     keys = dict(train_cfg=dict(by_epoch=True, max_epochs=1))
     hook = dict(type='btkd_det.PicturesHook', count=2, score=0.0)
     data = place.folder / 'boxes'
@@ -149,7 +150,7 @@ def test_a_detectors_images_are_answered_in_the_pixels_of_the_file(place, monkey
 def test_a_classifiers_images_are_answered_as_in_validation(place, monkeypatch):
     kept = []
     monkeypatch.setattr(
-        pictures,
+        side_by_side,
         'classification_sheet',
         lambda *args: (
             kept.append(args) or (Image.new('RGB', (9, 9)), dict(objects=0, beyond=0, lost=0))
@@ -178,7 +179,7 @@ def test_a_classifiers_images_are_answered_as_in_validation(place, monkeypatch):
 
 
 def test_a_failure_is_one_warning(place, monkeypatch):
-    monkeypatch.setattr(pictures, 'classification_sheet', lambda *args: 1 / 0)
+    monkeypatch.setattr(side_by_side, 'classification_sheet', lambda *args: 1 / 0)
     runner = classify(place, 'failing', [dict(type='btkd_det.PicturesHook')])
     (line,) = logged(runner, 'WARNING')
     assert 'no picture could be drawn, the training goes on: ZeroDivisionError' in line
