@@ -11,6 +11,11 @@ from .ranks import start, wait, wait_for_steps
 from .trial import prepare
 
 
+def steps(count):
+    """So many that none of the processes is at its end when the signal comes."""
+    return ['--cfg-options', f'train_cfg.max_iters={count}']
+
+
 @pytest.fixture(scope='module')
 def training(tmp_path_factory):
     prepare()
@@ -20,7 +25,7 @@ def training(tmp_path_factory):
 
 def test_one_that_dies_ends_the_other_which_names_it(training):
     folder, args = training
-    ranks = start(folder, [*args, '--work-dir', folder / 'dies'], 'slurm')
+    ranks = start(folder, [*args, *steps(2000), '--work-dir', folder / 'dies'], 'slurm')
     wait_for_steps(ranks, 2)
     os.kill(ranks[1].process, signal.SIGKILL)
     seconds = wait(ranks)
@@ -34,7 +39,7 @@ def test_one_that_dies_ends_the_other_which_names_it(training):
 def test_a_signal_to_one_ends_both_with_a_checkpoint(training):
     folder, args = training
     work_dir = folder / 'asked'
-    args = [*args, '--work-dir', work_dir, '--save-on-interrupt']
+    args = [*args, *steps(60), '--work-dir', work_dir, '--save-on-interrupt']
     ranks = start(folder, args)
     wait_for_steps(ranks, 3)
     os.kill(ranks[1].process, signal.SIGTERM)
@@ -53,7 +58,7 @@ def test_a_signal_to_one_ends_both_with_a_checkpoint(training):
 
 def test_ctrl_c_ends_both_in_one_line(training):
     folder, args = training
-    ranks = start(folder, [*args, '--work-dir', folder / 'ctrl-c'])
+    ranks = start(folder, [*args, *steps(2000), '--work-dir', folder / 'ctrl-c'])
     wait_for_steps(ranks, 1)
     for rank in ranks:
         os.kill(rank.process, signal.SIGINT)
