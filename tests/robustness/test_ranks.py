@@ -13,7 +13,9 @@ from .trial import prepare
 
 def steps(count):
     """So many that none of the processes is at its end when the signal comes."""
-    return ['--cfg-options', f'train_cfg.max_iters={count}']
+    # Without validations, after which early stopping could end it.
+    options = [f'train_cfg.max_iters={count}', f'train_cfg.val_interval={count}']
+    return ['--cfg-options', *options]
 
 
 @pytest.fixture(scope='module')
