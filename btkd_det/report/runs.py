@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..config.reading import read_config
 from ..errors import ConfigError
+from .terms import terms_of
 
 #: The metrics that are looked for, in this order, where none is named.
 METRICS = ('coco/bbox_mAP', 'pascal_voc/mAP', 'accuracy/top1', 'single-label/f1-score')
@@ -184,9 +185,8 @@ def config_of(folder: Path) -> Path:
 
 def _distilled(log: TrainingLog) -> list[str]:
     """The terms that distillation added, such as ``loss_btkd``, without their sites."""
-    keys = {key for step in log.steps for key in step if key.startswith('distill.')}
-    terms = {key.rpartition('.')[2] for key in keys if '.loss_' in key}
-    return sorted(term.removeprefix('loss_') for term in terms)
+    terms = terms_of({key for step in log.steps for key in step})
+    return sorted({term.name.removeprefix('loss_') for term in terms if term.is_loss})
 
 
 def _seed(config: Path) -> int | None:

@@ -46,6 +46,7 @@ def write_summary(folder: str | Path, config: Path | None = None) -> Path:
     for term in terms_of(last):
         row = term.title, term.meaning, term.text(last[term.key])
         sites.setdefault(term.site, []).append(row)
+    pictures = _pictures(folder)
     page = render(
         _BODY,
         f'Training of {config.stem}',
@@ -56,8 +57,8 @@ def write_summary(folder: str | Path, config: Path | None = None) -> Path:
         command=evaluate_command(folder, config),
         figures=_figures(log, metric),
         sites=sites,
-        pictures=_pictures(folder),
-        last_picture=_last_picture(folder),
+        pictures=pictures,
+        last_picture=_embedded(folder, *pictures[-1]) if pictures else None,
     )
     write_text(folder / FILE, page)
     return folder / FILE
@@ -174,12 +175,8 @@ def _pictures(folder: Path) -> list[tuple[str, str]]:
     return [(path.stem.replace('_', ' '), f'pictures/{path.name}') for path in files]
 
 
-def _last_picture(folder: Path) -> Markup | None:
-    """The last picture itself."""
-    pictures = _pictures(folder)
-    if not pictures:
-        return None
-    title, link = pictures[-1]
+def _embedded(folder: Path, title: str, link: str) -> Markup:
+    """A picture itself."""
     with Image.open(folder / link) as image:
         return embedded(image.convert('RGB'), f'annotation, teacher and student, {title}')
 
