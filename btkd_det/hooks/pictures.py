@@ -18,10 +18,10 @@ from torch.nn.parallel import DistributedDataParallel
 from ..checkpoint.writing import atomic_path
 from ..checks import check_count, check_fraction
 from ..registry import HOOKS
+from ..sites.probe import evaluating
 from ..teacher.class_names import classes_of_meta
 from .batch_stream import counts_iterations
 from .running_teacher import in_students_classes, model_of, running_teacher
-from .undisturbed import undisturbed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -130,7 +130,7 @@ class PicturesHook(Hook):
         teacher, _ = running_teacher(runner)
         dataset = runner.val_loop.dataloader.dataset
         names = classes_of_meta(getattr(dataset, 'metainfo', None)) or ()
-        with undisturbed(student):
+        with evaluating(student):
             if self._images is None:
                 self._images = self._take(runner, _is_detector(student))
             answers = [_answers(student, teacher, batch) for _, batch in self._images]

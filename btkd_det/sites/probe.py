@@ -49,9 +49,13 @@ def input_shape(shape: tuple[int, int, int] | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def undisturbed_rng() -> Iterator[None]:
-    """Within this context drawing random numbers on the CPU leaves no trace outside."""
+    """Within this context drawing random numbers leaves no trace outside.
+
+    Those of the CPU, and of the GPU that is in use.
+    """
     states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
         try:
             yield
         finally:
@@ -64,15 +68,18 @@ def evaluating(model: Model) -> Iterator[None]:
     """Within this context a model is in eval mode, and nothing asks for gradients.
 
     Args:
-        model (nn.Module): Its mode and the random numbers are afterwards as they were.
+        model (nn.Module): The mode of each of its modules and the random numbers are afterwards
+            as they were.
     """
-    training = model.training
+    # One by one: train() of a model may set modes that are not those of before.
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with undisturbed_rng(), torch.no_grad():
             yield
     finally:
-        model.train(training)
+        for module, mode in modes:
+            module.training = mode
 
 
 def probed(models: dict[str, nn.Module], run: Callable, count: int = 1) -> tuple[list[Any], Tensor]:

@@ -19,8 +19,8 @@ from torch import nn
 
 from btkd_det.errors import ConfigError
 from btkd_det.hooks import PicturesHook, pictures, running_teacher
-from btkd_det.hooks.undisturbed import undisturbed
 from btkd_det.report import side_by_side
+from btkd_det.sites.probe import evaluating
 from tests.classifiers import save_teacher, tiny_resnet
 from tests.conftest import build_detector, tiny_faster_rcnn
 from tests.tools.test_train_and_test import write_data
@@ -259,7 +259,7 @@ def test_beside_a_training_nothing_is_touched():
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
     expected = draw()
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
-    with contextlib.suppress(ZeroDivisionError), undisturbed(model):
+    with contextlib.suppress(ZeroDivisionError), evaluating(model):
         assert not any(module.training for module in model.modules())
         assert not torch.is_grad_enabled()
         draw()
