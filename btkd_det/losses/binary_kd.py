@@ -52,5 +52,7 @@ class BinaryKDLoss(LogitLoss):
         student_logits, teacher_logits = as_float(student_logits, teacher_logits.detach())
         if self.background:
             student_logits, teacher_logits = student_logits[:, :-1], teacher_logits[:, :-1]
-        divergence = binary_kl(student_logits / self.temperature, teacher_logits / self.temperature)
-        return self.temperature**2 * divergence.sum(dim=1)
+        if self.temperature != 1:
+            student_logits = student_logits / self.temperature
+            teacher_logits = teacher_logits / self.temperature
+        return self.temperature**2 * binary_kl(student_logits, teacher_logits).sum(dim=1)

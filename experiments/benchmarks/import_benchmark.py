@@ -26,6 +26,11 @@ print(*(n for n in sorted(sys.modules) if n.partition('.')[0] in mine and 'btkd'
 """
 
 
+def add_arguments(parser):
+    """The options of the command."""
+    parser.add_argument('--rounds', type=int, default=5)
+
+
 def run(rounds=5):
     """Time both imports in turn, each in a fresh process.
 

@@ -1,5 +1,6 @@
 """Timing that can be trusted: runs of what is compared take turns, medians are reported."""
 
+import itertools
 import platform
 import statistics
 import subprocess
@@ -9,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import btkd_det
@@ -140,3 +142,34 @@ def _commit():
     command = ['git', '-C', str(folder), 'describe', '--always', '--dirty', '--abbrev=10']
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     return process.stdout.strip() or f'version {btkd_det.__version__}'
+
+
+def peak_memory(run, device):
+    """Bytes that a call holds at its peak, beyond what was held before it.
+
+    Args:
+        run (Callable[[int], None]): Called once.
+        device (str): ``'cpu'`` or ``'cuda'``.
+
+    Returns:
+        int: What PyTorch allocated, without what its libraries keep to themselves.
+    """
+    if device == 'cuda':
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run(0)
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        run(0)
+    events = profiled.profiler.kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == '[memory]')
+    held = itertools.accumulate(change for _, change in changes)
+    return max(held, default=0)
+
+
+def allocated(module):
+    """Bytes of a module's parameters and buffers."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
