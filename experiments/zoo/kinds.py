@@ -1,42 +1,59 @@
 """One config of each kind of the two zoos: of each folder, model and backbone."""
 
 import importlib.util
-from collections.abc import Iterator
+import multiprocessing
+import re
 from pathlib import Path
 from typing import Any
 
-from btkd_det.config_file import read_config, type_name
+from btkd_det.config.reading import read_config, type_name
 from btkd_det.errors import ConfigError
 
 ZOOS = ('mmdet', 'mmpretrain')
+#: Sizes in a config's name: l, h, g and words for them.
+LARGE = re.compile(r'swin-?[lbh]|vit-?[lhg]|-[lhg](-|_|[.]py)|large|huge|giant|eva')
 
 
-def kinds(zoo: str, only: str = '') -> Iterator[str]:
+def kinds(zoo: str, only: str = '', workers: int = 1) -> list[str]:
     """The configs of a zoo, as ``read_config`` takes them.
 
     Args:
         zoo (str): ``'mmdet'`` or ``'mmpretrain'``.
         only (str): Of the folders with this in their name.
+        workers (int): Processes that read configs. Defaults to 1.
 
-    Yields:
-        str: Such as ``'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py'``.
+    Returns:
+        list[str]: Such as ``'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py'``.
     """
     package = Path(importlib.util.find_spec(zoo).submodule_search_locations[0])
     folder = package / '.mim' / 'configs'
-    seen = set()
-    for path in sorted(folder.glob('*/*.py')):
-        if path.parent.name.startswith('_') or only not in path.parent.name:
-            continue
-        name = f'{zoo}::{path.relative_to(folder).as_posix()}'
-        try:
-            model = read_config(name, 'config').get('model')
-        except ConfigError:
-            continue
-        kind = (path.parent.name, *model_kind(model))
-        if not kind[1] or kind in seen:
-            continue
-        seen.add(kind)
-        yield name
+    names = [
+        f'{zoo}::{path.relative_to(folder).as_posix()}'
+        for path in sorted(folder.glob('*/*.py'))
+        if not path.parent.name.startswith('_') and only in path.parent.name
+    ]
+    with multiprocessing.get_context('fork').Pool(workers) as pool:
+        found = pool.map(kind_of, names, chunksize=8)
+    first: dict[tuple[str, ...], str] = {}
+    for name, kind in zip(names, found, strict=True):
+        if kind:
+            first.setdefault(kind, name)
+    return list(first.values())
+
+
+def kind_of(name: str) -> tuple[str, ...] | None:
+    """The folder of a config, the types of its model and backbone; None where it has no model."""
+    try:
+        model = read_config(name, 'config').get('model')
+    except ConfigError:
+        return None
+    types = model_kind(model)
+    return (name.rpartition('/')[0], *types) if types[0] else None
+
+
+def is_large(name: str) -> bool:
+    """Whether a config's name speaks of a large transformer, whose trial may take minutes."""
+    return bool(LARGE.search(name.lower()))
 
 
 def model_kind(model: Any) -> tuple[str, str]:

@@ -1,132 +1,142 @@
 """Try every kind of config of both zoos and write docs/zoo.md; goes on where it stopped.
 
-python -m experiments.zoo.run [--zoo mmdet] [--only TEXT] [--limit N] [--again]
+python -m experiments.zoo.run [--zoo mmdet] [--workers N] [--minutes M] [--shard K/N] [--out DIR]
 """
 
 import argparse
-import json
-import subprocess
+import importlib
+import os
 import sys
-import time
-from collections import Counter
 from pathlib import Path
 
-from btkd_det.checkpoint.writing import write_text
+# A trial is one process among several; before torch is imported.
+os.environ['OMP_NUM_THREADS'] = '1'
 
-from .kinds import ZOOS, kinds
-from .trial import PRESETS
+from btkd_det.errors import ConfigError
+from experiments.subprocesses import terminated_as_interrupted
+
+from .kinds import ZOOS, is_large, kinds
+from .table import COLUMNS, Results, counts, left, merge, page, read_results, write_results
+from .trials import run_trials
 
 ROOT = Path(__file__).parents[2]
-RESULTS = Path(__file__).with_name('results.json')
-PAGE = ROOT / 'docs' / 'zoo.md'
-#: Seconds that one config may take.
-LIMIT = 600
 
 
-def run_one(name: str) -> dict[str, str]:
-    """The trial of a config in a process of its own.
-
-    Args:
-        name (str): The config.
-
-    Returns:
-        dict: See :func:`experiments.zoo.trial.trial`.
-    """
-    command = [sys.executable, '-m', 'experiments.zoo.trial', name]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, cwd=ROOT)
-    except subprocess.TimeoutExpired:
-        return dict(host=f'fails: took more than {LIMIT} s')
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        reason = (done.stderr.strip().splitlines() or ['no output'])[-1]
-        return dict(host=f'fails: {reason[:300]}')
-    return json.loads(lines[-1])
-
-
-def stored() -> dict[str, dict[str, str]]:
-    """What was tried so far, by config."""
-    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-
-
-def counts(results: dict[str, dict[str, str]], column: str) -> Counter:
-    """How many configs say what, by the first word."""
-    return Counter(found.get(column, '-').partition(':')[0] for found in results.values())
-
-
-def page(results: dict[str, dict[str, str]]) -> str:
-    """The table as a page.
-
-    Args:
-        results (dict): By config.
-
-    Returns:
-        str: Markdown.
-    """
-    working = {name: found for name, found in results.items() if found['host'] == 'works'}
-    lines = [
-        '# The zoos, one config of each kind',
-        '',
-        '`make test-zoo` takes one config of each folder, model and backbone of MMDetection and '
-        'MMPretrain, with ResNets of 50 layers at most and two small images, beside a teacher of '
-        'the same config: plain against distilled-but-off, and a step of each preset. It is run '
-        f'by hand and goes on where it stopped. So far {len(results)} configs were tried; the '
-        f'plain model takes a step in {len(working)} of them.',
-        '',
-        '| | works | refused | fault |',
-        '|---|---|---|---|',
-    ]
-    for column in ('off', *PRESETS):
-        found = counts(working, column)
-        label = 'distilled, off' if column == 'off' else f'`{column}`'
-        lines.append(f'| {label} | {found["works"]} | {found["refused"]} | {found["fault"]} |')
-    columns = ' | '.join(['config', 'plain', 'off', *PRESETS])
-    lines += ['', f'| {columns} |', '|---|---|---|---|---|---|']
-    reasons = []
-    for name, found in sorted(results.items()):
-        cells = []
-        for column in ('host', 'off', *PRESETS):
-            word, _, reason = found.get(column, '-').partition(': ')
-            if reason and reason not in reasons:
-                reasons.append(reason)
-            cells.append(f'{word} [{reasons.index(reason) + 1}](#reasons)' if reason else word)
-        lines.append(f'| {name} | {" | ".join(cells)} |')
-    lines += ['', '## Reasons', '']
-    lines += [f'{i}. {_escaped(reason)}' for i, reason in enumerate(reasons, 1)]
-    return '\n'.join(lines) + '\n'
-
-
-def _escaped(text: str) -> str:
-    return text.replace('|', '\\|').replace('<', '&lt;').replace('[', '\\[')
-
-
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Distill a step of each kind of config.')
     parser.add_argument('--zoo', choices=ZOOS, help='default: both')
     parser.add_argument('--only', metavar='TEXT', default='', help='folders with this in the name')
-    parser.add_argument('--limit', type=int, help='how many to try at most')
+    parser.add_argument('--limit', type=int, metavar='N', help='how many to try at most')
     parser.add_argument('--again', action='store_true', help='those that were tried, too')
+    parser.add_argument(
+        '--workers', type=int, default=1, metavar='N', help='processes (default: %(default)s)'
+    )
+    parser.add_argument('--minutes', type=float, metavar='M', help='begin no trial after these')
+    parser.add_argument(
+        '--limit-seconds',
+        type=float,
+        default=600,
+        metavar='S',
+        help='end a trial after these; a longer limit tries it again (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--shard', type=_shard, default=(1, 1), metavar='K/N', help='the Kth of N parts'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        metavar='DIR',
+        help='of results.json and zoo.md (default: this checkout)',
+    )
+    parser.add_argument(
+        '--merge', type=Path, nargs='+', metavar='FILE', help='only take over results of elsewhere'
+    )
     args = parser.parse_args()
-    results = stored()
-    tried = 0
+    if args.workers < 1:
+        parser.error(f'--workers: {args.workers}; valid: 1 or more')
+    return args
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """``'2/5'`` as numbers."""
+    try:
+        part, parts = map(int, text.split('/'))
+    except ValueError:
+        part, parts = 0, 0
+    if not 1 <= part <= parts:
+        raise argparse.ArgumentTypeError(f'{text}; valid: such as 2/5, the second of five')
+    return part, parts
+
+
+def wanted(args: argparse.Namespace, results: Results) -> list[str]:
+    """What is to be tried; imports what the trials need, so that each has it."""
+    names: list[str] = []
     for zoo in [args.zoo] if args.zoo else ZOOS:
-        for name in kinds(zoo, args.only):
-            if name in results and not args.again:
-                continue
-            if args.limit is not None and tried >= args.limit:
-                break
-            started = time.time()
-            results[name] = run_one(name)
-            tried += 1
-            write_text(RESULTS, json.dumps(results, indent=1, sort_keys=True) + '\n')
-            write_text(PAGE, page(results))
-            words = ' '.join(f'{key}={value}' for key, value in results[name].items())
-            print(f'{name} ({time.time() - started:.0f} s): {words}', flush=True)
-    write_text(PAGE, page(results))
-    faults = [
-        name for name, found in results.items() if any('fault' in str(v) for v in found.values())
-    ]
-    print(f'{tried} tried now, {len(results)} in all, {len(faults)} with a fault')
+        try:
+            importlib.import_module(f'{zoo}.models')
+        except Exception as error:  # it may lack whatever it imports
+            print(f'{zoo} is left out: {type(error).__name__}: {error}', flush=True)
+            continue
+        names += kinds(zoo, args.only, args.workers)
+    part, parts = args.shard
+    # The quick ones first: what a short time leaves out are the few that take long.
+    names = sorted(names, key=is_large)[part - 1 :: parts]
+    names = names if args.again else left(names, results, args.limit_seconds)
+    return names[: args.limit]
+
+
+def run(args: argparse.Namespace, results_file: Path, page_file: Path) -> Results:
+    """Try what is left; the files are written after each.
+
+    Args:
+        args (Namespace): See :func:`parse_args`.
+        results_file (Path): The JSON file.
+        page_file (Path): The page.
+
+    Returns:
+        dict: All results, by config.
+    """
+    # Not before the number of threads is set.
+    from .trial import trial
+
+    results = read_results(results_file)
+    names = wanted(args, results)
+    print(f'{len(names)} to try, {len(results)} tried before', flush=True)
+    trials = run_trials(names, trial, args.workers, args.limit_seconds, args.minutes)
+    for number, (name, found) in enumerate(trials, 1):
+        results[name] = found
+        write_results(results, results_file)
+        page_file.write_text(page(results), encoding='utf-8')
+        words = ' '.join(f'{key}={value}' for key, value in found.items())
+        print(f'{number}/{len(names)} {name}: {words}', flush=True)
+    return results
+
+
+def main() -> None:
+    args = parse_args()
+    results_file = (args.out or Path(__file__).parent) / 'results.json'
+    page_file = args.out / 'zoo.md' if args.out else ROOT / 'docs' / 'zoo.md'
+    results_file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if args.merge:
+            results = read_results(results_file)
+            for path in args.merge:
+                if not path.is_file():
+                    raise ConfigError(f'--merge: no file {path}')
+                taken = merge(results, read_results(path, '--merge'))
+                print(f'{taken} of {path}')
+            write_results(results, results_file)
+        else:
+            with terminated_as_interrupted():
+                results = run(args, results_file, page_file)
+    except ConfigError as error:
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        print('\nStopped. What was tried is kept: the same command goes on from there.')
+        sys.exit(130)
+    page_file.write_text(page(results), encoding='utf-8')
+    faults = sum(counts(results, column)['fault'] for column in COLUMNS)
+    print(f'{len(results)} tried in all, {faults} faults')
     sys.exit(1 if faults else 0)
 
 

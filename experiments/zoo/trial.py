@@ -8,8 +8,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -20,26 +19,27 @@ from mmengine.runner import set_random_seed
 
 import btkd_det
 from btkd_det.config import distill
-from btkd_det.config_file import read_config
+from btkd_det.config.reading import read_config
 from btkd_det.errors import ConfigError
 
 from .kinds import shrunk
+from .table import PRESETS, Found
 
-PRESETS = ('feature', 'kd', 'btkd')
 SIDES = (128, 320)
 
 
-def trial(name: str) -> dict[str, Any]:
-    """What becomes of a config.
+def trial(name: str) -> Iterator[Found]:
+    """What becomes of a config, more each time.
 
     Args:
         name (str): As ``read_config`` takes it.
 
-    Returns:
+    Yields:
         dict: ``host``: ``'works'`` or why the plain model does not take a step; ``off``: whether
         the distilled model with nothing to distill logs the same numbers; and for each preset
         ``'works'``, ``'refused: ...'`` or ``'fault: ...'``.
     """
+    _prepare()
     cfg = read_config(name, 'config')
     shrunk(cfg.model)
     cfg.model.pop('data_preprocessor_augments', None)
@@ -54,8 +54,10 @@ def trial(name: str) -> dict[str, Any]:
         except Exception as error:  # a host may raise whatever it likes
             reason = _line(error)
     if plain is None:
-        return dict(host=f'fails: {reason}')
-    found = dict(host='works', side=side)
+        yield dict(host=f'fails: {reason}')
+        return
+    found: Found = dict(host='works', side=side)
+    yield found
     try:
         off = _losses(_distilled(cfg, 'feature', {}).model, batch, side)
         found['off'] = 'works' if _same(plain, off) else 'fault: other numbers than the plain model'
@@ -63,9 +65,10 @@ def trial(name: str) -> dict[str, Any]:
         found['off'] = f'refused: {_line(error)}'
     except Exception as error:
         found['off'] = f'fault: {_line(error)}'
+    yield found
     for preset in PRESETS:
         found[preset] = _preset(cfg, preset, batch, side)
-    return found
+        yield found
 
 
 def _preset(cfg: Config, preset: str, batch: Callable, side: int) -> str:
@@ -172,14 +175,20 @@ def _line(error: BaseException) -> str:
     return f'{type(error).__name__}: {" ".join(str(error).split())}'[:300]
 
 
-def main() -> None:
+def _prepare() -> None:
+    """The state that hosts expect of a running training."""
     warnings.simplefilter('ignore')
     logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
     # Hosts ask the runner how far the training is.
     for name, value in dict(iter=0, max_iters=100, epoch=0, max_epochs=10).items():
         MessageHub.get_instance('zoo').update_info(name, value)
     btkd_det.set_progress(0.5)
-    print(json.dumps(trial(sys.argv[1])))
+
+
+def main() -> None:
+    for found in trial(sys.argv[1]):
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == '__main__':
