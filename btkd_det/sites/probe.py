@@ -103,8 +103,10 @@ def probed(models: dict[str, nn.Module], run: Callable, count: int = 1) -> tuple
         image = next(student.parameters()).new_zeros(count, *shape)
         outputs = []
         for field, model in models.items():
+            # A teacher that is built already may be elsewhere, or of another precision.
+            own = next(model.parameters(), image)
             try:
-                outputs.append(run(model, image))
+                outputs.append(run(model, image.to(own.device, own.dtype)))
             except ConfigError:
                 raise
             except REFUSALS as error:

@@ -118,4 +118,4 @@ def _wrapper(optimizer, device, amp):
     if device == 'cpu':
         # MMEngine's refuses a CPU.
         return BFloat16OptimWrapper(optimizer)
-    return AmpOptimWrapper(amp, optimizer=optimizer)
+    return AmpOptimWrapper(dtype=amp, optimizer=optimizer)
