@@ -2,7 +2,6 @@
 
 import copy
 import statistics
-import time
 
 import torch
 
@@ -12,7 +11,7 @@ from btkd_det.config.presets import btkd, loss_of, robust
 from btkd_det.losses import LogitLoss
 from btkd_det.registry import build
 
-from .measure import alternate, count_operators, environment, quartiles, summary
+from .measure import alternate, clock_of, count_operators, environment, quartiles, summary
 
 #: Rows of one image's RoIs up to those of all its anchors; two classes, Pascal VOC, COCO and LVIS.
 ROWS = (256, 512, 1024, 4096, 100_000)
@@ -81,7 +80,7 @@ def run(device='cpu', rounds=200, threads=None, compile=False, wrong=0.3, shapes
             losses=LOSSES,
             wrong_rows=wrong,
             rounds=rounds,
-            clock=_clock(device).__name__,
+            clock=clock_of(device).__name__,
             compiled=compile,
             seed=seed,
         ),
@@ -158,7 +157,7 @@ def _compare(size, classes, device, rounds, compile, wrong, seed):
     if compile:
         calls = {name: torch.compile(call) for name, call in calls.items()}
     rounds = max(min(rounds, rounds * 100_000 // (size * classes)), 10)
-    timed = dict(warmup=max(rounds // 10, 3), device=device, clock=_clock(device))
+    timed = dict(warmup=max(rounds // 10, 3), device=device, clock=clock_of(device))
     seconds = alternate({n: _step(c, device, batch) for n, c in calls.items()}, rounds, **timed)
     host = seconds['host']
     ratios = {
@@ -183,11 +182,6 @@ def _compare(size, classes, device, rounds, compile, wrong, seed):
         btkd_to_host={name: values['median'] for name, values in ratios.items()},
         quartiles_of_btkd_to_host=ratios,
     )
-
-
-def _clock(device):
-    one = device == 'cpu' and torch.get_num_threads() == 1
-    return time.thread_time if one else time.perf_counter
 
 
 def _shape(text):

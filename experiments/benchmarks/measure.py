@@ -45,6 +45,19 @@ def alternate(candidates, rounds, warmup=2, device='cpu', clock=time.perf_counte
     return seconds
 
 
+def clock_of(device):
+    """What to time with: of one thread on a CPU its own time, to which other programs add nothing.
+
+    Args:
+        device (str): ``'cpu'`` or ``'cuda'``.
+
+    Returns:
+        Callable[[], float]: Gives seconds.
+    """
+    one = device == 'cpu' and torch.get_num_threads() == 1
+    return time.thread_time if one else time.perf_counter
+
+
 def show_progress(done, total, what):
     """One line on the terminal, written over by the next; in a file every fourth part of them.
 

@@ -17,7 +17,7 @@ from btkd_det.config.distilled_types import TWO_STAGE
 from btkd_det.config.presets import loss_of, robust
 from btkd_det.models import Teacher
 
-from .measure import alternate, environment, summary
+from .measure import alternate, clock_of, environment, summary
 from .models import detector, image_batch, training_step
 
 #: What grows, and how far; the others stay at the first value of each.
@@ -85,7 +85,7 @@ def _along(axis, values, size, device, rounds, seed):
     for value in values:
         setting = {name: steps[0] for name, steps in AXES.items()} | {axis: value}
         steps = _steps(size, device, seed, **setting)
-        seconds[value] = alternate(steps, rounds, warmup=1, device=device)
+        seconds[value] = alternate(steps, rounds, 1, device, clock_of(device))
     medians = {
         name: [statistics.median(measured[name]) for measured in seconds.values()] for name in SITES
     }

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from btkd_det.models import Teacher
 
-from .measure import alternate, environment, peak_memory, summary
+from .measure import alternate, clock_of, environment, peak_memory, summary
 from .models import PRECISIONS, detector, image_batch, image_size, training_step
 
 AS_IS = 'as it is'
@@ -72,7 +72,7 @@ def run(
             usable[name] = lambda _, form=form: form()
         except Exception as error:
             differences[name] = f'fails: {type(error).__name__}: {str(error).splitlines()[0][:200]}'
-    seconds = alternate(usable, rounds, device=device)
+    seconds = alternate(usable, rounds, device=device, clock=clock_of(device))
     median = {name: statistics.median(values) for name, values in seconds.items()}
     return dict(
         setting=dict(
