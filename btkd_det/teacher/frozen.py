@@ -17,6 +17,7 @@ from ..provenance import checkpoint_file, config_digest, file_digest
 from ..registry import check_keys
 from .building import build_model, read_model
 from .class_map import ClassMap
+from .folding import FoldedFeatures
 from .normalization import Renormalize
 from .zoo import pretrained_address
 
@@ -45,6 +46,9 @@ class Teacher(nn.Module):
             ``'float16'`` or ``'bfloat16'``. By default that of the student's training.
         compile (bool | dict): Whether ``torch.compile`` makes its backbone and neck faster, or
             the arguments for it.
+        fuse (bool): Whether the batch normalization of its backbone and neck is folded into the
+            convolutions before it, and on a GPU both compute with the channels last: the same maps
+            to rounding. See :class:`btkd_det.teacher.folding.FoldedFeatures`.
         class_map (Sequence[int], optional): The teacher's index of each of the student's classes,
             where it learned them in another order or among others. ``tools/train.py`` finds it
             by the names of the classes.
@@ -79,6 +83,7 @@ class Teacher(nn.Module):
         checkpoint: str | None = None,
         dtype: str | None = None,
         compile: bool | dict[str, Any] = False,
+        fuse: bool = False,
         class_map: Sequence[int] | None = None,
         init_student: str | None = None,
         evaluate_teacher: bool = False,
@@ -119,6 +124,9 @@ class Teacher(nn.Module):
         self.eval()
         self._renormalize: Renormalize | None = None
         self.extract_feat = _compiled(getattr(self.model, 'extract_feat', None), compile)
+        check_choice('teacher.fuse', fuse, (False, True))
+        if fuse:
+            self.extract_feat = FoldedFeatures(self.model, self.extract_feat)
 
     def train(self, mode: bool = True) -> 'Teacher':
         """Stay in eval mode, whatever is asked."""
