@@ -38,6 +38,8 @@ class BinaryKDLoss(LogitLoss):
     host_spaces = ('logits',)
 
     independent_rows = True
+    #: The divergence itself is bounded, which spares a dense head eight passes over its logits.
+    bounds_logits = False
 
     def __init__(
         self, temperature: float = 1.0, background: bool = True, loss_weight: float = 1.0

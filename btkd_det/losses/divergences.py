@@ -78,7 +78,8 @@ def binary_kl(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         teacher_logits (Tensor): The same shape; no gradient goes there.
 
     Returns:
-        Tensor: The same shape; finite for any finite logits.
+        Tensor: The same shape; at most :data:`LARGEST` for any finite logits, no number where one
+        is infinite.
     """
     return _BinaryKL.apply(student_logits, teacher_logits)
 
@@ -101,6 +102,8 @@ class _BinaryKL(torch.autograd.Function):
         value = _log1p(ratio).add_(ours.clamp(min=0))
         yes = odds.div_(above)
         value.addcmul_(yes, theirs).addcmul_(yes, ours, value=-1)
+        # What is infinite stays seen: 0 times it is no number.
+        value.clamp_(max=LARGEST).add_(ours, alpha=0)
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(student.sigmoid().sub_(teacher.sigmoid()))
         return value
