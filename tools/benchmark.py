@@ -70,7 +70,8 @@ def main():
             check_output(out, '--out')
         except ConfigError as error:
             sys.exit(f'error: {error}')
-    result = dict(command=f'python {" ".join(sys.argv)}', **BENCHMARKS[command][1].run(**options))
+    shown = ' '.join(['python tools/benchmark.py', *sys.argv[1:]])
+    result = dict(command=shown, **BENCHMARKS[command][1].run(**options))
     text = json.dumps(result, indent=2)
     print(f'\n{benchmark_table(result)}')
     if not out:
