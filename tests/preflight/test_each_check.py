@@ -10,8 +10,17 @@ from torch import nn
 
 from btkd_det.config.reading import read_config
 from btkd_det.errors import ConfigError
-from btkd_det.preflight import datasets, model, parts, registries, rehearsal, settings, training
-from btkd_det.preflight import voc, weights
+from btkd_det.preflight import (
+    datasets,
+    model,
+    parts,
+    registries,
+    rehearsal,
+    settings,
+    training,
+    voc,
+    weights,
+)
 from btkd_det.preflight.loaders import check_loader
 
 
