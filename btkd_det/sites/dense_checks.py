@@ -53,16 +53,23 @@ def heads_of(student: Model, teacher: Any) -> tuple[nn.Module, nn.Module]:
         tuple[nn.Module, nn.Module]: The student's and the teacher's.
 
     Raises:
-        ConfigError: The student's cannot be recorded, or the teacher has none.
+        ConfigError: The student's cannot be recorded, or one of them has none.
     """
-    check_known_loss(student.bbox_head)
+    own = getattr(student, 'bbox_head', None)
+    if own is None:
+        # MaskFormer inherits a single-stage detector's class and has masks for its queries.
+        raise ConfigError(
+            f'distill: {type(student).__name__} has no dense head (bbox_head); valid for this site '
+            'is a single-stage detector, or use the site fpn alone'
+        )
+    check_known_loss(own)
     its = getattr(teacher.model, 'bbox_head', None)
     if its is None:
         raise ConfigError(
             f'teacher.config: {type(teacher.model).__name__} has no dense head; valid '
             'for this site is a single-stage detector, or use the site fpn alone'
         )
-    return student.bbox_head, its
+    return own, its
 
 
 def check_equal(head: Model, its: Any, names: Any) -> None:

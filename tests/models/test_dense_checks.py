@@ -2,8 +2,10 @@
 
 import pytest
 from mmdet.models.dense_heads import RetinaHead
+from torch import nn
 
 from btkd_det.errors import ConfigError
+from btkd_det.sites.dense_checks import heads_of
 from tests.conftest import build_detector
 from tests.single_stage import distilled, save, step, tiny
 
@@ -116,3 +118,12 @@ def test_ikd_counts_the_background_column(tmp_path):
         build(tiny('RetinaNet'), dict(dense_logits=means(3)), tmp_path)
     log = step(build(tiny('RetinaNet'), dict(dense_logits=means(4)), tmp_path))
     assert log['distill.dense_logits.loss_ikd'] == 0
+
+
+@pytest.mark.parametrize('head', ['missing', None])
+def test_a_student_without_a_dense_head(head):
+    student = nn.Module()
+    if head is None:
+        student.bbox_head = None
+    with pytest.raises(ConfigError, match=r'Module has no dense head \(bbox_head\); valid .* fpn'):
+        heads_of(student, None)
