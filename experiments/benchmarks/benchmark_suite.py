@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 BENCHMARK = [sys.executable, str(ROOT / 'tools' / 'benchmark.py')]
 LARGE = ['--size', '800x1333', '--batch', '2', '--student', '50', '--teacher', '101']
 SMALL = ['--size', '64', '--batch', '1', '--student', '18', '--teacher', '18']
+_SMALL_SCALE = '--rounds 1 --size 64 --axes batch --most 1 --processes 2'.split()
 #: A piece that does not end by itself is ended after as many seconds.
 LONGEST = 480
 #: With less time left none begins.
@@ -33,14 +34,14 @@ def pieces(device, small):
     on = ['--device', device]
     amp = ['--amp', 'float16' if device == 'cuda' else 'bfloat16']
     if small:
-        shapes, rounds = ['--shapes', '64x5'], ['--rounds', '3']
+        shapes, rounds = ['--shapes', '64x5'], ['--rounds', '2']
         return {
             'steps-amp': ['steps', *on, *SMALL, *amp, *rounds],
             'losses': ['losses', *on, *rounds, *shapes],
             'dense': ['dense', *on, *rounds, '--size', '256', '--heads', 'ATSS', 'GFL'],
             'teacher': ['teacher', *on, *SMALL, *amp, *rounds, '--no-compile'],
             'loading': ['loading', *on, *rounds, '--images', '256'],
-            'scale': ['scale', *on, *rounds, '--size', '64', '--most', '2'],
+            'scale': ['scale', *on, *_SMALL_SCALE],
             'tests': _tests(),
         }
     return {

@@ -40,17 +40,29 @@ def add_arguments(parser):
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--size', type=int, default=128, help='of the images, in pixels')
+    parser.add_argument('--axes', nargs='+', choices=AXES, default=list(AXES))
     parser.add_argument('--most', type=int, help='leave out larger values of all axes')
+    parser.add_argument('--processes', type=int, nargs='*', default=PROCESSES, metavar='N')
 
 
-def run(device='cpu', rounds=5, size=128, most=None, seed=0):
+def run(
+    device='cpu',
+    rounds=5,
+    size=128,
+    axes=tuple(AXES),
+    most=None,
+    processes=PROCESSES,
+    seed=0,
+):
     """Time plain and distilled steps of a Faster R-CNN R18-FPN along each axis.
 
     Args:
         device (str): ``'cpu'`` or ``'cuda'``; processes are measured on a CPU alone.
         rounds (int): Counted steps of each model.
         size (int): Height and width of the images in pixels.
+        axes (Iterable[str]): Of :data:`AXES`.
         most (int, optional): Values above it are left out.
+        processes (Sequence[int]): Numbers of them.
         seed (int): Of weights, images and boxes.
 
     Returns:
@@ -60,23 +72,23 @@ def run(device='cpu', rounds=5, size=128, most=None, seed=0):
         ``all_reduced``, the bytes that distillation sends in a step.
     """
     torch.manual_seed(seed)
-    axes = {}
+    along = {}
     with DefaultScope.overwrite_default_scope('mmdet'), btkd_det.set_progress(PROGRESS):
-        for axis, values in AXES.items():
-            values = [value for value in values if most is None or value <= most] or values[:1]
-            axes[axis] = _along(axis, values, size, device, rounds, seed)
+        for axis in axes:
+            kept = [value for value in AXES[axis] if most is None or value <= most]
+            values = kept or AXES[axis][:1]
+            along[axis] = _along(axis, values, size, device, rounds, seed)
     found = dict(
         setting=dict(
             model='Faster R-CNN R18-FPN from another', image=size, rounds=rounds, seed=seed
         ),
         environment=environment(device),
-        axes=axes,
+        axes=along,
     )
-    if device == 'cpu':
-        counts = [n for n in PROCESSES if most is None or n <= most]
-        by_count = {n: _processes(n, size, rounds, seed) for n in counts}
+    if device == 'cpu' and processes:
+        by_count = {n: _processes(n, size, rounds, seed) for n in processes}
         found['processes'] = {n: measured['seconds'] for n, measured in by_count.items()}
-        found['all_reduced'] = by_count[counts[-1]]['all_reduced']
+        found['all_reduced'] = by_count[max(processes)]['all_reduced']
     return found
 
 
