@@ -14,7 +14,19 @@ ROOT = Path(__file__).parents[2]
 BENCHMARK = [sys.executable, str(ROOT / 'tools' / 'benchmark.py')]
 LARGE = ['--size', '800x1333', '--batch', '2', '--student', '50', '--teacher', '101']
 SMALL = ['--size', '64', '--batch', '1', '--student', '18', '--teacher', '18']
-_SMALL_SCALE = '--rounds 1 --size 64 --axes batch --most 1 --processes 2'.split()
+_SMALL_SCALE = ['--rounds', '1', '--size', '64', '--axes', 'batch', '--most', '1']
+_SMALL_SCALE += ['--processes', '2']
+    '--rounds',
+    '1',
+    '--size',
+    '64',
+    '--axes',
+    'batch',
+    '--most',
+    '1',
+    '--processes',
+    '2',
+]
 #: A piece that does not end by itself is ended after as many seconds.
 LONGEST = 480
 #: With less time left none begins.
