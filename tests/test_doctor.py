@@ -225,6 +225,11 @@ FAULTS = {
         'one release, for the same device): '
         'pip install --force-reinstall --no-deps torchvision==0.29.1',
     ),
+    'transformers that mmpretrain does not know': (
+        {'mmpretrain/__init__.py': 'known = None\nclass Model(known): pass'},
+        {'transformers': '5.17.0'},
+        "mmpretrain: mmpretrain does not go with transformers 5.17.0: pip install 'transformers<5'",
+    ),
     'opencv without libGL': (
         {
             'cv2/__init__.py': 'raise ImportError("libGL.so.1: cannot open shared object file: '

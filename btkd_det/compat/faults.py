@@ -241,7 +241,19 @@ def _distribution_of(package: Any) -> Any:
     return next(iter(providers(package or '')), PIP_NAMES.get(package, package))
 
 
+def _transformers_too_new(error: Exception, message: str) -> str | None:
+    """MMPretrain takes what it does not find in transformers for None, and inherits from it."""
+    version = version_of('transformers')
+    if not isinstance(error, TypeError) or 'NoneType takes no arguments' not in message:
+        return None
+    by = _package_of(error)
+    if by != 'mmpretrain' or not version or int(version.partition('.')[0]) < 5:
+        return None
+    return f"{by} does not go with transformers {version}: pip install 'transformers<5'"
+
+
 KNOWN = (
+    _transformers_too_new,
     _refused_version,
     _torchvision_of_another_torch,
     _display_library,

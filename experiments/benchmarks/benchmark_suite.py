@@ -16,17 +16,6 @@ LARGE = ['--size', '800x1333', '--batch', '2', '--student', '50', '--teacher', '
 SMALL = ['--size', '64', '--batch', '1', '--student', '18', '--teacher', '18']
 _SMALL_SCALE = ['--rounds', '1', '--size', '64', '--axes', 'batch', '--most', '1']
 _SMALL_SCALE += ['--processes', '2']
-    '--rounds',
-    '1',
-    '--size',
-    '64',
-    '--axes',
-    'batch',
-    '--most',
-    '1',
-    '--processes',
-    '2',
-]
 #: A piece that does not end by itself is ended after as many seconds.
 LONGEST = 480
 #: With less time left none begins.
