@@ -64,6 +64,7 @@ class Detection:
         cfg = self.config(settings, settings.get('seed', 0))
         result = dict()
         if not weights.is_file():
+            result.update(self._go_on(cfg, settings))
             runner = train(cfg, log_dir)
             result['validation'] = _short(last_metrics(runner))
             result['test'] = _short(without_times(runner.test()))
@@ -92,11 +93,7 @@ class Detection:
         cfg = self.config(settings, run.seed)
         if arm.get('distill'):
             self._add_teacher(cfg, arm, run.cell)
-        result = {}
-        if settings.get('start'):
-            weights = self._start(settings['start'])
-            cfg.load_from = str(weights)
-            result['start_sha256'] = file_digest(weights)
+        result = self._go_on(cfg, settings)
         runner = train(cfg, log_dir, **(NO_TEST if run.trial is not None else {}))
         result['validation'] = _short(last_metrics(runner))
         if run.trial is None:
@@ -130,15 +127,25 @@ class Detection:
         cfg.randomness = dict(seed=seed)
         return cfg
 
+    def _go_on(self, cfg, settings):
+        """Have a training go on from the weights of its start, which may have one itself."""
+        if not settings.get('start'):
+            return {}
+        weights = self._start(settings['start'])
+        cfg.load_from = str(weights)
+        return dict(start_sha256=file_digest(weights))
+
     def _start(self, settings):
-        """The weights that students go on from, trained once by the first that needs them."""
+        """The weights that trainings go on from, trained once by the first that needs them."""
         folder = self.work_dir / 'starts' / digest(dict(data=self.study.data, start=settings))
         folder.mkdir(parents=True, exist_ok=True)
         weights = folder / 'weights.pth'
         with open(folder / 'lock', 'w') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not weights.is_file():
-                runner = train(self.config(settings, settings.get('seed', 0)), folder, **NO_TEST)
+                cfg = self.config(settings, settings.get('seed', 0))
+                self._go_on(cfg, settings)
+                runner = train(cfg, folder, **NO_TEST)
                 write_json(folder / 'weights.json', _short(last_metrics(runner)))
                 meta = dict(dataset_meta=runner.train_dataloader.dataset.metainfo)
                 save_weights(runner.model, weights, meta)
@@ -176,7 +183,12 @@ class Detection:
         return self.work_dir / 'teachers' / self.study.teacher_hash(cell) / 'weights.pth'
 
     def _errors(self, cfg, weights, cell):
-        """The teacher's right-rates at RoIs: on the test images, and on those of the student."""
+        """The teacher's right-rates at RoIs: on the test images, and on those of the student.
+
+        Without RoIs there are none to tell.
+        """
+        if not cfg.model.get('roi_head'):
+            return {}
         student = self.config(self.study.student_of(cell), 0)
         found = {}
         for name, loader in (

@@ -43,6 +43,16 @@ cells['both-dropped-30'] = dict(
 kd = dict(type='btkd_det.KDLoss', temperature=1.0)
 pkd = dict(type='btkd_det.PKDLoss', loss_weight=6.0)
 review = dict(type='btkd_det.ReviewKDLoss', loss_weight=1.0, mid_channels=64)
+# The weights published for Faster R-CNN; the sides of FBKD's squares are an eighth, as the maps'.
+fgd = dict(
+    type='btkd_det.FGDLoss', temperature=0.5, alpha=5e-5, beta=2.5e-5, gamma=5e-5, lambda_=5e-7
+)
+mgd = dict(type='btkd_det.MGDLoss', mask_ratio=0.45, loss_weight=5e-7)
+fbkd = dict(type='btkd_det.FBKDLoss')
+fbkd = [
+    dict(fbkd, levels=(0, 1), reduction=4, pool=2),
+    dict(fbkd, levels=(2, 3), reduction=2, pool=1),
+]
 paper = dict(type='btkd_det.BTKDLoss', loss=kd)
 robust = dict(
     paper,
@@ -84,9 +94,12 @@ arms['pkd'] = dict(title='PKD', distill=dict(fpn=pkd))
 arms['pkd-kd'] = dict(title='PKD + KD', distill=dict(fpn=pkd, roi_logits=kd))
 arms['pkd-btkd'] = dict(title='PKD + BTKD, robust', distill=dict(fpn=pkd, roi_logits=robust))
 arms['reviewkd'] = dict(title='ReviewKD', distill=dict(fpn=review))
+arms['fgd'] = dict(title='FGD', distill=dict(fpn=fgd))
+arms['mgd'] = dict(title='MGD', distill=dict(fpn=mgd))
+arms['fbkd'] = dict(title='FBKD', distill=dict(fpn=fbkd))
 for part in list(arms)[4:]:
-    arms[part]['part'] = {'pkd': True, 'reviewkd': True, 'pkd-kd': 'kd'}.get(part, 'btkd')
-del kd, pkd, review, paper, robust, temperatures, arm, part
+    arms[part]['part'] = 'btkd' if 'btkd' in part else 'kd' if part == 'pkd-kd' else True
+del kd, pkd, review, fgd, mgd, fbkd, paper, robust, temperatures, arm, part
 
 references = dict(alone='alone', kd='kd')
 seeds = list(range(10))

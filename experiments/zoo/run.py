@@ -9,8 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-# A trial is one process among several; before torch is imported.
-os.environ['OMP_NUM_THREADS'] = '1'
+# A trial is one process among several, on the CPU wherever it runs; before torch is imported.
+os.environ.update(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
 
 from btkd_det.errors import ConfigError
 from experiments.subprocesses import terminated_as_interrupted

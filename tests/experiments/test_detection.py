@@ -15,6 +15,7 @@ from .studies import laboratory, study
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'shapes'
 STUDENT = str(CONFIGS / 'faster-rcnn_r18w8_fpn_5e_shapes.py')
+DETR = str(CONFIGS / 'conditional-detr_r18w8_10e_shapes.py')
 ARMS = dict(
     alone={},
     kd=dict(distill=dict(roi_logits=dict(type='btkd_det.KDLoss', temperature=1.0))),
@@ -108,6 +109,25 @@ def test_students_go_on_from_one_start(data_root, tmp_path):
     assert trainer._start(start) == weights
     other = study(**{**vars(small), 'student': dict(config=STUDENT)})
     assert other.run_hash(Run('good', 'alone')) != small.run_hash(Run('good', 'alone'))
+
+
+def test_a_teacher_goes_on_from_a_start_that_has_one(data_root, tmp_path):
+    once = {'train_cfg.max_epochs': 1}
+    backbone = dict(config=STUDENT, changes=once)
+    start = dict(config=DETR, changes=once, start=backbone)
+    small = small_study(teacher=dict(config=DETR, changes=once, start=start))
+    trainer = Detection(small, data_root, tmp_path / 'work')
+    found = trainer.train_teacher(Run('good'), tmp_path / 'log')
+    files = {file_digest(path): path for path in tmp_path.glob('work/starts/*/weights.pth')}
+    assert len(files) == 2
+    weights = files.pop(found['start_sha256'])
+    (other,) = files.values()
+    for folder, loaded in ((tmp_path / 'log', weights), (weights.parent, other)):
+        (log,) = folder.glob('2*/*.log')
+        assert f'Load checkpoint from {loaded}' in log.read_text()
+    # It has no RoIs to be right at.
+    assert not {'error', 'right_on_test_rois'} & set(found)
+    assert {'AP', 'AP50'} <= set(found['test'])
 
 
 @pytest.mark.parametrize(

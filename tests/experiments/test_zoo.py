@@ -145,7 +145,8 @@ def test_results_of_another_machine_are_merged():
 def command(monkeypatch, tmp_path):
     """Runs the command on four configs whose trials are made up; gives its exit status."""
     # Which the import sets.
-    monkeypatch.setenv('OMP_NUM_THREADS', os.environ.get('OMP_NUM_THREADS', '1'))
+    for name, value in dict(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='').items():
+        monkeypatch.setenv(name, os.environ.get(name, value))
     from experiments.zoo import run, trial
 
     def main(*options):

@@ -15,6 +15,7 @@ from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData
 
 import btkd_det
+from btkd_det.bias import is_right
 from btkd_det.config.reading import read_config
 from btkd_det.errors import ConfigError
 from btkd_det.sites.dense import DenseRecorder
@@ -177,7 +178,7 @@ def test_a_row_of_an_object_lies_at_it(name, tmp_path):
 @pytest.mark.parametrize('name', NAMES)
 def test_a_student_that_is_its_teacher_learns_nothing_where_it_is_right(name, tmp_path):
     loss = host_loss(name)
-    sites = dict(dense_logits=[loss, dict(BTKD, loss=loss, rectify='drop')])
+    sites = dict(dense_logits=[loss, dict(BTKD, loss=loss)])
     model = build(name, sites, tmp_path)
     record, _ = recorded(model)
     # As its teacher, in the same mode.
@@ -188,6 +189,13 @@ def test_a_student_that_is_its_teacher_learns_nothing_where_it_is_right(name, tm
     assert site[0](ours, ours.detach(), labels, counted=extras['counted']).abs() < 1e-6
     wrong = ours.detach().clone().index_fill_(1, torch.tensor([0]), 9.0)
     assert site[0](ours, wrong, labels, counted=extras['counted']) > 0.1
+    # What is corrected costs something exactly where it is wrong.
+    btkd, right, ours = site[1], is_right(ours, labels), ours.detach().double()
+    assert btkd(ours, ours, labels, counted=extras['counted'] & right).abs() < 1e-12
+    rows = (extras['counted'] & ~right).nonzero().squeeze(1)
+    assert len(rows) >= 3
+    for row in rows[:3]:
+        assert btkd(ours, ours, labels, counted=torch.arange(len(labels)) == row) > 1e-8
 
 
 def test_ssd_counts_what_its_own_loss_counts(tmp_path):
