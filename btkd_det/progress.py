@@ -120,7 +120,7 @@ def runner_info(*keys: str) -> tuple:
         tuple: One value per key.
     """
     hub = MessageHub.get_current_instance()
-    return tuple(hub.get_info(key) for key in keys)
+    return tuple([hub.get_info(key) for key in keys])
 
 
 def forget_logged(prefix: str, kept: str | None = None) -> None:

@@ -16,9 +16,9 @@ from ..progress import current_iteration, iterations_per_epoch, runner_info
 from ..registry import MODELS
 from .class_mean_table import add_rows, check_collects, check_has_rows
 from .class_means import ClassMeans, check_class_means, read_class_means
-from .divergences import as_float, bounded, kl_of_logits
-from .labels import class_indices
-from .logit_loss import LogitLoss, count_rows, reduce_rows
+from .divergences import as_float
+from .kd import kl_of_logits
+from .logit_loss import LogitLoss, bounded, count_rows
 
 FINISHED = -1
 
@@ -153,7 +153,7 @@ class IKDLoss(LogitLoss):
             labels (Tensor): (N,).
         """
         self.finish()
-        self._add(teacher_logits, class_indices(labels, teacher_logits, 'IKDLoss'))
+        self._add(teacher_logits, self.class_indices(labels, teacher_logits))
 
     def finish(self) -> None:
         """End collecting; from now on the loss gives the term."""
@@ -219,12 +219,12 @@ class IKDLoss(LogitLoss):
                 'logits'
             )
         if labels is not None:
-            labels = class_indices(labels, student_logits, 'IKDLoss')
+            labels = self.class_indices(labels, student_logits)
             collecting = self.training and self._collected != FINISHED
             if collecting and self._collect(teacher_logits, labels, counted):
                 # No columns: an exact 0 whose gradient is 0, whatever the logits hold.
                 rows = as_float(student_logits[:, :0].sum(dim=1))
-                return reduce_rows(rows, weight, avg_factor, reduction_override, counted)
+                return self.reduce(rows, weight, avg_factor, reduction_override, counted)
         return super().forward(
             student_logits,
             teacher_logits,
