@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..bias.curriculum import check_curriculum, coefficient, part_sums, weigh
-from ..bias.judge import first_choice, judge_predicted
-from ..bias.rectify import rectified_logits
+from ..bias.judge import judge_predicted
+from ..bias.rectify import first_choice, rectified_logits
 from ..checks import check_bool, check_choice, check_fraction
 from ..progress import training_progress
 from ..registry import MODELS, build
@@ -190,10 +190,10 @@ class BTKDLoss(LogitLoss):
         number = count_rows(labels, counted)
         rows = self.host.rows(student_logits, target, labels, counted)
         rows = self._weighted(rows, right, progress, counted, number)
-        if self.calibration is not None:
-            self.log_vars['teacher_scale'] = self.calibration.scale()
         if self.noise:
             self.log_vars.update({name: options[name].detach() for name in self.noise})
+        if self.calibration is not None:
+            self.log_vars['teacher_scale'] = self.calibration.scale()
         if foreground is not None:
             objects = foreground if counted is None else foreground & counted
             self.log_vars['right_foreground'] = (right & objects).sum() / objects.sum().clamp(min=1)

@@ -62,7 +62,11 @@ class Recorder:
     Attributes:
         records (list): A dataclass for each time that the head ran: one for each stage of a
             cascade.
+        reads_features (bool): Whether :meth:`teacher_outputs` begins with what the teacher's
+            ``extract_feat`` gave.
     """
+
+    reads_features = True
 
     def __init__(self, student: Model) -> None:
         self.student = student
@@ -117,6 +121,7 @@ class Site(nn.ModuleList):
         options (tuple[str]): The keys beside ``losses``.
         compares_classes (bool): Whether teacher and student need the same classes.
         stop_at (float): The share of training after which the site is not active any more.
+        last_stage (bool): Whether of a cascade the losses see the last stage alone.
 
     Raises:
         ConfigError: A loss does not build, or an option is unknown or out of range.
@@ -126,6 +131,7 @@ class Site(nn.ModuleList):
     recorder: type[Recorder] | None = None
     options: tuple[str, ...] = ('stop_at',)
     compares_classes = False
+    last_stage = False
 
     def __init__(self, name: str, cfg: dict[str, Any] | list[dict[str, Any]]) -> None:
         super().__init__()
@@ -213,10 +219,6 @@ class Site(nn.ModuleList):
             except ConfigError as error:
                 raise ConfigError(f'distill.{self.name}.{error}') from error
 
-    def takes(self, record: Any) -> bool:
-        """Whether the losses see this record of the site's recorder."""
-        return True
-
     def inputs(self, record: Any, teacher_outputs: Any) -> tuple:
         """What every loss here is called with.
 
@@ -257,9 +259,12 @@ class Site(nn.ModuleList):
         prefix = f'distill.{self.name}.' if stage is None else f'distill.{self.name}.s{stage}.'
         inputs = self.inputs(record, teacher_outputs)
         for loss, (label, number) in zip(self, self._labels, strict=True):
+            extras = {}
             declared = getattr(loss, 'extra_inputs', ())
-            known = self.extras(record, teacher_outputs, loss) if declared else {}
-            extras = {name: known[name] for name in declared if name in known}
+            if declared:
+                for extra, value in self.extras(record, teacher_outputs, loss).items():
+                    if extra in declared:
+                        extras[extra] = value
             entries[f'{prefix}loss_{label}{number}'] = loss(*inputs, **extras)
             for entry, value in getattr(loss, 'log_vars', {}).items():
                 entries[f'{prefix}{entry}{number}'] = value

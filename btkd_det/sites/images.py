@@ -35,6 +35,9 @@ class ImageRecord:
 class ImageRecorder(Recorder):
     """Notes what the student's backbone and head give on the way to its own loss."""
 
+    #: It runs the teacher from the backbone to the head, or not at all.
+    reads_features = False
+
     def __enter__(self) -> 'ImageRecorder':
         self._maps: list[Any] = []
         self._logits: list[Tensor] = []

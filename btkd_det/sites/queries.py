@@ -206,11 +206,7 @@ class QuerySite(Site):
         super().set_options(where, stop_at)
         if layers not in ('last', 'all'):
             raise ConfigError(f"{where}.layers: got {layers!r}; valid: 'last', 'all'")
-        self.layers = layers
-
-    def takes(self, record: QueryRecord) -> bool:
-        """Whether the losses see this layer."""
-        return self.layers == 'all' or record.stage in (None, record.stages - 1)
+        self.last_stage = layers == 'last'
 
 
 def gathered(values: Tensor, queries: Sequence[Tensor]) -> Tensor:

@@ -200,11 +200,7 @@ class RoISite(Site):
         """See :meth:`Site.set_options`; ``stages`` is ``'all'`` or ``'last'``."""
         super().set_options(where, stop_at)
         check_choice(f'{where}.stages', stages, ('all', 'last'))
-        self.stages = stages
-
-    def takes(self, record: Any) -> bool:
-        """Whether the losses see this stage."""
-        return self.stages == 'all' or record.stage in (None, record.stages - 1)
+        self.last_stage = stages == 'last'
 
 
 @contextlib.contextmanager
