@@ -86,7 +86,7 @@ def training_progress() -> float:
     return progress
 
 
-def current_iteration() -> Any:
+def current_iteration() -> int | None:
     """Iterations done so far by the runner that trains, or None without one."""
     return runner_info('iter')[0]
 

@@ -154,7 +154,8 @@ class FeatureLoss(nn.Module):
         """
         counts = len(student_maps), len(teacher_maps)
         if self.levels is None:
-            return tuple((level, level) for level in range(min(counts)))
+            common = range(min(counts))
+            return tuple(zip(common, common, strict=True))
         for pair in self.levels:
             for field, whose, level, count in zip(
                 ('levels', 'teacher_levels'), ('student', 'teacher'), pair, counts, strict=True
@@ -185,9 +186,9 @@ class FeatureLoss(nn.Module):
         Returns:
             Tensor: A scalar.
         """
-        in_float = lambda part: part.float() if part.dtype in HALF else part
-        ours = [in_float(part) for part in as_levels(student_maps)]
-        its = [in_float(part.detach()) for part in as_levels(teacher_maps)]
+        ours = [part.float() if part.dtype in HALF else part for part in as_levels(student_maps)]
+        its = [part.detach() for part in as_levels(teacher_maps)]
+        its = [part.float() if part.dtype in HALF else part for part in its]
         total = ours[0][:0].float().sum()
         pairs = self.paired(ours, its)
         for _, partner, student, teacher in pairs:

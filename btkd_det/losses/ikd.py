@@ -107,7 +107,8 @@ class IKDLoss(LogitLoss):
         self.register_buffer('class_counts', torch.zeros(num_classes).double())
         self.register_buffer('collected', torch.zeros((), dtype=torch.int64))
         # The host's copy of `collected`: reading a buffer waits for the device.
-        self._collected, self._last_iteration = 0, None
+        self._collected = 0
+        self._last_iteration: int | None = None
         self._unmapped = False
         self.class_names: tuple[str, ...] | None = None
         self._file = None if class_means is None else read_class_means(class_means)

@@ -271,7 +271,7 @@ def _in_float(per_row: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @functools.wraps(per_row)
     def in_float(
-        self: Any, student_logits: Tensor, teacher_logits: Tensor, *args: Any, **kwargs: Any
+        self: LogitLoss, student_logits: Tensor, teacher_logits: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
         ours, its = student_logits, teacher_logits.detach()
         ours = ours.float() if ours.dtype in HALF else ours

@@ -75,9 +75,7 @@ class Recorder:
     def __enter__(self) -> 'Recorder':
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: Any
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         return None
 
     def finish(self, samples: Sequence) -> None:
@@ -161,7 +159,7 @@ class Site(nn.ModuleList):
         check_number(f'{where}.stop_at', stop_at, above=0, most=1)
         self.stop_at = stop_at
 
-    def named(self) -> list[tuple[str, Any]]:
+    def named(self) -> list[tuple[str, Model]]:
         """Each loss with its place in the config, for the errors of :meth:`check`."""
         place = f'distill.{self.name}'
         several = len(self) > 1
@@ -186,7 +184,7 @@ class Site(nn.ModuleList):
             ConfigError: The site cannot compare them.
         """
 
-    def shapes(self, model: Model, images: Tensor) -> list:
+    def shapes(self, model: Model, images: Tensor) -> list[tuple[int, ...]]:
         """Shapes of the maps that a model has here; only of sites whose losses ask for them.
 
         Args:
@@ -208,7 +206,7 @@ class Site(nn.ModuleList):
         Raises:
             ConfigError: A loss cannot do with them.
         """
-        losses: list[Any] = [loss for loss in self if hasattr(loss, 'fit')]
+        losses: list[Model] = [loss for loss in self if hasattr(loss, 'fit')]
         if not losses:
             return
         models = {'model': student, 'teacher.config': teacher.model}
@@ -231,7 +229,7 @@ class Site(nn.ModuleList):
         """
         raise NotImplementedError(f'{type(self).__name__} does not say what its losses see')
 
-    def extras(self, record: Any, teacher_outputs: Any, loss: Any) -> dict:
+    def extras(self, record: Any, teacher_outputs: Any, loss: Model) -> dict[str, Any]:
         """What the site knows beside the inputs; a loss gets those that it declares.
 
         Args:
@@ -243,7 +241,7 @@ class Site(nn.ModuleList):
         """
         return {}
 
-    def evaluate(self, record: Any, teacher_outputs: Any) -> dict:
+    def evaluate(self, record: Any, teacher_outputs: Any) -> dict[str, Tensor]:
         """Call every loss.
 
         Args:

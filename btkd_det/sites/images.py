@@ -39,16 +39,14 @@ class ImageRecorder(Recorder):
     reads_features = False
 
     def __enter__(self) -> 'ImageRecorder':
-        self._maps: list[Any] = []
+        self._maps: list[Sequence[Tensor]] = []
         self._logits: list[Tensor] = []
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(outputs_of(self.student, 'backbone', self._maps))
         self._stack.enter_context(outputs_of(self.student, 'head', self._logits))
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: Any
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stack.close()
 
     def finish(self, samples: Sequence[Any]) -> None:

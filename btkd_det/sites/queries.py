@@ -146,7 +146,7 @@ class QueryRecorder(Recorder):
         )
         return self
 
-    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         head = self.student.bbox_head
         del head.get_targets, head.assigner.assign
         self._hook.remove()
