@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..checkpoint import class_names, load_weights
 from ..checks import check_choice, check_known_keys
 from ..errors import ConfigError
+from ..hints import Model
 from ..provenance import checkpoint_file, config_digest, file_digest
 from ..registry import check_keys
 from .building import build_model, read_model
@@ -161,9 +162,11 @@ class Teacher(nn.Module):
     @property
     def num_classes(self) -> int:
         """How many classes its head tells apart, before any ``class_map``."""
-        head = getattr(self.model, 'roi_head', self.model).bbox_head
-        box_head: Any = head[0] if isinstance(head, nn.ModuleList) else head
-        return box_head.num_classes
+        model: Model = getattr(self.model, 'roi_head', self.model)
+        heads: Model = model.bbox_head if hasattr(model, 'bbox_head') else model.head
+        # Of a cascade any: all its heads tell the same apart.
+        head: Model = heads[0] if isinstance(heads, nn.ModuleList) else heads
+        return head.num_classes
 
     def provenance(self) -> dict[str, Any]:
         """What a file made of its answers has to say of it.
