@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-from typing import Any
 
 import torch.distributed
 from mmengine.config import Config
@@ -71,7 +70,7 @@ def _read_slurm() -> None:
     os.environ.setdefault('MASTER_ADDR', _first_host(os.environ.get('SLURM_NODELIST', '')))
 
 
-def _first_host(nodes: Any) -> Any:
+def _first_host(nodes: str) -> str:
     """The first host of a list such as ``node[1-4]``, which Slurm itself can read."""
     if '[' not in nodes:
         return nodes.partition(',')[0] or 'localhost'

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .compat.distributions import MAINTAINED, providers
@@ -80,7 +80,7 @@ def main() -> int:
     return 1
 
 
-def _probe(names: Any) -> Iterator[Any]:
+def _probe(names: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Results of the probe, one by one; ends early where an import ends the interpreter."""
     package = os.path.dirname(os.path.abspath(__file__))
     command = [sys.executable, '-c', PROBE, package, *names]
@@ -105,11 +105,11 @@ def _probe(names: Any) -> Iterator[Any]:
         yield tried, dict(state='broken', error=f'ends Python with {_ending(code)}: {last}')
 
 
-def _ending(code: Any) -> Any:
+def _ending(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f'exit code {code}'
 
 
-def _row(name: str, result: Any) -> Any:
+def _row(name: str, result: dict[str, Any]) -> str:
     found = providers(name)
     version = result.get('version') or next(iter(found.values()), '')
     notes = ' and '.join(found) if name in MAINTAINED or name == 'cv2' else ''
@@ -126,11 +126,11 @@ def _row(name: str, result: Any) -> Any:
     return row
 
 
-def _line(title: str, text: str) -> Any:
+def _line(title: str, text: str) -> str:
     return f'  {TITLES.get(title, title):<15}{text}'.rstrip() + '\n'
 
 
-def _part(name: str, results: Any) -> str:
+def _part(name: str, results: dict[str, dict[str, Any]]) -> str:
     for result in (results[name], results['btkd_det']):
         if result.get('unused'):
             return 'off, this release does not use it'
@@ -143,7 +143,7 @@ def _part(name: str, results: Any) -> str:
     return 'on'
 
 
-def _faults(results: Any) -> Any:
+def _faults(results: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     """What to mend, (name, line) each; what is not installed comes in one line."""
     faults = list(conflicts().items())
     missing = [

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -38,7 +39,7 @@ class Requests:
             number, handler = self._before.popitem()
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _note(self, number: Any, frame: Any) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
         # Workers of a data loader inherit this; the training ends them.
         if os.getpid() != self._process:
             return

@@ -6,7 +6,6 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from mmengine.dist import get_world_size
 from torch import distributed
@@ -41,12 +40,12 @@ def lost_ranks_named() -> Iterator[None]:
         ) from error
 
 
-def _is_gone(error: Any) -> Any:
+def _is_gone(error: BaseException) -> bool:
     backend = isinstance(error, getattr(distributed, 'DistError', ()))
     return backend or any(words in str(error) for words in _GONE)
 
 
-def _store() -> Any:
+def _store() -> 'distributed.distributed_c10d.Store':
     return distributed.distributed_c10d._get_default_store()
 
 
@@ -57,7 +56,7 @@ def introduce() -> None:
         _store().set(f'{_KEY}/{distributed.get_rank()}', text)
 
 
-def _lost() -> Any:
+def _lost() -> str:
     """Names of the processes that do not say that they are there."""
     ranks = range(get_world_size())
     try:

@@ -86,7 +86,7 @@ def training_progress() -> float:
     return progress
 
 
-def current_iteration() -> Any:
+def current_iteration() -> int | None:
     """Iterations done so far by the runner that trains, or None without one."""
     return runner_info('iter')[0]
 
@@ -120,7 +120,7 @@ def runner_info(*keys: str) -> tuple:
         tuple: One value per key.
     """
     hub = MessageHub.get_current_instance()
-    return tuple(hub.get_info(key) for key in keys)
+    return tuple([hub.get_info(key) for key in keys])
 
 
 def forget_logged(prefix: str, kept: str | None = None) -> None:

@@ -51,12 +51,12 @@ SAMPLE = 16
 _intact = set()
 
 
-def digest(value: Any) -> Any:
+def digest(value: Any) -> str:
     """SHA-256 of a value that JSON can hold, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def file_digest(path: str | Path) -> Any:
+def file_digest(path: str | Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     found = hashlib.sha256()
     with open(path, 'rb') as file:

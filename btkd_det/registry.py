@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
@@ -183,16 +184,16 @@ def unwritten(cls: type) -> list[str]:
     return [name for name in dir(cls) if getattr(getattr(cls, name), '__isabstractmethod__', False)]
 
 
-def _lacks(cls: Any) -> list[Any]:
+def _lacks(cls: type) -> list[str]:
     """What of :func:`unwritten` is called: a class with a forward of its own calls what it has."""
     return [name for name in unwritten(cls) if _definer(cls, 'forward') is _definer(cls, name)]
 
 
-def _definer(cls: Any, name: str) -> Any:
+def _definer(cls: type, name: str) -> type | None:
     return next((ancestor for ancestor in cls.__mro__ if name in vars(ancestor)), None)
 
 
-def _check_concrete(cls: Any, field: str, base: Any) -> None:
+def _check_concrete(cls: type, field: str, base: type) -> None:
     lacking = _lacks(cls)
     if lacking:
         raise ConfigError(
@@ -201,7 +202,7 @@ def _check_concrete(cls: Any, field: str, base: Any) -> None:
         )
 
 
-def registered(base: Any) -> list[Any]:
+def registered(base: type) -> list[str]:
     """Names of all classes registered in this scope that derive from ``base``, sorted.
 
     An abstract base is registered too, as the meeting point of who calls and who is called, and
@@ -215,7 +216,7 @@ def registered(base: Any) -> list[Any]:
     )
 
 
-def _find(name: str) -> Any:
+def _find(name: str) -> type | Callable | None:
     if '.' not in name:
         MODELS.import_from_location()
         if name in MODELS.module_dict:

@@ -49,7 +49,7 @@ def differences(before: Any, now: dict[str, str]) -> list[str]:
     ]
 
 
-def _teacher(teacher: Any) -> Any:
+def _teacher(teacher: Any) -> str:
     if not isinstance(teacher, dict):
         return 'none'
     if teacher.get('cache'):
@@ -60,7 +60,7 @@ def _teacher(teacher: Any) -> Any:
     return Path(source).name + state
 
 
-def _data(dataset: Any) -> Any:
+def _data(dataset: Any) -> str:
     dataset = innermost_dataset(dataset)
     if not isinstance(dataset, dict):
         return 'made elsewhere'
@@ -74,12 +74,12 @@ def _data(dataset: Any) -> Any:
     return f'{type_name(dataset)}{named}, selection {digest(chosen)[:6]}'
 
 
-def _batch(loader: Any) -> Any:
+def _batch(loader: Any) -> str:
     size = loader.get('batch_size') if isinstance(loader, dict) else None
     ranks = int(os.environ.get('WORLD_SIZE', os.environ.get('SLURM_NTASKS', '1')))
     return f'{size} on {ranks} process' + ('es' if ranks > 1 else '')
 
 
-def _average(hooks: Any) -> Any:
+def _average(hooks: list[Any] | None) -> str:
     found = [hook for hook in hooks or () if isinstance(hook, dict) and 'EMA' in type_name(hook)]
     return type_name(found[0]) if found else 'none'

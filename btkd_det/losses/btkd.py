@@ -8,16 +8,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..bias.curriculum import check_curriculum, coefficient, part_sums, weigh
-from ..bias.judge import first_choice, judge_predicted
-from ..bias.rectify import rectified_logits
+from ..bias.judge import judge_predicted
+from ..bias.rectify import first_choice, rectified_logits
 from ..checks import check_bool, check_choice, check_fraction
 from ..progress import training_progress
 from ..registry import MODELS, build
 from .btkd_options import JUDGES, TRUSTS, check_give_back, check_host, estimated, parse_rule
 from .calibration import TeacherCalibration
-from .divergences import bounded
 from .label_noise import EstimatedNoise
-from .logit_loss import LogitLoss, count_rows
+from .logit_loss import LogitLoss, bounded, count_rows
 from .ranks import sum_over_ranks
 from .trust import MeasuredTrust
 
@@ -188,12 +187,11 @@ class BTKDLoss(LogitLoss):
             right = self._judge(predicted, labels, box_ious, foreground, background)
             predicted = torch.where(right, labels, predicted)
         target = rectified_logits(self.rule, self.space, teacher_logits, labels, predicted, options)
+        number = count_rows(labels, counted)
         rows = self.host.rows(student_logits, target, labels, counted)
-        if counted is not None:
-            rows = rows.masked_fill(~counted, 0)
-        gamma = None if self.schedule == 'none' else coefficient(progress, self.schedule)
-        rows = self._weighted(rows, right, gamma, counted)
-        self.log_vars.update({name: options[name].detach() for name in self.noise})
+        rows = self._weighted(rows, right, progress, counted, number)
+        if self.noise:
+            self.log_vars.update({name: options[name].detach() for name in self.noise})
         if self.calibration is not None:
             self.log_vars['teacher_scale'] = self.calibration.scale()
         if foreground is not None:
@@ -258,14 +256,26 @@ class BTKDLoss(LogitLoss):
         self,
         rows: Tensor,
         right: Tensor,
-        gamma: float | Tensor | None,
+        progress: float | Tensor | None,
         counted: Tensor | None,
+        number: int | Tensor,
     ) -> Tensor:
         """The rows times their weights in the curriculum; logs what both parts are."""
-        total = self._total(rows, counted)
+        if counted is not None:
+            rows = rows.masked_fill(~counted, 0)
+        gamma = None if self.schedule == 'none' else coefficient(progress, self.schedule)
         counts, sums = part_sums(rows.detach(), right, counted)
-        self.log_vars = {'right': counts[0] / count_rows(rows, counted)}
-        counts = self._of_ranks(counts)
+        self.log_vars = {'right': counts[0] / number}
+        # Where each row has its own share of N, whatever the others are, the weights need no more.
+        by_part = gamma is not None and self.normalize == 'subset'
+        total = number if by_part else rows.shape[0]
+        if self.training and get_world_size() > 1:
+            # With its own counts each rank would give its few wrong rows the full weight, and two
+            # processes would not train as one does on the joined batch.
+            counts = sum_over_ranks(counts).clamp_(min=1) / get_world_size()
+            total = self.count(rows, counted) if by_part else total
+        else:
+            counts.clamp_(min=1)
         self.log_vars['easy'], self.log_vars['hard'] = (sums / counts).unbind()
         drops, dtype = self.rule.drops_wrong, rows.dtype
         if gamma is None and not drops:
@@ -279,20 +289,3 @@ class BTKDLoss(LogitLoss):
             right, gamma, self.normalize, drop_wrong=drops, total=total, counts=counts, dtype=dtype
         )
         return rows * weights
-
-    def _total(self, rows: Tensor, counted: Tensor | None) -> int | Tensor:
-        """What the weights of the rows that count add up to: their number."""
-        if self.schedule == 'none' or self.normalize == 'all':
-            # Then every row has its own share of N, whatever the others are.
-            return rows.shape[0]
-        return self.count(rows, counted)
-
-    def _of_ranks(self, counts: Tensor) -> Tensor:
-        """Number of right and of wrong rows, the mean over ranks, at least 1 in all of them.
-
-        With its own counts each rank would give its few wrong rows the full weight, and two
-        processes would not train as one does on the joined batch.
-        """
-        if not self.training or get_world_size() == 1:
-            return counts.clamp_(min=1)
-        return sum_over_ranks(counts).clamp_(min=1) / get_world_size()

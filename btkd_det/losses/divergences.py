@@ -1,4 +1,4 @@
-"""Divergences of distributions, and the precision and range that they are computed in."""
+"""Divergences of distributions, and the precision that they are computed in."""
 
 from typing import Any
 
@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Logits beyond it, up or down, count as this much: differences and squares of larger ones are
-#: beyond float32.
-LARGEST = 1e15
+HALF = (torch.float16, torch.bfloat16)
 
 
 def as_float(*tensors: Tensor) -> Any:
@@ -20,24 +18,8 @@ def as_float(*tensors: Tensor) -> Any:
     Returns:
         Tensor | tuple[Tensor]: One for one.
     """
-    half = (torch.float16, torch.bfloat16)
-    cast = tuple([t.float() if t.dtype in half else t for t in tensors])
+    cast = tuple([t.float() if t.dtype in HALF else t for t in tensors])
     return cast[0] if len(cast) == 1 else cast
-
-
-def bounded(logits: Tensor) -> Tensor:
-    """Logits of at most :data:`LARGEST` up or down, what is infinite or no number as it is.
-
-    Args:
-        logits (Tensor): Any shape, no half precision.
-
-    Returns:
-        Tensor: The same shape; what was cut off has no gradient.
-    """
-    # Differences instead of comparisons, which take a CPU ten times as long: what is finite differs
-    # by 0 from the nearest finite number, what is infinite by itself.
-    fixed, limit = logits.detach(), torch.finfo(logits.dtype).max
-    return F.hardtanh(logits, -LARGEST, LARGEST) - fixed.clamp(-limit, limit).sub_(fixed)
 
 
 def kl_divergence(log_student: Tensor, log_teacher: Tensor, dim: int = 1) -> Tensor:
@@ -51,23 +33,7 @@ def kl_divergence(log_student: Tensor, log_teacher: Tensor, dim: int = 1) -> Ten
     Returns:
         Tensor: Without that dimension.
     """
-    return (log_teacher.exp() * (log_teacher - log_student)).sum(dim=dim)
-
-
-def kl_of_logits(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """``T^2 * KL(softmax(z_t / T) || softmax(z_s / T))``, summed over classes.
-
-    Args:
-        student_logits (Tensor): (N, C), no half precision.
-        teacher_logits (Tensor): (N, C), no half precision.
-        temperature (float): T.
-
-    Returns:
-        Tensor: (N,).
-    """
-    log_student = (student_logits / temperature).log_softmax(dim=1)
-    log_teacher = (teacher_logits / temperature).log_softmax(dim=1)
-    return kl_divergence(log_student, log_teacher) * temperature**2
+    return F.kl_div(log_student, log_teacher, reduction='none', log_target=True).sum(dim=dim)
 
 
 def binary_kl(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..checks import check_choice, check_not_negative
 from ..errors import ConfigError
 from ..registry import MODELS
-from .divergences import as_float
+from .divergences import HALF
 from .levels import parse_levels
 
 #: Channels, height and width of a map.
@@ -154,7 +154,8 @@ class FeatureLoss(nn.Module):
         """
         counts = len(student_maps), len(teacher_maps)
         if self.levels is None:
-            return tuple((level, level) for level in range(min(counts)))
+            common = range(min(counts))
+            return tuple(zip(common, common, strict=True))
         for pair in self.levels:
             for field, whose, level, count in zip(
                 ('levels', 'teacher_levels'), ('student', 'teacher'), pair, counts, strict=True
@@ -185,10 +186,10 @@ class FeatureLoss(nn.Module):
         Returns:
             Tensor: A scalar.
         """
-        ours, its = as_levels(student_maps), as_levels(teacher_maps)
+        ours = [part.float() if part.dtype in HALF else part for part in as_levels(student_maps)]
+        its = [part.detach() for part in as_levels(teacher_maps)]
+        its = [part.float() if part.dtype in HALF else part for part in its]
         total = ours[0][:0].float().sum()
-        maps = as_float(*ours, *[part.detach() for part in its])
-        ours, its = maps[: len(ours)], maps[len(ours) :]
         pairs = self.paired(ours, its)
         for _, partner, student, teacher in pairs:
             total = total + self.level(student, teacher, None if gate is None else gate[partner])

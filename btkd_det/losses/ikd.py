@@ -16,9 +16,9 @@ from ..progress import current_iteration, iterations_per_epoch, runner_info
 from ..registry import MODELS
 from .class_mean_table import add_rows, check_collects, check_has_rows
 from .class_means import ClassMeans, check_class_means, read_class_means
-from .divergences import as_float, bounded, kl_of_logits
-from .labels import class_indices
-from .logit_loss import LogitLoss, count_rows, reduce_rows
+from .divergences import as_float
+from .kd import kl_of_logits
+from .logit_loss import LogitLoss, bounded, count_rows
 
 FINISHED = -1
 
@@ -107,7 +107,8 @@ class IKDLoss(LogitLoss):
         self.register_buffer('class_counts', torch.zeros(num_classes).double())
         self.register_buffer('collected', torch.zeros((), dtype=torch.int64))
         # The host's copy of `collected`: reading a buffer waits for the device.
-        self._collected, self._last_iteration = 0, None
+        self._collected = 0
+        self._last_iteration: int | None = None
         self._unmapped = False
         self.class_names: tuple[str, ...] | None = None
         self._file = None if class_means is None else read_class_means(class_means)
@@ -153,7 +154,7 @@ class IKDLoss(LogitLoss):
             labels (Tensor): (N,).
         """
         self.finish()
-        self._add(teacher_logits, class_indices(labels, teacher_logits, 'IKDLoss'))
+        self._add(teacher_logits, self.class_indices(labels, teacher_logits))
 
     def finish(self) -> None:
         """End collecting; from now on the loss gives the term."""
@@ -219,12 +220,12 @@ class IKDLoss(LogitLoss):
                 'logits'
             )
         if labels is not None:
-            labels = class_indices(labels, student_logits, 'IKDLoss')
+            labels = self.class_indices(labels, student_logits)
             collecting = self.training and self._collected != FINISHED
             if collecting and self._collect(teacher_logits, labels, counted):
                 # No columns: an exact 0 whose gradient is 0, whatever the logits hold.
                 rows = as_float(student_logits[:, :0].sum(dim=1))
-                return reduce_rows(rows, weight, avg_factor, reduction_override, counted)
+                return self.reduce(rows, weight, avg_factor, reduction_override, counted)
         return super().forward(
             student_logits,
             teacher_logits,

@@ -1,10 +1,10 @@
 """Hinton's knowledge distillation."""
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..checks import check_positive
 from ..registry import MODELS
-from .divergences import kl_of_logits
 from .logit_loss import LogitLoss
 
 
@@ -48,3 +48,20 @@ class KDLoss(LogitLoss):
     ) -> Tensor:
         """``T^2 * KL`` of each row; see :meth:`LogitLoss.per_row`."""
         return kl_of_logits(student_logits, teacher_logits, self.temperature)
+
+
+def kl_of_logits(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """``T^2 * KL(softmax(z_t / T) || softmax(z_s / T))``, summed over classes.
+
+    Args:
+        student_logits (Tensor): (N, C), no half precision.
+        teacher_logits (Tensor): (N, C), no half precision.
+        temperature (float): T.
+
+    Returns:
+        Tensor: (N,).
+    """
+    log_student = (student_logits / temperature).log_softmax(dim=1)
+    log_teacher = (teacher_logits / temperature).log_softmax(dim=1)
+    divergence = F.kl_div(log_student, log_teacher, reduction='none', log_target=True).sum(dim=1)
+    return divergence * temperature**2

@@ -8,13 +8,17 @@ from typing import Any
 import torch
 from mmengine.dist import get_world_size
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..checks import check_fraction, check_not_negative, check_positive  # noqa: F401
 from ..registry import MODELS
-from .divergences import as_float, bounded
-from .labels import class_indices
+from .divergences import HALF, as_float  # noqa: F401
 from .ranks import mean_over_ranks
-from .signature import declared_extras
+from .signature import declared_extras, on_rows
+
+#: Logits beyond it, up or down, count as this much: differences and squares of larger ones are
+#: beyond float32.
+LARGEST = 1e15
 
 
 @MODELS.register_module()
@@ -96,24 +100,17 @@ class LogitLoss(nn.Module):
         """:meth:`per_row`, as if the rows that do not count were not there.
 
         Args:
-            student_logits, teacher_logits, labels: See :meth:`per_row`.
-            counted (Tensor, optional): Rows that count, (N,) bool. None means all.
-            **extra: What :meth:`per_row` declares.
+            student_logits, teacher_logits, labels, counted, **extra: See :meth:`forward`.
 
         Returns:
             Tensor: (N,); what stands in rows that do not count is of no meaning.
         """
         inputs = student_logits, teacher_logits, labels
-        if counted is None or self.independent_rows:
-            return self.per_row(*inputs, **extra)
-        if self.takes_counted:
-            return self.per_row(*inputs, **{'counted': counted, **extra})
-        kept = counted.nonzero().squeeze(1)
-        is_row = lambda value: isinstance(value, torch.Tensor) and value.shape[:1] == counted.shape
-        select = lambda value: value.index_select(0, kept) if is_row(value) else value
-        extra = {name: select(value) for name, value in extra.items()}
-        rows = self.per_row(*map(select, inputs), **extra)
-        return rows.new_zeros(len(counted)).index_copy(0, kept, rows)
+        if counted is not None and not self.independent_rows:
+            if not self.takes_counted:
+                return on_rows(counted, self.per_row, *inputs, **extra)
+            extra = {'counted': counted, **extra}
+        return self.per_row(*inputs, **extra)
 
     def scale(self, progress: float | Tensor | None = None) -> float | Tensor:
         """Factor of the reduced loss at this point of the training.
@@ -173,22 +170,85 @@ class LogitLoss(nn.Module):
                 'same rows and classes'
             )
         if labels is not None:
-            labels = class_indices(labels, student_logits, type(self).__name__)
+            labels = self.class_indices(labels, student_logits)
         if 'progress' in self.extra_inputs:
             extra['progress'] = progress
         # None where the loss reads none.
         targets: Any = labels
         rows = self.rows(student_logits, teacher_logits, targets, counted, **extra)
-        spread = self.spread() and avg_factor is None and reduction_override in (None, 'mean')
-        reduction = 'sum' if spread else reduction_override
-        reduced = reduce_rows(rows, weight, avg_factor, reduction, counted)
-        if spread:
-            reduced = reduced / self.count(rows, counted)
+        reduced = self.reduce(rows, weight, avg_factor, reduction_override, counted)
         return reduced * self.scale(progress)
 
-    def spread(self) -> bool:
-        """Whether the rows of an iteration are spread over several processes."""
-        return self.training and get_world_size() > 1
+    def class_indices(self, labels: Tensor, logits: Tensor) -> Tensor:
+        """Labels of any type of whole numbers, (N,), as int64, for logits of (N, C).
+
+        Raises:
+            ValueError: They have another shape or are no whole numbers; on a CPU also where one is
+                no class. A GPU says so itself, when it looks the class up.
+        """
+        name, (rows, classes) = type(self).__name__, logits.shape
+        if labels.shape != (rows,):
+            raise ValueError(
+                f'{name}: labels of shape {tuple(labels.shape)} for logits of shape '
+                f'{tuple(logits.shape)}; valid: one class index for each row, ({rows},)'
+            )
+        whole = not labels.is_floating_point() and not labels.is_complex()
+        if rows and (not whole or labels.dtype == torch.bool):
+            raise ValueError(
+                f'{name}: labels of {labels.dtype}; valid: class indices of a type of whole '
+                'numbers, such as torch.int64'
+            )
+        labels = labels.long()
+        # Where nothing has to wait for it: by NumPy, which reads the memory as it is.
+        plain = type(labels) is Tensor and labels.device.type == 'cpu'
+        if rows and plain and not torch.compiler.is_compiling():
+            values = labels.numpy()
+            low, high = int(values.min()), int(values.max())
+            if low < 0 or high >= classes:
+                raise ValueError(
+                    f'{name}: the label {low if low < 0 else high} for logits of {classes} '
+                    f'classes; valid: 0 to {classes - 1}, and counted=... for rows that have no '
+                    'label'
+                )
+        return labels
+
+    def reduce(
+        self,
+        rows: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+        reduction: str | None = None,
+        counted: Tensor | None = None,
+    ) -> Tensor:
+        """Reduce values per row as every loss of MMDetection does, but 0 for no rows.
+
+        Args:
+            rows (Tensor): (N,).
+            weight, avg_factor, reduction, counted: See :meth:`forward`.
+
+        Returns:
+            Tensor: A scalar, or (N,) for the reduction ``'none'``.
+
+        Raises:
+            ValueError: The reduction does not exist, or is ``'sum'`` with an ``avg_factor``.
+        """
+        if reduction not in (None, 'mean', 'sum', 'none'):
+            raise ValueError(
+                f"reduction_override: unknown value {reduction!r}; valid: 'mean', 'sum', 'none'"
+            )
+        if reduction == 'sum' and avg_factor is not None:
+            raise ValueError("avg_factor goes with the reduction 'mean', not with 'sum'")
+        if counted is not None:
+            rows = rows.masked_fill(~counted, 0)
+        if weight is not None:
+            rows = rows * weight
+        if reduction == 'none':
+            return rows
+        if reduction == 'sum':
+            return rows.sum()
+        if avg_factor is not None:
+            return rows.sum() / (avg_factor + torch.finfo(torch.float32).eps)
+        return rows.sum() / self.count(rows, counted)
 
     def count(self, rows: Tensor, counted: Tensor | None = None) -> int | Tensor:
         """What the mean over the rows is divided by, at least 1.
@@ -200,7 +260,7 @@ class LogitLoss(nn.Module):
         Returns:
             int | Tensor: Their number; in distributed training the mean over the ranks.
         """
-        if not self.spread():
+        if not self.training or get_world_size() == 1:
             return count_rows(rows, counted)
         number = torch.full((), len(rows), device=rows.device) if counted is None else counted.sum()
         return mean_over_ranks(number)
@@ -211,66 +271,29 @@ def _in_float(per_row: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @functools.wraps(per_row)
     def in_float(
-        self: Any, student_logits: Tensor, teacher_logits: Tensor, *args: Any, **kwargs: Any
+        self: LogitLoss, student_logits: Tensor, teacher_logits: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
-        logits = as_float(student_logits, teacher_logits.detach())
+        ours, its = student_logits, teacher_logits.detach()
+        ours = ours.float() if ours.dtype in HALF else ours
+        its = its.float() if its.dtype in HALF else its
         if self.bounds_logits:
-            logits = map(bounded, logits)
-        return per_row(self, *logits, *args, **kwargs)
+            ours, its = bounded(ours), bounded(its)
+        return per_row(self, ours, its, *args, **kwargs)
 
     return in_float
 
 
-def reduce_rows(
-    rows: Tensor,
-    weight: Tensor | None = None,
-    avg_factor: float | Tensor | None = None,
-    reduction: str | None = None,
-    counted: Tensor | None = None,
-) -> Tensor:
-    """Reduce values per row as every loss of MMDetection does, but 0 for no rows.
-
-    Args:
-        rows (Tensor): (N,).
-        weight (Tensor, optional): (N,).
-        avg_factor (float | Tensor, optional): Divisor of the mean instead of N.
-        reduction (str, optional): ``'mean'``, the default, ``'sum'`` or ``'none'``.
-        counted (Tensor, optional): Rows that count, (N,) bool; the others become 0, and the mean
-            is over those that count. None means all.
-
-    Returns:
-        Tensor: A scalar, or (N,) for ``'none'``.
-
-    Raises:
-        ValueError: The reduction does not exist, or is ``'sum'`` with an ``avg_factor``.
-    """
-    if reduction not in (None, 'mean', 'sum', 'none'):
-        raise ValueError(
-            f"reduction_override: unknown value {reduction!r}; valid: 'mean', 'sum', 'none'"
-        )
-    if reduction == 'sum' and avg_factor is not None:
-        raise ValueError("avg_factor goes with the reduction 'mean', not with 'sum'")
-    if counted is not None:
-        rows = rows.masked_fill(~counted, 0)
-    if weight is not None:
-        rows = rows * weight
-    if reduction == 'none':
-        return rows
-    if reduction == 'sum':
-        return rows.sum()
-    if avg_factor is not None:
-        return rows.sum() / (avg_factor + torch.finfo(torch.float32).eps)
-    return rows.sum() / count_rows(rows, counted)
-
-
 def count_rows(rows: Tensor, counted: Tensor | None = None) -> int | Tensor:
-    """What a mean over rows is divided by: how many there are, and 1 where there are none.
-
-    Args:
-        rows (Tensor): (N, ...).
-        counted (Tensor, optional): Rows that count, (N,) bool. None means all.
-
-    Returns:
-        int | Tensor: Without dimensions; the host waits for nothing.
-    """
+    """How many of the rows (N, ...) count, and 1 where none does; see :meth:`LogitLoss.count`."""
     return max(rows.shape[0], 1) if counted is None else counted.sum().clamp(min=1)
+
+
+def bounded(logits: Tensor) -> Tensor:
+    """Logits of at most :data:`LARGEST` up or down, what is infinite or no number as it is.
+
+    Of any shape, no half precision; what was cut off has no gradient.
+    """
+    # Differences instead of comparisons, which take a CPU ten times as long: what is finite differs
+    # by 0 from the nearest finite number, what is infinite by itself.
+    fixed, limit = logits.detach(), torch.finfo(logits.dtype).max
+    return F.hardtanh(logits, -LARGEST, LARGEST) - fixed.clamp(-limit, limit).sub_(fixed)

@@ -90,7 +90,3 @@ class DistilledImageClassifier(Distilled, ImageClassifier):
         if not self.distill:
             return losses
         return {'loss_cls' if name == 'loss' else name: loss for name, loss in losses.items()}
-
-    def teacher_features(self, step: Any) -> None:
-        """None: the recorder runs the teacher from the backbone to the head."""
-        return

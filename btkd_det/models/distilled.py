@@ -10,7 +10,7 @@ from ..checks import suggest
 from ..errors import ConfigError
 from ..hints import Model
 from ..progress import forget_logged
-from ..sites.base import Site, Step
+from ..sites.base import Recorder, Site, Step
 from ..sites.placing import check_place, sites_of, warn_if_nothing_is_distilled
 from ..sites.probe import evaluating, undisturbed_rng
 from ..teacher.class_names import check_distilled, classes_of_run, listed
@@ -68,7 +68,9 @@ class Sites(nn.ModuleDict):
             tuple[list[Site], dict[str, Tensor]]: The sites; and a loss of exactly 0 for each
             other that learns something, so that distributed training misses no parameter.
         """
-        active: list[Any] = [self[name] for name in self._ordered if self[name].active]
+        ordered: list[Any] = [self[name] for name in self._ordered]
+        # Where nothing has to ask how far training is, nothing does.
+        active = [site for site in ordered if site.stop_at == 1 or site.active]
         losses: dict[str, Any] = {}
         for name, site in self.items():
             if site in active:
@@ -191,26 +193,11 @@ class Distilled:
             for recorder in recorders:
                 recorder.finish(data_samples)
             step = Step(self.teacher, inputs, data_samples)
-            with self.teacher.at_work(inputs.device.type):
-                step.features = self.teacher_features(step)
-                answers = teacher_answers(sites, recorders, step)
-        return {**losses, **site_losses(answers), **inactive_losses}
+            return {**losses, **site_losses(sites, recorders, step), **inactive_losses}
 
     def host_loss(self, inputs: Any, data_samples: Sequence[Any]) -> Any:
         """The plain model's losses."""
         return super().loss(inputs, data_samples)
-
-    def teacher_features(self, step: Step) -> Sequence[Tensor]:
-        """What the teacher's ``extract_feat`` gives for the student's batch.
-
-        Args:
-            step (Step): The iteration.
-
-        Returns:
-            Sequence[Tensor]: The teacher's maps.
-        """
-        shapes = [sample.img_shape[:2] for sample in step.samples]
-        return self.teacher.extract_feat(self.teacher.images(step.inputs, shapes))
 
     def _check_first_loss(self) -> None:
         """Ask whose classes the teacher knows, and say so where nothing is distilled.
@@ -251,8 +238,8 @@ class Distilled:
         return self
 
 
-def teacher_answers(sites: list[Site], recorders: list[Any], step: Step) -> list[tuple]:
-    """What the teacher gives wherever a site reads what was recorded.
+def site_losses(sites: list[Site], recorders: list[Recorder], step: Step) -> dict[str, Tensor]:
+    """The losses of all sites, from what was recorded of the student's forward.
 
     Args:
         sites (list[Site]): Those that are active.
@@ -260,29 +247,25 @@ def teacher_answers(sites: list[Site], recorders: list[Any], step: Step) -> list
         step (Step): The iteration.
 
     Returns:
-        list[tuple]: A record, what the teacher gives for it, and the sites that read both; in the
-        order of the recording.
-    """
-    answers = []
-    for recorder in recorders:
-        for record in recorder.records:
-            readers = [s for s in sites if isinstance(recorder, s.recorder) and s.takes(record)]
-            if readers:
-                answers.append((record, recorder.teacher_outputs(record, step), readers))
-    return answers
-
-
-def site_losses(answers: list[tuple]) -> dict[str, Tensor]:
-    """The losses of all sites.
-
-    Args:
-        answers (list[tuple]): See :func:`teacher_answers`.
-
-    Returns:
         dict[str, Tensor]: See :meth:`btkd_det.sites.base.Site.evaluate`.
     """
+    reads_features = any(recorder.reads_features for recorder in recorders)
+    found = []
+    with step.teacher.at_work(step.inputs.device.type):
+        if step.features is None and reads_features:
+            step.features = step.teacher.features(step.inputs, step.samples)
+        for recorder in recorders:
+            for record in recorder.records:
+                readers = []
+                for site in sites:
+                    if isinstance(recorder, site.recorder) and (
+                        not site.last_stage or record.stage in (None, record.stages - 1)
+                    ):
+                        readers.append(site)
+                if readers:
+                    found.append((record, recorder.teacher_outputs(record, step), readers))
     losses = {}
-    for record, teacher_outputs, readers in answers:
+    for record, teacher_outputs, readers in found:
         for site in readers:
             losses.update(site.evaluate(record, teacher_outputs))
     return losses

@@ -22,7 +22,7 @@ from ..sites.placing import sites_of, warn_if_nothing_is_distilled
 from ..sites.probe import evaluating
 from ..sites.rois import RoIRecorder, record_rois
 from ..teacher import Teacher
-from .distilled import Sites, site_losses, teacher_answers
+from .distilled import Sites, site_losses
 
 # The names of the recorders that the distiller adds to the user's own.
 ROIS, MAPS = 'btkd_det.rois', 'btkd_det.maps'
@@ -199,9 +199,7 @@ class BTKDDistiller(ConfigurableDistiller):
             recorders = self._recorders(sites)
             for recorder in recorders:
                 recorder.finish(step.samples)
-            with self._teacher.at_work(step.inputs.device.type):
-                answers = teacher_answers(sites, recorders, step)
-            entries = site_losses(answers)
+            entries = site_losses(sites, recorders, step)
         entries |= inactive_losses
         entries = {name.removeprefix('distill.'): value for name, value in entries.items()}
         return {**super().compute_distill_losses(), **entries}

@@ -62,7 +62,11 @@ class Recorder:
     Attributes:
         records (list): A dataclass for each time that the head ran: one for each stage of a
             cascade.
+        reads_features (bool): Whether :meth:`teacher_outputs` begins with what the teacher's
+            ``extract_feat`` gave.
     """
+
+    reads_features = True
 
     def __init__(self, student: Model) -> None:
         self.student = student
@@ -71,9 +75,7 @@ class Recorder:
     def __enter__(self) -> 'Recorder':
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: Any
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         return None
 
     def finish(self, samples: Sequence) -> None:
@@ -117,6 +119,7 @@ class Site(nn.ModuleList):
         options (tuple[str]): The keys beside ``losses``.
         compares_classes (bool): Whether teacher and student need the same classes.
         stop_at (float): The share of training after which the site is not active any more.
+        last_stage (bool): Whether of a cascade the losses see the last stage alone.
 
     Raises:
         ConfigError: A loss does not build, or an option is unknown or out of range.
@@ -126,6 +129,7 @@ class Site(nn.ModuleList):
     recorder: type[Recorder] | None = None
     options: tuple[str, ...] = ('stop_at',)
     compares_classes = False
+    last_stage = False
 
     def __init__(self, name: str, cfg: dict[str, Any] | list[dict[str, Any]]) -> None:
         super().__init__()
@@ -155,7 +159,7 @@ class Site(nn.ModuleList):
         check_number(f'{where}.stop_at', stop_at, above=0, most=1)
         self.stop_at = stop_at
 
-    def named(self) -> list[tuple[str, Any]]:
+    def named(self) -> list[tuple[str, Model]]:
         """Each loss with its place in the config, for the errors of :meth:`check`."""
         place = f'distill.{self.name}'
         several = len(self) > 1
@@ -180,7 +184,7 @@ class Site(nn.ModuleList):
             ConfigError: The site cannot compare them.
         """
 
-    def shapes(self, model: Model, images: Tensor) -> list:
+    def shapes(self, model: Model, images: Tensor) -> list[tuple[int, ...]]:
         """Shapes of the maps that a model has here; only of sites whose losses ask for them.
 
         Args:
@@ -202,7 +206,7 @@ class Site(nn.ModuleList):
         Raises:
             ConfigError: A loss cannot do with them.
         """
-        losses: list[Any] = [loss for loss in self if hasattr(loss, 'fit')]
+        losses: list[Model] = [loss for loss in self if hasattr(loss, 'fit')]
         if not losses:
             return
         models = {'model': student, 'teacher.config': teacher.model}
@@ -212,10 +216,6 @@ class Site(nn.ModuleList):
                 loss.fit(*shapes)
             except ConfigError as error:
                 raise ConfigError(f'distill.{self.name}.{error}') from error
-
-    def takes(self, record: Any) -> bool:
-        """Whether the losses see this record of the site's recorder."""
-        return True
 
     def inputs(self, record: Any, teacher_outputs: Any) -> tuple:
         """What every loss here is called with.
@@ -229,7 +229,7 @@ class Site(nn.ModuleList):
         """
         raise NotImplementedError(f'{type(self).__name__} does not say what its losses see')
 
-    def extras(self, record: Any, teacher_outputs: Any, loss: Any) -> dict:
+    def extras(self, record: Any, teacher_outputs: Any, loss: Model) -> dict[str, Any]:
         """What the site knows beside the inputs; a loss gets those that it declares.
 
         Args:
@@ -241,7 +241,7 @@ class Site(nn.ModuleList):
         """
         return {}
 
-    def evaluate(self, record: Any, teacher_outputs: Any) -> dict:
+    def evaluate(self, record: Any, teacher_outputs: Any) -> dict[str, Tensor]:
         """Call every loss.
 
         Args:
@@ -257,9 +257,12 @@ class Site(nn.ModuleList):
         prefix = f'distill.{self.name}.' if stage is None else f'distill.{self.name}.s{stage}.'
         inputs = self.inputs(record, teacher_outputs)
         for loss, (label, number) in zip(self, self._labels, strict=True):
+            extras = {}
             declared = getattr(loss, 'extra_inputs', ())
-            known = self.extras(record, teacher_outputs, loss) if declared else {}
-            extras = {name: known[name] for name in declared if name in known}
+            if declared:
+                for extra, value in self.extras(record, teacher_outputs, loss).items():
+                    if extra in declared:
+                        extras[extra] = value
             entries[f'{prefix}loss_{label}{number}'] = loss(*inputs, **extras)
             for entry, value in getattr(loss, 'log_vars', {}).items():
                 entries[f'{prefix}{entry}{number}'] = value

@@ -145,9 +145,7 @@ class DenseRecorder(Recorder):
         setattr(head, reader.call, noting)
         return lambda: delattr(head, reader.call)
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: Any
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for hook in self._hooks:
             hook.remove()
         if self._reader is not None:

@@ -1,7 +1,5 @@
 """The site ``dense_boxes``: the distributions over box sides of GFL's heads."""
 
-from typing import Any
-
 from ..errors import ConfigError
 from ..hints import Model
 from ..registry import SITES
@@ -17,7 +15,7 @@ class DenseBoxes(Site):
     family = 'DistributionLoss'
     recorder = DenseRecorder
 
-    def check(self, student: Model, teacher: Any) -> None:
+    def check(self, student: Model, teacher: Model) -> None:
         """Both heads need distributions with equally many bins."""
         head, its = heads_of(student, teacher)
         check_equal(head, its, ('num_base_priors',))

@@ -1,6 +1,6 @@
 """Whether the dense heads of a student and its teacher can be compared."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from mmdet.models import dense_heads
 from torch import nn
@@ -42,7 +42,7 @@ REASONS = {
 }
 
 
-def heads_of(student: Model, teacher: Any) -> tuple[nn.Module, nn.Module]:
+def heads_of(student: Model, teacher: Model) -> tuple[nn.Module, nn.Module]:
     """The dense heads of student and teacher.
 
     Args:
@@ -72,7 +72,7 @@ def heads_of(student: Model, teacher: Any) -> tuple[nn.Module, nn.Module]:
     return own, its
 
 
-def check_equal(head: Model, its: Any, names: Any) -> None:
+def check_equal(head: Model, its: Model, names: Sequence[str]) -> None:
     """Raise a ConfigError unless two heads agree in the attributes of these names."""
     for name in names:
         mine, other = getattr(head, name, None), getattr(its, name, None)
@@ -109,7 +109,7 @@ def unknown_loss(bbox_head: Model) -> ConfigError:
     )
 
 
-def check_head_classes(head: Model, its: Model, teacher: Any) -> None:
+def check_head_classes(head: Model, its: Model, teacher: Model) -> None:
     """Raise a ConfigError unless the teacher's classes are, or are mapped to, the student's.
 
     Args:

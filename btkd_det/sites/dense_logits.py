@@ -1,7 +1,5 @@
 """The site ``dense_logits``: the class logits of all anchors of a dense head."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -27,9 +25,9 @@ class DenseLogits(Site):
     recorder = DenseRecorder
     compares_classes = True
 
-    def check(self, student: Model, teacher: Any) -> None:
+    def check(self, student: Model, teacher: Model) -> None:
         """Both heads need the same classes and anchors, and logits of the same kind."""
-        head: Any
+        head: Model
         head, its = heads_of(student, teacher)
         check_head_classes(head, its, teacher)
         check_equal(head, its, ('use_sigmoid_cls', 'num_base_priors'))
@@ -46,8 +44,8 @@ class DenseLogits(Site):
         return *logits, record.labels.clamp(0, record.head.num_classes)
 
     def extras(
-        self, record: DenseRecord, teacher_outputs: DenseOutputs, loss: Any
-    ) -> dict[str, Any]:
+        self, record: DenseRecord, teacher_outputs: DenseOutputs, loss: Model
+    ) -> dict[str, Tensor]:
         """Which anchors show an object, and which count at all."""
         return dict(foreground=record.foreground, counted=record.counted)
 
@@ -67,7 +65,7 @@ def with_background(logits: Tensor) -> Tensor:
     return torch.cat([logits, -logits.amax(dim=1, keepdim=True)], dim=1)
 
 
-def check_logit_loss(loss: Any, field: str, num_classes: int) -> None:
+def check_logit_loss(loss: Model, field: str, num_classes: int) -> None:
     """Raise a ConfigError where a loss asks for what the anchors of a dense head do not have."""
     if 'box_ious' in loss.extra_inputs:
         raise ConfigError(

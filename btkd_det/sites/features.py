@@ -1,7 +1,5 @@
 """The site ``features``: the maps that a classifier's backbone gives."""
 
-from typing import Any
-
 from torch import Tensor
 
 from ..errors import ConfigError
@@ -19,7 +17,7 @@ class Features(Site):
     family = 'FeatureLoss'
     recorder = ImageRecorder
 
-    def check(self, student: Model, teacher: Any) -> None:
+    def check(self, student: Model, teacher: Model) -> None:
         """A cache holds no maps, and a gate needs boxes."""
         check_no_boxes(self.name, self)
         if hasattr(teacher, 'logits_of'):
@@ -28,7 +26,7 @@ class Features(Site):
                 'site logits, or give teacher=dict(config=..., checkpoint=...)'
             )
 
-    def shapes(self, model: Any, images: Any) -> list[Any]:
+    def shapes(self, model: Model, images: Tensor) -> list[tuple[int, ...]]:
         """(C, H, W) of each map."""
         maps = run_classifier(model, images, ('features',)).features
         if any(not isinstance(part, Tensor) or part.ndim != 4 for part in maps):

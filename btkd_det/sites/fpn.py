@@ -1,6 +1,6 @@
 """The site ``fpn``: the maps that a detector's ``extract_feat`` gives."""
 
-from typing import Any
+from torch import Tensor
 
 from ..hints import Model
 from ..registry import SITES
@@ -13,7 +13,7 @@ class FPN(MapSite):
 
     recorder = MapRecorder
 
-    def check_judge(self, student: Model, teacher: Any) -> None:
+    def check_judge(self, student: Model, teacher: Model) -> None:
         """In a two-stage detector the teacher's box head judges."""
         from .roi_checks import check_logits, check_roi_heads, check_same_classes, heads_of
         from .rois import RoIRecorder
@@ -24,6 +24,6 @@ class FPN(MapSite):
         check_same_classes(student, teacher)
         check_logits(heads_of(None, teacher), 'distill.fpn.gate')
 
-    def shapes(self, model: Any, images: Any) -> list[Any]:
+    def shapes(self, model: Model, images: Tensor) -> list[tuple[int, ...]]:
         """(C, H, W) of each map."""
         return [tuple(part.shape[1:]) for part in model.extract_feat(images)]

@@ -35,17 +35,18 @@ class ImageRecord:
 class ImageRecorder(Recorder):
     """Notes what the student's backbone and head give on the way to its own loss."""
 
+    #: It runs the teacher from the backbone to the head, or not at all.
+    reads_features = False
+
     def __enter__(self) -> 'ImageRecorder':
-        self._maps: list[Any] = []
+        self._maps: list[Sequence[Tensor]] = []
         self._logits: list[Tensor] = []
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(outputs_of(self.student, 'backbone', self._maps))
         self._stack.enter_context(outputs_of(self.student, 'head', self._logits))
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: Any
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stack.close()
 
     def finish(self, samples: Sequence[Any]) -> None:

@@ -1,13 +1,11 @@
 """The site ``logits``: a classifier's class logits, with the images' labels."""
 
-from typing import Any
-
 from torch import Tensor
 
 from ..errors import ConfigError
 from ..hints import Model
 from ..registry import SITES
-from ..teacher.class_map import FEATURES_ALONE
+from ..teacher.class_map import FEATURES_ALONE, ClassMap
 from ..teacher.images import ImageOutputs, run_classifier
 from .base import Site
 from .images import ImageRecord, ImageRecorder, check_no_boxes
@@ -22,7 +20,7 @@ class Logits(Site):
     recorder = ImageRecorder
     compares_classes = True
 
-    def check(self, student: Model, teacher: Any) -> None:
+    def check(self, student: Model, teacher: Model) -> None:
         """Both heads need one set of logits of the same classes."""
         from mmpretrain.models.heads import MultiLabelClsHead
 
@@ -53,7 +51,7 @@ class Logits(Site):
         return record.logits, teacher_outputs.logits, record.labels
 
 
-def count_classes(student: Model, teacher: Any) -> tuple[int, int]:
+def count_classes(student: Model, teacher: Model) -> tuple[int, int]:
     """How many classes the heads of student and teacher tell apart.
 
     Args:
@@ -82,7 +80,7 @@ def count_classes(student: Model, teacher: Any) -> tuple[int, int]:
     return counts[0], counts[1] if len(counts) > 1 else teacher.num_classes
 
 
-def _check_classes(class_map: Any, ours: Any, its: Any) -> None:
+def _check_classes(class_map: ClassMap | None, ours: int, its: int) -> None:
     if class_map is not None and not all(0 <= index < its for index in class_map):
         raise ConfigError(
             f'teacher.class_map: {list(class_map)!r} does not go with the {its} classes of the '

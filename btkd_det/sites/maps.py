@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..hints import Model
 from .base import Recorder, Site, Step
 from .focal import focal_masks
-from .gate import annotated_objects, map_gate
+from .gate import Objects, annotated_objects, map_gate
 
 
 @dataclass
@@ -48,7 +48,9 @@ class MapOutputs:
         """Foreground and background; see :func:`~btkd_det.sites.focal.focal_masks`."""
         return focal_masks(*self._geometry(kind), kind)
 
-    def _geometry(self, kind: str | None) -> tuple[list, list[tuple[int, int]], tuple[int, int]]:
+    def _geometry(
+        self, kind: str | None
+    ) -> tuple[list[Objects], list[tuple[int, int]], tuple[int, int]]:
         """The objects of each of the student's images, the maps' sizes and the input's."""
         objects = self.judged if kind == 'teacher_right' else self.annotated
         sizes = [(part.shape[2], part.shape[3]) for part in self.maps]
@@ -56,12 +58,12 @@ class MapOutputs:
         return [*objects] * self.branches, sizes, padded
 
     @functools.cached_property
-    def annotated(self) -> Any:
+    def annotated(self) -> list[Objects]:
         """The annotated objects of the batch."""
         return annotated_objects(self.step.samples)
 
     @functools.cached_property
-    def judged(self) -> Any:
+    def judged(self) -> list[Objects]:
         """The same, judged by the teacher's box head: once, however many losses ask."""
         from .rois import judged_objects
 
@@ -77,7 +79,7 @@ class MapRecorder(Recorder):
         # Somebody may have put a compiled one there.
         self._own = vars(self.student).get('extract_feat')
 
-        def extract_feat(*args: Any, **kwargs: Any) -> Any:
+        def extract_feat(*args: Any, **kwargs: Any) -> Sequence[Tensor]:
             maps = original(*args, **kwargs)
             if not self.records:
                 self.records.append(MapRecord(maps))
@@ -86,9 +88,7 @@ class MapRecorder(Recorder):
         self.student.extract_feat = extract_feat
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: Any
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._own is None:
             del self.student.extract_feat
         else:
@@ -104,12 +104,12 @@ class MapSite(Site):
 
     family = 'FeatureLoss'
 
-    def check(self, student: Model, teacher: Any) -> None:
+    def check(self, student: Model, teacher: Model) -> None:
         """A gate that asks for the teacher's judgement needs a box head."""
         if any(getattr(loss, 'gate', None) == 'teacher_right' for loss in self):
             self.check_judge(student, teacher)
 
-    def check_judge(self, student: Model, teacher: Any) -> None:
+    def check_judge(self, student: Model, teacher: Model) -> None:
         """Raise a ConfigError: nobody judges here."""
         raise ConfigError(
             f"distill.{self.name}.gate: 'teacher_right', but {type(student).__name__} has no "
@@ -120,7 +120,9 @@ class MapSite(Site):
         """The maps of both."""
         return record.maps, teacher_outputs.maps
 
-    def extras(self, record: MapRecord, teacher_outputs: MapOutputs, loss: Any) -> dict[str, Any]:
+    def extras(
+        self, record: MapRecord, teacher_outputs: MapOutputs, loss: Model
+    ) -> dict[str, list[Tensor]]:
         """The weight of each position, for a loss with a gate or with FGD's foreground."""
         if 'focal' in loss.extra_inputs:
             return dict(focal=teacher_outputs.focal(loss.gate))

@@ -59,14 +59,14 @@ class MaskRecorder(Recorder):
             head.loss_and_target = self._noting(head, head.loss_and_target)
         return self
 
-    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         for head in self._heads:
             del head.loss_and_target
 
     def _noting(self, head: Model, original: Any) -> Any:
         def loss_and_target(
-            mask_preds: Any, sampling_results: Any, *args: Any, **kwargs: Any
-        ) -> Any:
+            mask_preds: Tensor, sampling_results: Sequence[Any], *args: Any, **kwargs: Any
+        ) -> dict:
             result = original(mask_preds, sampling_results, *args, **kwargs)
             stages = len(self._heads)
             record = MaskRecord(

@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -144,7 +144,7 @@ def candidates(*models: nn.Module) -> list[tuple[int, int, int]]:
     return list(dict.fromkeys(shapes))
 
 
-def _channels(model: Any) -> list[Any]:
+def _channels(model: Model) -> list[int]:
     """How many channels images may have, the likeliest number first."""
     mean = getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
     found = [] if mean is None or mean.numel() == 1 else [mean.numel()]
@@ -155,7 +155,7 @@ def _channels(model: Any) -> list[Any]:
     return list(dict.fromkeys([*found, 3]))
 
 
-def _own_side(model: Any) -> Any:
+def _own_side(model: Model) -> int | None:
     """Side of the only image size that a classifier takes, if it says so."""
     part = getattr(model, 'backbone', getattr(model, 'model', None))
     size = getattr(part, 'img_size', None)
@@ -167,13 +167,13 @@ def _own_side(model: Any) -> Any:
     return int(size[-1]) if isinstance(size, (list, tuple)) else size
 
 
-def _is_classifier(model: Any) -> bool:
+def _is_classifier(model: Model) -> bool:
     return not (hasattr(model, 'bbox_head') or hasattr(model, 'roi_head')) and (
         hasattr(model, 'head') or not hasattr(model, 'extract_feat')
     )
 
 
-def _refused(tried: Any) -> str:
+def _refused(tried: Sequence[tuple[tuple[int, ...], str, Exception]]) -> str:
     """Says which model refused what, of the data's own shape if that is known."""
     known = _input_shapes[-1] if _input_shapes else None
     shape, field, error = next((t for t in tried if t[0] == known), tried[-1])

@@ -146,7 +146,7 @@ class QueryRecorder(Recorder):
         )
         return self
 
-    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         head = self.student.bbox_head
         del head.get_targets, head.assigner.assign
         self._hook.remove()
@@ -206,11 +206,7 @@ class QuerySite(Site):
         super().set_options(where, stop_at)
         if layers not in ('last', 'all'):
             raise ConfigError(f"{where}.layers: got {layers!r}; valid: 'last', 'all'")
-        self.layers = layers
-
-    def takes(self, record: QueryRecord) -> bool:
-        """Whether the losses see this layer."""
-        return self.layers == 'all' or record.stage in (None, record.stages - 1)
+        self.last_stage = layers == 'last'
 
 
 def gathered(values: Tensor, queries: Sequence[Tensor]) -> Tensor:

@@ -1,7 +1,5 @@
 """The site ``roi_boxes``: the box deltas of the foreground RoIs."""
 
-from typing import Any
-
 from ..hints import Model
 from ..registry import SITES
 from .roi_checks import check_deltas, check_roi_heads, check_same_classes, heads_of
@@ -15,7 +13,7 @@ class RoIBoxes(RoISite):
     family = 'BoxLoss'
     compares_classes = True
 
-    def check(self, student: Model, teacher: Any) -> None:
+    def check(self, student: Model, teacher: Model) -> None:
         """Both box heads need box deltas."""
         check_roi_heads(self.name, student, teacher)
         check_same_classes(student, teacher)

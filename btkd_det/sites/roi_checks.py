@@ -1,7 +1,5 @@
 """Whether the box heads of a student and its teacher can be compared."""
 
-from typing import Any
-
 from mmdet.models.roi_heads import (
     MultiInstanceRoIHead,
     PISARoIHead,
@@ -25,7 +23,7 @@ _WITHOUT_LOGITS = (SparseRoIHead, MultiInstanceRoIHead)
 _WITHOUT_LABELS = (*_WITHOUT_LOGITS, PISARoIHead, TridentRoIHead)
 
 
-def heads_of(student: Model | None, teacher: Any) -> list[tuple[str, nn.Module]]:
+def heads_of(student: Model | None, teacher: Model) -> list[tuple[str, nn.Module]]:
     """The box heads to check, with the words for whose they are.
 
     Args:
@@ -42,7 +40,7 @@ def heads_of(student: Model | None, teacher: Any) -> list[tuple[str, nn.Module]]
     ]
 
 
-def check_roi_heads(site: str, student: Model, teacher: Any, judging: bool = False) -> None:
+def check_roi_heads(site: str, student: Model, teacher: Model, judging: bool = False) -> None:
     """Raise unless both models have a RoI head that can be read.
 
     Args:
@@ -77,7 +75,7 @@ def check_roi_heads(site: str, student: Model, teacher: Any, judging: bool = Fal
             )
 
 
-def check_same_classes(student: Model, teacher: Any) -> None:
+def check_same_classes(student: Model, teacher: Model) -> None:
     """Raise a ConfigError unless the teacher's classes are, or are mapped to, the student's."""
     ours, its = box_heads(student.roi_head)[0].num_classes, teacher.num_classes
     if teacher.class_map is not None:

@@ -1,6 +1,6 @@
 """The site ``roi_features``: what the box heads are given for the sampled RoIs."""
 
-from typing import Any
+from torch import Tensor
 
 from ..bias import curriculum, is_right
 from ..errors import ConfigError
@@ -17,7 +17,7 @@ class RoIFeatures(RoISite):
 
     family = 'FeatureLoss'
 
-    def check(self, student: Model, teacher: Any) -> None:
+    def check(self, student: Model, teacher: Model) -> None:
         """The teacher's box head has to judge where a gate asks it to."""
         check_roi_heads(self.name, student, teacher)
         loss: Model
@@ -32,7 +32,7 @@ class RoIFeatures(RoISite):
             check_same_classes(student, teacher)
             check_logits(heads_of(None, teacher), 'distill.roi_features.gate')
 
-    def shapes(self, model: Any, images: Any) -> list[Any]:
+    def shapes(self, model: Model, images: Tensor) -> list[tuple[int, ...]]:
         """(C, H, W) of the features of a RoI."""
         rois = images.new_tensor([[0, 0, 0, 32, 32]])
         outputs, _ = run_roi_head(model.roi_head, model.extract_feat(images), rois)
@@ -42,7 +42,9 @@ class RoIFeatures(RoISite):
         """Features of both, each one map."""
         return (record.features,), (teacher_outputs.features,)
 
-    def extras(self, record: RoIRecord, teacher_outputs: RoIOutputs, loss: Any) -> dict[str, Any]:
+    def extras(
+        self, record: RoIRecord, teacher_outputs: RoIOutputs, loss: Model
+    ) -> dict[str, list[Tensor]]:
         """The gate of RoI features.
 
         ``'teacher_right'`` weighs the RoIs as the logits' curriculum does, by cosine and subset;

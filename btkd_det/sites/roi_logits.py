@@ -1,6 +1,6 @@
 """The site ``roi_logits``: the class logits of the sampled RoIs, with their assigned labels."""
 
-from typing import Any
+from torch import Tensor
 
 from ..hints import Model
 from ..registry import SITES
@@ -15,7 +15,7 @@ class RoILogits(RoISite):
     family = 'LogitLoss'
     compares_classes = True
 
-    def check(self, student: Model, teacher: Any) -> None:
+    def check(self, student: Model, teacher: Model) -> None:
         """Both box heads need one logit for each class and one for background."""
         check_roi_heads(self.name, student, teacher)
         check_same_classes(student, teacher)
@@ -27,7 +27,9 @@ class RoILogits(RoISite):
         """Logits of both, and the labels."""
         return record.logits, teacher_outputs.logits, record.labels
 
-    def extras(self, record: RoIRecord, teacher_outputs: RoIOutputs, loss: Any) -> Any:
+    def extras(
+        self, record: RoIRecord, teacher_outputs: RoIOutputs, loss: Model
+    ) -> dict[str, Tensor]:
         """Which RoIs show an object, and how well the teacher's boxes fit."""
         extras = dict(foreground=record.foreground)
         if 'box_ious' in loss.extra_inputs:

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from mmdet.structures.bbox import bbox2roi, bbox_overlaps
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ..bias import is_right
 from ..checks import check_choice
@@ -118,8 +119,8 @@ class RoIRecorder(Recorder):
 
     def __enter__(self) -> 'RoIRecorder':
         self._heads = box_heads(self.student.roi_head)
-        self._hooks: list[Any] = []
-        self._given: dict[Any, Tensor] = {}
+        self._hooks: list[RemovableHandle] = []
+        self._given: dict[nn.Module, Tensor] = {}
         for head in self._heads:
             head.loss_and_target = self._noting(head, head.loss_and_target)
             hook = head.register_forward_pre_hook(
@@ -128,17 +129,15 @@ class RoIRecorder(Recorder):
             self._hooks.append(hook)
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: Any
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for head, hook in zip(self._heads, self._hooks, strict=True):
             hook.remove()
             del head.loss_and_target
 
-    def _noting(self, head: Model, original: Any) -> Any:
+    def _noting(self, head: Model, original: Callable[..., dict]) -> Callable[..., dict]:
         def loss_and_target(
             cls_score: Tensor, bbox_pred: Tensor, rois: Tensor, *args: Any, **kwargs: Any
-        ) -> Any:
+        ) -> dict:
             result = original(cls_score, bbox_pred, rois, *args, **kwargs)
             labels, _, box_targets, _ = result['bbox_targets']
             stages = len(self._heads)
@@ -200,15 +199,11 @@ class RoISite(Site):
         """See :meth:`Site.set_options`; ``stages`` is ``'all'`` or ``'last'``."""
         super().set_options(where, stop_at)
         check_choice(f'{where}.stages', stages, ('all', 'last'))
-        self.stages = stages
-
-    def takes(self, record: Any) -> bool:
-        """Whether the losses see this stage."""
-        return self.stages == 'all' or record.stage in (None, record.stages - 1)
+        self.last_stage = stages == 'last'
 
 
 @contextlib.contextmanager
-def record_rois(roi_head: Model) -> Iterator[Any]:
+def record_rois(roi_head: Model) -> Iterator['RoIRecorder']:
     """Within this context, note what the box heads of a RoI head see and give.
 
     Args:
@@ -273,7 +268,9 @@ def judged_objects(step: Step) -> list[Objects]:
     return [image._replace(right=judged) for image, judged in zip(images, right, strict=True)]
 
 
-def _run_box_head(head: Model, forward: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+def _run_box_head(
+    head: Model, forward: Callable[..., dict], *args: Any, **kwargs: Any
+) -> dict[str, Any]:
     """What a box head gives, and what it is given: not every RoI head tells its features."""
     given = []
     hook = head.register_forward_pre_hook(lambda head, args: given.append(args[0]))
@@ -283,7 +280,7 @@ def _run_box_head(head: Model, forward: Any, *args: Any, **kwargs: Any) -> dict[
         hook.remove()
 
 
-def _context(roi_head: Model, features: Sequence[Tensor]) -> Any:
+def _context(roi_head: Model, features: Sequence[Tensor]) -> dict[str, Tensor]:
     """What the box heads of HTC and SCNet see beside a RoI's own features."""
     context = {}
     if getattr(roi_head, 'with_semantic', False):

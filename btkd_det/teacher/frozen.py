@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..checkpoint import class_names, load_weights
 from ..checks import check_choice, check_known_keys
 from ..errors import ConfigError
+from ..hints import Model
 from ..provenance import checkpoint_file, config_digest, file_digest
 from ..registry import check_keys
 from .building import build_model, read_model
@@ -136,20 +137,13 @@ class Teacher(nn.Module):
         """A copy of the student (EMA) shares its teacher: it is frozen, so nothing can differ."""
         return self
 
-    @contextlib.contextmanager
-    def at_work(self, device_type: str) -> Iterator[None]:
+    def at_work(self, device_type: str) -> contextlib.AbstractContextManager:
         """Within this context the teacher computes without gradients, in its own precision.
 
         Args:
             device_type (str): ``'cpu'`` or ``'cuda'``: where the inputs are.
         """
-        precision: contextlib.AbstractContextManager = contextlib.nullcontext()
-        if self.dtype is not None:
-            precision = torch.autocast(
-                device_type, self.dtype, enabled=self.dtype is not torch.float32
-            )
-        with torch.no_grad(), precision:
-            yield
+        return torch.no_grad() if self.dtype is None else _in_precision(device_type, self.dtype)
 
     def follow(self, preprocessor: nn.Module) -> None:
         """Learn how the student normalizes its images, so as to undo it.
@@ -176,9 +170,11 @@ class Teacher(nn.Module):
     @property
     def num_classes(self) -> int:
         """How many classes its head tells apart, before any ``class_map``."""
-        head = getattr(self.model, 'roi_head', self.model).bbox_head
-        box_head: Any = head[0] if isinstance(head, nn.ModuleList) else head
-        return box_head.num_classes
+        model: Model = getattr(self.model, 'roi_head', self.model)
+        heads: Model = model.bbox_head if hasattr(model, 'bbox_head') else model.head
+        # Of a cascade any: all its heads tell the same apart.
+        head: Model = heads[0] if isinstance(heads, nn.ModuleList) else heads
+        return head.num_classes
 
     def provenance(self) -> dict[str, Any]:
         """What a file made of its answers has to say of it.
@@ -196,6 +192,19 @@ class Teacher(nn.Module):
             found.update(checkpoint=self.checkpoint, checkpoint_sha256=digest)
         return found
 
+    def features(self, batch_inputs: Tensor, samples: Sequence[Any]) -> Any:
+        """What its ``extract_feat`` gives for the student's batch.
+
+        Args:
+            batch_inputs (Tensor): See :meth:`images`.
+            samples (Sequence): The annotations, with ``img_shape``.
+
+        Returns:
+            Sequence[Tensor]: The teacher's maps.
+        """
+        shapes = [sample.img_shape[:2] for sample in samples]
+        return self.extract_feat(self.images(batch_inputs, shapes))
+
     def images(self, batch_inputs: Tensor, shapes: list[tuple[int, int]] | None = None) -> Tensor:
         """The student's input batch, normalized as the teacher was trained to see it.
 
@@ -211,6 +220,14 @@ class Teacher(nn.Module):
         if self._renormalize is None:
             return batch_inputs
         return self._renormalize(batch_inputs, shapes)
+
+
+@contextlib.contextmanager
+def _in_precision(device_type: str, dtype: torch.dtype) -> Iterator[None]:
+    """Within this context nothing has a gradient, and the precision is this one."""
+    autocast = torch.autocast(device_type, dtype, enabled=dtype is not torch.float32)
+    with torch.no_grad(), autocast:
+        yield
 
 
 def _compiled(function: Any, options: Any) -> Any:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from btkd_det.bias.judge import first_choice
+from btkd_det.bias.rectify import first_choice
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.float16, torch.bfloat16])

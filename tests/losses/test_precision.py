@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from btkd_det.losses.divergences import LARGEST, bounded
+from btkd_det.losses.logit_loss import LARGEST, bounded
 
 INF, NAN = float('inf'), float('nan')
 

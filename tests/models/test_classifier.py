@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from btkd_det.bias import is_right
 from btkd_det.errors import ConfigError
 from btkd_det.losses import BTKDLoss, KDLoss, PKDLoss
+from btkd_det.models import Teacher
 from tests.classifiers import (
     NUM_CLASSES,
     build_classifier,
@@ -51,6 +52,10 @@ def own_logits(model, batch):
     """What a plain forward in training mode gives, and its preprocessed data."""
     data = model.data_preprocessor(copy.deepcopy(batch), training=False)
     return model.head(model.extract_feat(data['inputs'])), data
+
+
+def test_a_teacher_knows_how_many_classes_it_tells_apart():
+    assert Teacher(tiny_resnet(num_classes=5)).num_classes == 5
 
 
 def test_without_sites_it_is_the_plain_classifier_bit_for_bit(teacher):

@@ -48,7 +48,7 @@ def recorded(model):
         model.host_loss(data['inputs'], data['data_samples'])
         recorder.finish(data['data_samples'])
         step = Step(model.teacher, data['inputs'], data['data_samples'])
-        step.features = model.teacher_features(step)
+        step.features = model.teacher.features(step.inputs, step.samples)
         found = [(part, recorder.teacher_outputs(part, step)) for part in recorder.records]
     assert 'loss_and_target' not in vars(recorder._heads[0])
     return found

@@ -65,7 +65,7 @@ def answers(model, batch=None):
         model.host_loss(inputs, samples)
         recorder.finish(samples)
         work = Step(model.teacher, inputs, samples)
-        work.features = model.teacher_features(work)
+        work.features = model.teacher.features(inputs, samples)
         return [(record, recorder.teacher_outputs(record, work)) for record in recorder.records]
 
 
@@ -148,7 +148,7 @@ def answers_in_eval(model):
             model.bbox_head.get_targets(*map(list, layer), objects, metas)
         recorder.finish(samples)
         work = Step(model.teacher, inputs, samples)
-        work.features = model.teacher_features(work)
+        work.features = model.teacher.features(inputs, samples)
         return [(record, recorder.teacher_outputs(record, work)) for record in recorder.records]
 
 

@@ -14,8 +14,24 @@ SITES = dict(
     roi_logits=dict(type='btkd_det.BTKDLoss'),
     fpn=dict(type='btkd_det.PKDLoss', loss_weight=6.0),
 )
-MOST_FILES = 17
-MOST_CHANGES = 54
+#: What a reader opens, and what for.
+FILES = {
+    'models/distilled.py': 'the step: student, teacher, the loop over the sites',
+    'sites/base.py': 'what every site does with its losses',
+    'sites/rois.py': "the student's RoIs noted, the teacher's head on them",
+    'sites/roi_logits.py': 'what of them the losses see',
+    'sites/maps.py': 'the maps of both',
+    'teacher/frozen.py': 'without gradients, in its precision, normalized its own way',
+    'losses/logit_loss.py': 'labels checked, precision, the mean over the rows',
+    'losses/btkd.py': 'judge, rectify, curriculum around a host',
+    'losses/kd.py': 'the host',
+    'losses/feature_loss.py': 'levels paired, maps adapted',
+    'losses/pkd.py': 'what a level costs',
+    'bias/rectify.py': "the teacher's choice, and the rows put right",
+    'bias/curriculum.py': 'the weight of each row',
+    'progress.py': 'how far training is',
+}
+MOST_CHANGES = 30
 
 
 def walk(function):
@@ -52,7 +68,5 @@ def test_a_step_goes_through_few_files(
 
     changes = sum(a != b for a, b in zip(files, files[1:], strict=False))
     print(f'{len(set(files))} files, {len(files)} calls, {changes} changes of file')
-    assert 'losses/btkd.py' in files
-    assert 'losses/pkd.py' in files
-    assert len(set(files)) <= MOST_FILES, sorted(set(files))
+    assert set(files) == set(FILES)
     assert changes <= MOST_CHANGES, files
