@@ -7,6 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 HALF = (torch.float16, torch.bfloat16)
+#: Logits beyond it, up or down, count as this much: differences and squares of larger ones are
+#: beyond float32.
+LARGEST = 1e15
 
 
 def as_float(*tensors: Tensor) -> Any:

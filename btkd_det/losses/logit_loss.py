@@ -12,13 +12,9 @@ from torch.nn import functional as F
 
 from ..checks import check_fraction, check_not_negative, check_positive  # noqa: F401
 from ..registry import MODELS
-from .divergences import HALF, as_float  # noqa: F401
+from .divergences import HALF, LARGEST, as_float  # noqa: F401
 from .ranks import mean_over_ranks
 from .signature import declared_extras, on_rows
-
-#: Logits beyond it, up or down, count as this much: differences and squares of larger ones are
-#: beyond float32.
-LARGEST = 1e15
 
 
 @MODELS.register_module()

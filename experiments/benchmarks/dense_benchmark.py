@@ -163,7 +163,7 @@ def recorded(model, data):
     handle.remove()
     step = Step(model.teacher, data['inputs'], data['data_samples'])
     with model.teacher.at_work(data['inputs'].device.type):
-        step.features = model.teacher_features(step)
+        step.features = model.teacher.features(step.inputs, step.samples)
         outputs = recorder.teacher_outputs(recorder.records[0], step)
     return calls, recorder.records[0], outputs
 
