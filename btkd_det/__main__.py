@@ -1,0 +1,32 @@
+"""``python -m btkd_det COMMAND ...``: the tools, where there is no checkout to run them from."""
+
+import ast
+import runpy
+import sys
+
+from .config.tools import FOLDER
+
+
+def main() -> None:
+    """Run the tool that the command line names, as if it were called by its file."""
+    names = sorted(path.stem for path in FOLDER.glob('*.py'))
+    asked = sys.argv[1] if len(sys.argv) > 1 else '--help'
+    if asked in names:
+        del sys.argv[1]
+        runpy.run_path(str(FOLDER / f'{asked}.py'), run_name='__main__')
+    elif asked in ('-h', '--help'):
+        width = max(map(len, names))
+        lines = [f'  {name:{width}}  {_purpose(name)}' for name in names]
+        print('\n'.join(['python -m btkd_det COMMAND [--help]', '', *lines]))
+    else:
+        sys.exit(f'error: no command {asked}; valid: {", ".join(names)}')
+
+
+def _purpose(name: str) -> str:
+    """The first line of a tool's docstring."""
+    tree = ast.parse((FOLDER / f'{name}.py').read_text(encoding='utf-8'))
+    return (ast.get_docstring(tree) or '').partition('\n')[0]
+
+
+if __name__ == '__main__':
+    main()
