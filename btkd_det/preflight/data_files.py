@@ -10,6 +10,7 @@ from ..datasets.image_files import check_image_files
 from ..errors import ConfigError
 from ..models.data_classes import listed
 from .classes import dataset_class, is_coco, label_classes, numbers_by_file, stated_classes
+from .folder_classes import check_folder_order
 
 
 def check_files(dataset: Any, field: str, scope: str) -> None:
@@ -37,6 +38,7 @@ def check_files(dataset: Any, field: str, scope: str) -> None:
                 f'{field}.{place}: no folder {Path(root, folder)}; valid is the '
                 'folder of the images'
             )
+    check_folder_order(dataset, field, scope)
 
 
 def _check_categories(dataset: Any, path: str | Path, field: str, scope: str) -> None:

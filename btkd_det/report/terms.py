@@ -27,7 +27,7 @@ MEANINGS = {
     'right_foreground': 'the same, of the rows that show an object',
     'trust': 'how much of the term is left; 0 where the teacher is not ahead of the student',
     'gamma': 'the curriculum: weight of the rows that were put right, from 0 to 1',
-    'teacher_right': 'share of the objects (images) that the teacher gives their class; running mean',
+    'teacher_right': 'share of the objects (images) whose class the teacher chooses; running mean',
     'student_right': 'the same of the student; trust compares the two',
     'easy': "the host's mean over the rows on which the teacher is right",
     'hard': "the host's mean over the rows that were put right",

@@ -221,7 +221,7 @@ def test_both_configs_give_the_same_ap(workshop):
         assert shown[4].split()[:3] == ['bbox', 'AP', 'AP50']
         # The environment, the config and the hooks take hundreds of lines.
         assert shown[-2:] == [f'Written: {out}', 'Log: not kept; --work-dir FOLDER keeps it']
-        assert len(shown) == 14
+        assert len(shown) == 15
         results.append(json.loads(out.read_text())['metrics'])
     assert results[0] == results[1]
     assert {'coco/bbox_AP', 'coco/bbox_ARl', 'coco/bbox_AP/square'} <= set(results[0])
