@@ -10,16 +10,16 @@ from .config.tools import FOLDER
 def main() -> None:
     """Run the tool that the command line names, as if it were called by its file."""
     names = sorted(path.stem for path in FOLDER.glob('*.py'))
-    asked = sys.argv[1] if len(sys.argv) > 1 else '--help'
-    if asked in names:
+    name = sys.argv[1] if len(sys.argv) > 1 else '--help'
+    if name in names:
         del sys.argv[1]
-        runpy.run_path(str(FOLDER / f'{asked}.py'), run_name='__main__')
-    elif asked in ('-h', '--help'):
+        runpy.run_path(str(FOLDER / f'{name}.py'), run_name='__main__')
+    elif name in ('-h', '--help'):
         width = max(map(len, names))
-        lines = [f'  {name:{width}}  {_purpose(name)}' for name in names]
+        lines = [f'  {other:{width}}  {_purpose(other)}' for other in names]
         print('\n'.join(['python -m btkd_det COMMAND [--help]', '', *lines]))
     else:
-        sys.exit(f'error: no command {asked}; valid: {", ".join(names)}')
+        sys.exit(f'error: no command {name}; valid: {", ".join(names)}')
 
 
 def _purpose(name: str) -> str:

@@ -76,16 +76,16 @@ class LogConsole:
 
     Args:
         stream (TextIO): Where lines are shown. Defaults to standard output.
-        shown (re.Pattern, optional): Of the lines of the log that are shown, too.
+        visible (re.Pattern, optional): Of the lines of the log that are shown, too.
 
     Attributes:
         warnings (int): How many have been logged.
     """
 
-    def __init__(self, stream: TextIO | None = None, shown: re.Pattern | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, visible: re.Pattern | None = None) -> None:
         self.stream = stream or sys.stdout
         self.warnings = 0
-        self._shown = shown
+        self._visible = visible
         self._logger: logging.Logger | None = None
         self._lost: str | None = None
         self._changed: dict[int, tuple[logging.StreamHandler, Any]] = {}
@@ -139,7 +139,7 @@ class LogConsole:
         sys.stdout, sys.stderr = self._standard
         warnings.showwarning = self._show_warning
         for handler, stream in self._changed.values():
-            handler.removeFilter(self._is_shown)
+            handler.removeFilter(self._is_visible)
             handler.setStream(stream)
         self._changed.clear()
         if isinstance(error, Exception) and not isinstance(error, ConfigError):
@@ -166,12 +166,12 @@ class LogConsole:
                     # The stream of a runner that is built within is a buffer.
                     kept = before if before in self._standard else self._standard[0]
                     self._changed[id(handler)] = handler, kept
-                    handler.addFilter(self._is_shown)
+                    handler.addFilter(self._is_visible)
 
-    def _is_shown(self, record: logging.LogRecord) -> bool:
+    def _is_visible(self, record: logging.LogRecord) -> bool:
         self.warnings += record.levelno == logging.WARNING
         text = record.getMessage()
-        return record.levelno >= logging.ERROR or bool(self._shown and self._shown.match(text))
+        return record.levelno >= logging.ERROR or bool(self._visible and self._visible.match(text))
 
 
 @contextlib.contextmanager

@@ -127,7 +127,7 @@ def evaluate(cfg, args, work_dir):
     screen = screen_of(sys.stdout)
     # On a terminal what is shown goes above the bar.
     stream = FileProxy(screen, sys.stdout) if bar else sys.stdout
-    with LogConsole(stream, shown=None if bar else TEST_LINE) as console:
+    with LogConsole(stream, visible=None if bar else TEST_LINE) as console:
         runner = Runner.from_cfg(cfg)
         console.started(runner.logger, kept=bool(args.work_dir))
         if runner.rank == 0:

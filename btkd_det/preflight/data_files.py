@@ -15,7 +15,10 @@ from .folder_classes import check_folder_order
 
 def check_files(dataset: Any, field: str, scope: str) -> None:
     root = dataset.get('data_root') or ''
-    if '://' in str(root) or check_image_files(dataset, field):
+    if '://' in str(root):
+        return
+    if check_image_files(dataset, field):
+        check_folder_order(dataset, field, scope)
         return
     if root and not Path(root).is_dir():
         raise ConfigError(
