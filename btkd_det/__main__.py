@@ -4,6 +4,7 @@ import ast
 import runpy
 import sys
 
+from .compat.probe import NEEDS
 from .config.tools import FOLDER
 
 
@@ -13,7 +14,12 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'
     if name in names:
         del sys.argv[1]
-        runpy.run_path(str(FOLDER / f'{name}.py'), run_name='__main__')
+        try:
+            runpy.run_path(str(FOLDER / f'{name}.py'), run_name='__main__')
+        except ModuleNotFoundError as error:
+            if (error.name or '').partition('.')[0] not in NEEDS:
+                raise
+            sys.exit(f'error: {error}, which {name} needs; see python -m btkd_det.doctor')
     elif name in ('-h', '--help'):
         width = max(map(len, names))
         lines = [f'  {other:{width}}  {_purpose(other)}' for other in names]
