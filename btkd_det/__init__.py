@@ -80,8 +80,8 @@ def set_progress(share: float | None) -> Any:
 def _register() -> None:
     from .compat import quiet, torchvision_ops
 
-    torchvision_ops.install()
     quiet.install()
+    torchvision_ops.install()
     from . import evaluation, hooks, losses, models  # noqa: F401
     from .config import paths
 

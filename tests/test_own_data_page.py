@@ -66,7 +66,7 @@ def draw_coco(folder):
 
 
 def draw_voc(folder):
-    root = folder / 'VOC2012'
+    root = folder / 'voc'
     for name in ('Annotations', 'ImageSets/Main'):
         (root / name).mkdir(parents=True)
     for i in range(4):
@@ -122,6 +122,20 @@ def test_voc(tmp_path):
     said = train(tmp_path, 'mine.py', '--cfg-options', *SHORT, *RESIZED)
 
     assert 'pascal_voc/mAP' in said
+    assert re.findall(r'^\| (\w+) +\| \d', said, re.MULTILINE) == list(CLASSES)
+    assert 'default evaluate mode' not in said
+
+
+@pytest.mark.parametrize(('number', 'drawn'), [(0, draw_coco), (1, draw_voc)])
+def test_a_small_model_in_the_place_of_the_base(number, drawn, tmp_path):
+    drawn(tmp_path / 'data' / 'mine')
+    (small,) = set(re.findall(r'`(btkd_det::shapes/.*?)`', PAGE))
+    text = re.sub(r"_base_ = '.*?'", f"_base_ = '{small}'", block(number, 'load_from = None\n'))
+    (tmp_path / 'mine.py').write_text(text)
+
+    said = train(tmp_path, 'mine.py', '--cfg-options', *SHORT)
+
+    assert ('coco/bbox_mAP' if number == 0 else 'pascal_voc/mAP') in said
 
 
 def test_class_folders(tmp_path):

@@ -21,6 +21,7 @@ from btkd_det.config import paths
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ('btkd_det', 'configs', 'requirements', 'tools', 'MANIFEST.in', 'pyproject.toml')
+OF_CHECKOUT = ('benchmark.py', 'demo.py', 'make_shapes.py')
 CONFIG = 'bccd/btkd_faster-rcnn_r18w8-r34w32_fpn_20e_bccd.py'
 
 
@@ -110,9 +111,28 @@ json.dump(found, open('found.json', 'w'))
     (tmp_path / 'mine.py').write_text(f"_base_ = 'btkd_det::{CONFIG}'\n")
     run(sys.executable, '-c', code, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(site)})
 
+    assert_tools_run(site, tmp_path)
     module, *losses = json.loads((tmp_path / 'found.json').read_text())
     assert module == str(site / 'btkd_det' / '__init__.py')
     assert losses == ['btkd_det.BTKDLoss', 'btkd_det.BTKDLoss']
+
+
+def assert_tools_run(site, folder):
+    """By the package, for there is no ``tools/`` beside an installed wheel."""
+    module = (sys.executable, '-m', 'btkd_det')
+    place = dict(cwd=folder, env={**os.environ, 'PYTHONPATH': str(site)})
+    listed = run(*module, **place)
+    names = [line.split()[0] for line in listed.splitlines()[2:]]
+    assert names == sorted(
+        p.stem for p in (ROOT / 'tools').glob('*.py') if p.name not in OF_CHECKOUT
+    )
+    assert re.search(r'^  train +Train any MMEngine config', listed, re.MULTILINE)
+    said = run(*module, 'make_recipe', 'cifar100', '--student', 'resnet20', **place)
+    path = 'work_dirs/recipes/resnet20_cifar100.py'
+    assert said == f'Written: {path}\nTrain:   python -m btkd_det train {path}\n'
+    refused = subprocess.run([*module, 'tain'], capture_output=True, text=True, **place)
+    assert refused.returncode == 1
+    assert refused.stderr == f'error: no command tain; valid: {", ".join(names)}\n'
 
 
 def test_no_distribution_of_the_host_packages_is_forced(wheel):

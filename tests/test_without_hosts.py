@@ -16,7 +16,7 @@ import sys
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.partition('.')[0] in {refused}:
-            raise ImportError(f'{{name}} is refused')
+            raise ModuleNotFoundError(f'{{name}} is refused', name=name)
 
 
 sys.meta_path.insert(0, Refuse())
@@ -87,6 +87,25 @@ for registry, name in (
         raise AssertionError(name)
 """
 
+TOOL = """
+import io
+import runpy
+from contextlib import redirect_stdout
+
+for arguments, said in (
+    (['test', 'c.py', 'c.pth'], "which test needs; see python -m btkd_det.doctor"),
+    (['--help'], None),
+):
+    sys.argv = ['btkd_det', *arguments]
+    try:
+        with redirect_stdout(io.StringIO()) as listed:
+            runpy.run_module('btkd_det', run_name='__main__')
+    except SystemExit as end:
+        assert said and str(end.code).startswith('error: ') and str(end.code).endswith(said), end
+    else:
+        assert said is None and 'bias_report' in listed.getvalue()
+"""
+
 CLASSIFIER = """
 import tempfile
 from mmengine.config import Config
@@ -121,7 +140,9 @@ def run(code, refused, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'code', [BIAS, LOSSES + CIFAR + DETECTORS], ids=['bias', 'losses, networks, detectors']
+    'code',
+    [BIAS, LOSSES + CIFAR + DETECTORS, TOOL],
+    ids=['bias', 'losses, networks, detectors', 'tools'],
 )
 def test_torch_and_mmengine_alone(code, tmp_path):
     run(code, BEYOND_MMENGINE, tmp_path)

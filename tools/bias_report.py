@@ -19,6 +19,8 @@ from btkd_det.errors import ConfigError
 from btkd_det.preflight.output import check_output
 from btkd_det.report import bias_report, rows, teacher_bias
 from btkd_det.report.advice import advise
+from btkd_det.report.batch_bar import BatchBar
+from btkd_det.report.introduction import introduction
 
 
 def parse_args():
@@ -45,13 +47,12 @@ def examine(args, config, checkpoint, options=None):
         tuple: For each stage of a cascade what was found and the examples, and whether the first
         channel of these is blue.
     """
-    from mmengine import ProgressBar
-
     loader = f'{args.data}_dataloader'
     cfg, model = rows.load(config, checkpoint, options, loader, args.device)
     data = rows.data(cfg, loader, args.seed, args.max_iters)
-    bar = ProgressBar(data.count, file=sys.stdout)
-    found = teacher_bias.examine(model, data.batches, report=bar.update)
+    print(introduction(config, checkpoint, data.dataset))
+    with BatchBar('batches', data.count) as bar:
+        found = teacher_bias.examine(model, data.batches, report=bar.update)
     results = [count.result(data.class_names) for count, _ in found]
     examples = [examples.best() for _, examples in found]
     return results, examples, rows.blue_first(cfg, model, loader)
@@ -83,7 +84,7 @@ def main():
     bias_report.write_report(out, results, examples, about, swap_channels, advice)
     for stage, result in enumerate(results):
         title = f'Stage {stage + 1}\n\n' if len(results) > 1 else ''
-        print(f'\n\n{title}{bias_report.bias_table(result)}')
+        print(f'\n{title}{bias_report.bias_table(result)}')
     print('\n' + '\n'.join(textwrap.fill(line, 96) for line in advice.lines()))
     print(f'\nWritten: {out / "report.html"}, {out / "bias.json"}')
 

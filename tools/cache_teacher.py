@@ -24,6 +24,8 @@ from btkd_det.config.reading import type_name
 from btkd_det.errors import ConfigError
 from btkd_det.models.probe import input_shape
 from btkd_det.preflight.output import check_output
+from btkd_det.report.batch_bar import BatchBar
+from btkd_det.report.introduction import describe_config, titled
 from btkd_det.teacher.cache.unfinished import UnfinishedCache
 
 SITES = dict(logits=dict(type='btkd_det.KDLoss'))
@@ -128,15 +130,17 @@ def main():
 
 def gather(cfg, model, shape, unfinished):
     """Run the teacher over the training data that are left, with a progress bar."""
-    from mmengine import ProgressBar
-
     from btkd_det.teacher.cache import gathering
 
     batches, total = gathering.training_batches(cfg, unfinished.done)
+    teacher = cfg.model.teacher
+    names = f'{describe_config(teacher.config)}, {teacher.checkpoint}'
+    dataset = type_name(teacher_cache.find_dataset(cfg)[0])
+    print(titled([('Teacher', names), ('Data', f'{dataset}: {shape[1]} images')]))
     if unfinished.done:
         print(f'Goes on after {unfinished.done} of {shape[0] * shape[1]} rows of an earlier run.')
-    bar = ProgressBar(total, file=sys.stdout)
-    return gathering.gather(model, batches, shape, bar.update, unfinished)
+    with BatchBar('batches', total) as bar:
+        return gathering.gather(model, batches, shape, bar.update, unfinished)
 
 
 if __name__ == '__main__':

@@ -16,6 +16,8 @@ from btkd_det.losses.class_means import write_class_means
 from btkd_det.models.data_classes import classes_of_meta
 from btkd_det.preflight.output import check_output
 from btkd_det.report import class_means, rows
+from btkd_det.report.batch_bar import BatchBar
+from btkd_det.report.introduction import introduction
 
 
 def parse_args():
@@ -31,12 +33,11 @@ def parse_args():
 
 def gather(args):
     """Run the model over the config's training data; the means, counts and header."""
-    from mmengine import ProgressBar
-
     cfg, model = rows.load(args.config, args.checkpoint, args.cfg_options, place=args.device)
     data = rows.data(cfg, seed=args.seed, max_iters=args.max_iters)
-    bar = ProgressBar(data.count, file=sys.stdout)
-    found = class_means.gather(model, data.batches, args.only_right, report=bar.update)
+    print(introduction(args.config, args.checkpoint, data.dataset))
+    with BatchBar('batches', data.count) as bar:
+        found = class_means.gather(model, data.batches, args.only_right, report=bar.update)
     # By the names that teacher and student are compared by, the config's.
     names = classes_of_meta(getattr(data.dataset, 'metainfo', None))
     header = class_means.describe(cfg, args.checkpoint, data.dataset, names)

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from btkd_det.checkpoint.writing import write_text
+from btkd_det.config.tools import tool_command
 from btkd_det.errors import ConfigError
 from btkd_det.preflight.output import check_output
 from btkd_det.recipes import (
@@ -166,7 +167,7 @@ def main():
         path = write(args)
     except ConfigError as error:
         sys.exit(f'error: {error}')
-    print(f'Written: {path}\nTrain:   python tools/train.py {path}')
+    print(f'Written: {path}\nTrain:   {shlex.join([*tool_command("train"), str(path)])}')
 
 
 if __name__ == '__main__':

@@ -4,7 +4,8 @@
 
 CONFIG may be the distilled or the plain one. With --teacher-config and --teacher-checkpoint the
 model is held against a teacher: where does it agree, and where does it know better? A classifier is
-held against that of its distilled config without being asked.
+held against that of its distilled config without being asked. MMEngine's log, with the environment
+and the whole config, is in the log file of --work-dir alone.
 """
 
 import argparse
@@ -12,6 +13,8 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+
+from rich.file_proxy import FileProxy
 
 import btkd_det.config
 from btkd_det import cpu_processes, preflight
@@ -26,7 +29,11 @@ from btkd_det.config.command_line import (
 from btkd_det.config.reading import type_name
 from btkd_det.errors import ConfigError
 from btkd_det.evaluation.evaluators import prepare_evaluators
+from btkd_det.hooks.evaluation_bar import EvaluationBarHook
+from btkd_det.log_console import TEST_LINE, LogConsole, log_file
 from btkd_det.preflight.output import check_output
+from btkd_det.report.batch_bar import on_terminal, screen_of
+from btkd_det.report.introduction import introduction
 from btkd_det.report.table import accuracy_table, detection_table
 
 
@@ -107,13 +114,42 @@ def check(cfg, checkpoint):
     preflight.check_agreement(cfg)
 
 
-def evaluate(cfg, checkpoint, work_dir):
-    """Run MMEngine's test loop and return its metrics, a dict."""
+def evaluate(cfg, args, work_dir):
+    """Run MMEngine's test loop.
+
+    Returns:
+        tuple[dict, Runner, int]: The metrics, the runner, and how often the log warns.
+    """
     from mmengine.runner import Runner
 
-    cfg.update(work_dir=work_dir, load_from=checkpoint, resume=False)
-    runner = Runner.from_cfg(cfg)
-    return runner.test(), runner.rank
+    cfg.update(work_dir=work_dir, load_from=args.checkpoint, resume=False)
+    bar = on_terminal()
+    screen = screen_of(sys.stdout)
+    # On a terminal what is shown goes above the bar.
+    stream = FileProxy(screen, sys.stdout) if bar else sys.stdout
+    with LogConsole(stream, visible=None if bar else TEST_LINE) as console:
+        runner = Runner.from_cfg(cfg)
+        console.started(runner.logger, kept=bool(args.work_dir))
+        if runner.rank == 0:
+            data = runner.test_loop.dataloader.dataset
+            print(introduction(args.config, args.checkpoint, data, teacher_of(cfg)), file=stream)
+            stream.flush()
+        if bar:
+            runner.register_hook(EvaluationBarHook(screen))
+        return runner.test(), runner, console.warnings
+
+
+def teacher_of(cfg):
+    """The teacher that an evaluator compares with, or None."""
+    return next((part['teacher'] for part in cfg.test_evaluator if 'teacher' in part), None)
+
+
+def conclusion(args, runner, warnings):
+    """Where the log is, and whether it warns."""
+    count = f' ({warnings} warning{"s" if warnings > 1 else ""})' if warnings else ''
+    if args.work_dir:
+        return f'Log: {log_file(runner.logger)}{count}'
+    return f'Log: not kept{count}; --work-dir FOLDER keeps it'
 
 
 @weights_only()
@@ -124,13 +160,13 @@ def main():
         check(cfg, args.checkpoint)
         cpu_processes.join(cfg)
         with tempfile.TemporaryDirectory() as folder:
-            metrics, rank = evaluate(cfg, args.checkpoint, args.work_dir or folder)
+            metrics, runner, warnings = evaluate(cfg, args, args.work_dir or folder)
         cpu_processes.leave()
     except ConfigError as error:
         sys.exit(f'error: {error}')
-    if rank:
+    if runner.rank:
         return
-    print(accuracy_table(metrics) if is_classifier(cfg) else detection_table(metrics))
+    print(f'\n{accuracy_table(metrics) if is_classifier(cfg) else detection_table(metrics)}\n')
     if args.predictions:
         print(f'Written: {args.predictions}')
     if args.out:
@@ -140,6 +176,7 @@ def main():
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         write_text(args.out, text + '\n')
         print(f'Written: {args.out}')
+    print(conclusion(args, runner, warnings))
 
 
 if __name__ == '__main__':

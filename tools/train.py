@@ -28,11 +28,13 @@ from btkd_det.config.log_options import average_log
 from btkd_det.config.options import merge_options, split_options
 from btkd_det.config.reading import type_name
 from btkd_det.errors import BUILD_ERRORS, ConfigError, InterruptedTraining, TrainingError
-from btkd_det.hooks.progress_bar import ProgressBarHook, bars_closed, on_terminal
+from btkd_det.hooks.progress_bar import ProgressBarHook, bars_closed
 from btkd_det.interrupts import noted
+from btkd_det.log_console import dumps_hidden, log_file
 from btkd_det.lost_ranks import introduce, lost_ranks_named
 from btkd_det.models.probe import input_shape
 from btkd_det.preflight.work_dir import check_work_dir
+from btkd_det.report.batch_bar import on_terminal
 from btkd_det.report.summary import evaluate_command, write_summary
 from btkd_det.work_dir_lock import work_dir_locked
 
@@ -236,9 +238,13 @@ def train(cfg):
     from mmengine.runner import Runner
 
     with unforeseen_explained():
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        person = on_terminal()
+        with dumps_hidden() if person else contextlib.nullcontext():
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         introduce()
-        if on_terminal():
+        if person:
+            if runner.rank == 0:
+                print(f'Log, with the environment and the whole config: {log_file(runner.logger)}')
             # Not by the config, which is kept: a terminal is a matter of this run alone.
             runner.register_hook(ProgressBarHook())
     # Before the first step is over, what fails is what the config asks for.

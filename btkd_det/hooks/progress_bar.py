@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import datetime
 import logging
-import os
 import re
 import sys
 import time
@@ -15,13 +14,14 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from ..registry import HOOKS
+from ..report.batch_bar import PAUSE, on_terminal, screen_of
 from ..report.runs import METRICS, main_metric
 from ..report.terms import terms_of
 from .batch_stream import counts_iterations
@@ -30,15 +30,8 @@ from .batch_stream import counts_iterations
 REPEATED = re.compile(r'(Epoch|Iter)\(train\) |(Epoch|Iter)\(val\) .* eta: |Exp name: ')
 #: Iterations over which a value is averaged, as in MMEngine's log by default.
 WINDOW = 10
-#: Seconds between two frames.
-PAUSE = 0.2
 
 _open: list['ProgressBarHook'] = []
-
-
-def on_terminal() -> bool:
-    """Whether standard output is a terminal that can draw over its own lines."""
-    return sys.stdout.isatty() and os.environ.get('TERM') not in ('dumb', 'unknown')
 
 
 @contextlib.contextmanager
@@ -79,10 +72,7 @@ class ProgressBarHook(Hook):
         """Open the bar."""
         if _open or not is_main_process() or not on_terminal():
             return
-        # Class names and paths are text, whatever they look like.
-        console = Console(
-            file=sys.stdout, force_terminal=True, markup=False, emoji=False, highlight=False
-        )
+        console = screen_of(sys.stdout)
         self._progress = Progress(
             TextColumn('{task.description}', markup=False),
             BarColumn(bar_width=None),

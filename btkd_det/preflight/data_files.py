@@ -10,11 +10,15 @@ from ..datasets.image_files import check_image_files
 from ..errors import ConfigError
 from ..models.data_classes import listed
 from .classes import dataset_class, is_coco, label_classes, numbers_by_file, stated_classes
+from .folder_classes import check_folder_order
 
 
 def check_files(dataset: Any, field: str, scope: str) -> None:
     root = dataset.get('data_root') or ''
-    if '://' in str(root) or check_image_files(dataset, field):
+    if '://' in str(root):
+        return
+    if check_image_files(dataset, field):
+        check_folder_order(dataset, field, scope)
         return
     if root and not Path(root).is_dir():
         raise ConfigError(
@@ -37,6 +41,7 @@ def check_files(dataset: Any, field: str, scope: str) -> None:
                 f'{field}.{place}: no folder {Path(root, folder)}; valid is the '
                 'folder of the images'
             )
+    check_folder_order(dataset, field, scope)
 
 
 def _check_categories(dataset: Any, path: str | Path, field: str, scope: str) -> None:

@@ -39,24 +39,33 @@ def bias_table(result: dict[str, Any]) -> str:
     Returns:
         str: Right-rates, kinds of mistakes, the worst classes, the rules.
     """
+    parts = [text_table(*table) for table in _tables(result)]
+    parts += [textwrap.fill(hint, 96) for hint in _hints(result)]
+    return '\n\n'.join(parts)
+
+
+def _tables(result: dict[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
+    """Header and rows of each table."""
     rows = [['all', result]]
     rows += [[name, result[name]] for name in ('foreground', 'background') if name in result]
     rows += [[f'{size} RoIs', rates] for size, rates in result.get('sizes', {}).items()]
     rows += [[f'IoU {limits}', rates] for limits, rates in result.get('overlaps', {}).items()]
     cells = [_rate_cells(*row) for row in rows if row[1]['rows']]
-    parts = [text_table(['rows', 'seen', 'right', 'right %'], cells)]
+    tables = [(['rows', 'seen', 'right', 'right %'], cells)]
     kinds = [[TITLES[kind], str(count)] for kind, count in result['kinds'].items()]
-    parts.append(text_table(['mistakes', 'rows'], kinds))
+    tables.append((['mistakes', 'rows'], kinds))
     classes = [
         [*_rate_cells(c['name'], c), ', '.join(f'{k} {n}' for k, n in c['taken_for'].items())]
         for c in worst_classes(result)[:10]
     ]
-    parts.append(text_table(['worst classes', 'seen', 'right', 'right %', 'taken for'], classes))
+    tables.append((['worst classes', 'seen', 'right', 'right %', 'taken for'], classes))
     if result['right'] < result['rows']:
-        parts.append(text_table(RULE_HEADER, _rule_cells(result)))
-    hints = [curriculum_line(result), *background_line(result)]
-    parts += [textwrap.fill(hint, 96) for hint in hints]
-    return '\n\n'.join(parts)
+        tables.append((RULE_HEADER, _rule_cells(result)))
+    return tables
+
+
+def _hints(result: dict[str, Any]) -> list[str]:
+    return [curriculum_line(result), *background_line(result)]
 
 
 RULE_HEADER = ['rule', 'space', "label's entry largest %", "label's probability %", 'moved %']
@@ -172,10 +181,15 @@ def _section(title: str, result: dict[str, Any], figures: dict[str, Any]) -> dic
     pictures = [
         (captions[key], embedded(figure, captions[key], 'PNG')) for key, figure in figures.items()
     ]
-    return dict(title=title, table=bias_table(result), pictures=pictures)
+    return dict(title=title, tables=_tables(result), hints=_hints(result), pictures=pictures)
 
 
-_STYLE = """table.facts td { text-align: left; }"""
+_STYLE = """table.facts td { text-align: left; }
+.wide { margin-bottom: 1.4rem; } .wide td { vertical-align: top; }
+@media (max-width: 600px) {
+  .wide th, .wide td { font-size: .8rem; padding: .3rem .25rem; overflow-wrap: normal; }
+  .wide td:not(:first-child) { overflow-wrap: normal; }
+}"""
 _BODY = """<h1>{{ title }}</h1>
 <table class="facts">
 {%- for key, value in about.items() %}<tr><th>{{ key }}</th><td>{{ value }}</td></tr>{% endfor -%}
@@ -188,7 +202,13 @@ columns are means over the wrong rows, after the rule: is the label's entry the 
 probability does it have, and how much of the row's probability has moved.</p>
 {% for section in sections %}
 {% if section.title %}<h2>{{ section.title }}</h2>{% endif %}
-<pre>{{ section.table }}</pre>
+{% for header, rows in section.tables %}<div class="wide"><table>
+<tr>{% for title in header %}<th>{{ title }}</th>{% endfor %}</tr>
+{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table></div>
+{% endfor %}
+{% for line in section.hints %}<p>{{ line }}</p>
+{% endfor %}
 {% for caption, picture in section.pictures %}<h2>{{ caption }}</h2><p>{{ picture }}</p>
 {% endfor %}
 {% endfor %}"""

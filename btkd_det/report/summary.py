@@ -11,6 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from ..checkpoint.writing import write_text
+from ..config.tools import tool_command
 from ..preflight.work_dir import read_dump
 from .curves import Points, curves
 from .page import embedded, render
@@ -73,7 +74,7 @@ def evaluate_command(folder: str | Path, config: Path) -> str:
     """
     marker = Path(folder, 'last_checkpoint')
     latest = marker.read_text().strip() if marker.is_file() else Path(folder, 'CHECKPOINT.pth')
-    return shlex.join(['python', 'tools/test.py', str(config), str(latest)])
+    return shlex.join([*tool_command('test'), str(config), str(latest)])
 
 
 def _facts(folder: Path, config: Path, log: TrainingLog) -> dict[str, Any]:
@@ -205,7 +206,7 @@ _BODY = """<h1>{{ title }}</h1>
 {% if metric %}<h2>{{ metric }}</h2>
 <table>
 {%- for who, value, when in result -%}
-<tr><td>{{ who }}</td><td>{{ value }}</td><td>{{ when }}</td></tr>
+<tr><td>{{ who }}</td><td class="value">{{ value }}</td><td>{{ when }}</td></tr>
 {%- endfor -%}
 </table>
 {% else %}<p class="note">No validation has been finished.</p>

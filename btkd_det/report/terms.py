@@ -23,12 +23,12 @@ WORDS = {
 #: What each means; the page on watching a training has the same table.
 MEANINGS = {
     'loss': 'the term as it is added to the losses, its weight included',
-    'right': 'share of the rows (RoIs, anchors, images) on which the teacher is right',
+    'right': 'share of the rows (RoIs, anchors, images) that count as right, by judge=...',
     'right_foreground': 'the same, of the rows that show an object',
     'trust': 'how much of the term is left; 0 where the teacher is not ahead of the student',
     'gamma': 'the curriculum: weight of the rows that were put right, from 0 to 1',
-    'teacher_right': "share of the rows that the teacher gets right, trust's running mean",
-    'student_right': "share of the rows that the student gets right, trust's running mean",
+    'teacher_right': 'share of the objects (images) whose class the teacher chooses; running mean',
+    'student_right': 'the same of the student; trust compares the two',
     'easy': "the host's mean over the rows on which the teacher is right",
     'hard': "the host's mean over the rows that were put right",
     'label_noise': 'estimated share of labels that are wrong',

@@ -31,11 +31,13 @@ def picture(alt):
 
 def test_the_report_escapes_names_of_files_and_classes():
     about = {'config': NASTY}
-    section = dict(title='', table=NASTY, pictures=[(NASTY, picture(NASTY))])
+    tables = [([NASTY], [[NASTY]])]
+    section = dict(title='', tables=tables, hints=[NASTY], pictures=[(NASTY, picture(NASTY))])
     page = bias_report._page(about, [section])
     assert NASTY not in page
-    assert f'<td>{ESCAPED}</td>' in page
-    assert f'<pre>{ESCAPED}</pre>' in page
+    assert page.count(f'<td>{ESCAPED}</td>') == 2
+    assert f'<th>{ESCAPED}</th>' in page
+    assert f'<p>{ESCAPED}</p>' in page
 
 
 def test_a_table_lines_up_whatever_is_in_it():

@@ -211,7 +211,17 @@ def test_both_configs_give_the_same_ap(workshop):
         out = workshop / f'{name}.json'
         code, text = run('test', workshop / f'{name}.py', checkpoint, '--classwise', '--out', out)
         assert code == 0, text
-        assert 'AP50' in text
+        shown = text.splitlines()
+        assert shown[:4] == [
+            f'Config:     {workshop}/{name}.py',
+            f'Checkpoint: {checkpoint}',
+            f'Data:       CocoDataset, {workshop}/data/val.json: 4 images',
+            '',
+        ]
+        assert shown[4].split()[:3] == ['bbox', 'AP', 'AP50']
+        # The environment, the config and the hooks take hundreds of lines.
+        assert shown[-2:] == [f'Written: {out}', 'Log: not kept; --work-dir FOLDER keeps it']
+        assert len(shown) == 15
         results.append(json.loads(out.read_text())['metrics'])
     assert results[0] == results[1]
     assert {'coco/bbox_AP', 'coco/bbox_ARl', 'coco/bbox_AP/square'} <= set(results[0])

@@ -1,0 +1,55 @@
+"""Class names beside the folders that MMPretrain numbers its labels by."""
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from ..models.data_classes import listed
+from .classes import dataset_class, stated_classes
+
+
+def check_folder_order(dataset: dict[str, Any], field: str, scope: str) -> None:
+    """Refuse classes in another order than that of their folders.
+
+    MMPretrain's ``CustomDataset``, and ``ImageNet`` with it, numbers the labels by the sorted
+    names of the folders, whatever ``classes`` says: every prediction would have another class's
+    name.
+
+    Args:
+        dataset (dict): The config of a data set.
+        field (str): Where it stands in the config.
+        scope (str): Where a type without a scope is looked up.
+
+    Raises:
+        ConfigError: They are the same names in another order.
+    """
+    folders, names = _numbered_folders(dataset, scope), stated_classes(dataset, scope)
+    if not folders or not names or names == folders or sorted(map(str, names)) != folders:
+        return
+    raise ConfigError(
+        f'{field}.classes: {listed(names)}, but the labels are numbered by the folders in '
+        f'alphabetical order, {listed(folders)}, so that every name would stand for another class; '
+        f'valid: classes={folders}'
+    )
+
+
+def _numbered_folders(dataset: Any, scope: str) -> list[str]:
+    """Names of the folders that number the labels, in order; empty where none do."""
+    cls = dataset_class(dataset, scope)
+    own = next((c for c in getattr(cls, '__mro__', ()) if _is_custom(c)), None)
+    if own is None or cls.load_data_list is not own.load_data_list:
+        return []
+    split, root = dataset.get('split') or '', Path(str(dataset.get('data_root') or ''))
+    if dataset.get('ann_file') or (root / 'meta' / f'{split}.txt').is_file():
+        return []
+    prefix = dataset.get('data_prefix') or split
+    if not isinstance(prefix, str):
+        prefix = next(iter(prefix.values()), '')
+    folder = root / str(prefix)
+    if dataset.get('with_label') is False or not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+
+
+def _is_custom(cls: type) -> bool:
+    return cls.__name__ == 'CustomDataset' and cls.__module__.startswith('mmpretrain.')
