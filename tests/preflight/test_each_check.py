@@ -21,7 +21,7 @@ from btkd_det.preflight import (
     voc,
     weights,
 )
-from btkd_det.preflight.loaders import check_loader
+from btkd_det.preflight.loaders import _Stand, check_loader
 
 
 @pytest.fixture
@@ -260,3 +260,17 @@ def test_a_loader_is_built_around_nothing():
     """A sampler may ask how many there are, and nobody may read one."""
     loader = dict(batch_size=2, sampler=dict(type='DefaultSampler'), dataset={})
     assert check_loader(loader, 'F', 'mmdet', 4) == 2
+    with pytest.raises(IndexError):
+        _Stand(4)[0]
+
+
+def test_an_evaluator_is_tried_on_a_prediction():
+    cfg = Config(dict(default_scope='mmdet', val_evaluator=dict(type='VOCMetric')))
+    sample = dict(inputs=torch.zeros(3, 8, 8))
+    nothing = dict(bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0).long())
+    truth = dict(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
+    whole = dict(gt_instances=truth, ignored_instances=truth, pred_instances=nothing)
+    metainfo = dict(classes=('cat',))
+    rehearsal._check_evaluators(cfg, sample, [whole], metainfo)
+    with refuses(r'val_dataloader\.dataset\.pipeline', 'gt_instances'):
+        rehearsal._check_evaluators(cfg, sample, [dict(pred_instances=nothing)], metainfo)
