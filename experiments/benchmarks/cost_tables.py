@@ -313,6 +313,8 @@ def scale(files, page):
 def sent(files, page):
     """Processes on a CPU, and the bytes that distillation sends."""
     found = files.read('scale')
+    if found is None:
+        return 'Not measured.'
     rows = []
     for count, seconds in found['processes'].items():
         plain = seconds['plain']['median']
