@@ -3,6 +3,7 @@
 python tools/benchmark.py steps [--device cuda] [--amp float16] [--rounds N] [--out FILE]
 python tools/benchmark.py losses [--device cuda] [--rounds N] [--compile] [--out FILE]
 python tools/benchmark.py import [--rounds N] [--out FILE]
+python tools/benchmark.py start [--rounds N] [--out FILE]
 python tools/benchmark.py loading [--device cuda] [--rounds N] [--out FILE]
 python tools/benchmark.py evaluation [--images N] [--rounds N] [--out FILE]
 python tools/benchmark.py dense [--device cuda] [--rounds N] [--out FILE]
@@ -32,6 +33,7 @@ from experiments.benchmarks import (  # noqa: E402
     loading_benchmark,
     loss_benchmark,
     scale_benchmark,
+    start_benchmark,
     step_benchmark,
     teacher_benchmark,
 )
@@ -45,6 +47,7 @@ BENCHMARKS = {
     'teacher': ("a teacher's forward in several forms", teacher_benchmark),
     'scale': ('how a step grows with images, RoIs, classes, processes', scale_benchmark),
     'import': ('import btkd_det, beyond what it imports', import_benchmark),
+    'start': ('a training, from the command to its first step', start_benchmark),
     'loading': ('small images in memory, and one by one', loading_benchmark),
     'evaluation': ("COCO's numbers, plain and fast", evaluation_benchmark),
     'all': ('what a device needs, in pieces that each leave a file', benchmark_suite),

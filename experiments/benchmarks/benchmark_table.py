@@ -12,6 +12,7 @@ RATIOS = {
     'pycocotools_to_fast': 'pycocotools / faster-coco-eval',
     'largest_difference': 'largest difference of the twelve numbers',
     'images_per_second': 'images a second',
+    'start_to_mmdet': "to the first step: tools/train.py / MMDetection's",
     'added_seconds': 'seconds of import btkd_det beyond what it imports',
 }
 

@@ -96,7 +96,15 @@ def _on_a_cpu(files, page):
     evaluation = json.loads((files.folder / 'evaluation-cpu.json').read_text(encoding='utf-8'))
     imports = json.loads((files.folder / 'import.json').read_text(encoding='utf-8'))
     link = files.link('import', 'cpu', page).replace('import-cpu', 'import')
+    start = files.read('start')
+    cells = [f'{start["start_to_mmdet"][name]:.2f}' for name in ('plain', 'distilled')]
     return [
+        [
+            "from the command to the first step / MMDetection's: plain, distilled",
+            ', '.join(cells),
+            '',
+            files.link('start', 'cpu', page),
+        ],
         [
             "COCO's twelve numbers of 5,000 images: pycocotools / `tools/test.py --fast-eval`",
             f'{evaluation["pycocotools_to_fast"]:.1f}',

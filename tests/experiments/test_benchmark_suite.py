@@ -4,12 +4,14 @@ import argparse
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 import torch
 
-from experiments.benchmarks import benchmark_suite, pages, scale_benchmark
+from btkd_det.preflight.reading import load_config
+from experiments.benchmarks import benchmark_suite, pages, scale_benchmark, start_benchmark
 from experiments.benchmarks.benchmark_table import benchmark_table
 from experiments.benchmarks.cost_tables import TABLES, Files
 from experiments.benchmarks.measure import allocated, peak_memory
@@ -174,3 +176,23 @@ def test_a_changed_figure_makes_a_page_stale(tmp_path):
     assert '| 7.77 |' in (tmp_path / 'README.md').read_text()
     (results / 'steps-amp-cuda.json').unlink()
     assert 'not measured' in TABLES['costs'](Files(results), 'README.md')
+
+
+def test_the_first_step_of_a_command_is_timed(tmp_path):
+    first_step = start_benchmark._first_step
+    waits = 'import os, time; time.sleep(0.3); open(os.environ["FIRST_STEP"], "w")'
+    assert 0.3 < first_step([sys.executable, '-c', waits], tmp_path, '0') < 30
+    with pytest.raises(RuntimeError, match=r'(?s)made no step: .*no such thing'):
+        first_step([sys.executable, '-c', 'raise SystemExit("no such thing")'], tmp_path, '1')
+
+
+def test_the_commands_that_start_are_whole(tmp_path):
+    commands = start_benchmark._commands(tmp_path, 4)
+    assert list(commands) == ["MMDetection's", 'plain', 'distilled']
+    for command in commands.values():
+        assert all(Path(part).is_file() for part in command if part.startswith('/'))
+    sys.modules['end_after_one_step'] = types.ModuleType('end_after_one_step')
+    student = load_config(str(tmp_path / 'student.py'))
+    del sys.modules['end_after_one_step']
+    assert Path(student.train_dataloader.dataset.data_root).is_dir()
+    assert student.custom_hooks == [dict(type='EndAfterOneStep')]
