@@ -274,3 +274,26 @@ def test_an_evaluator_is_tried_on_a_prediction():
     rehearsal._check_evaluators(cfg, sample, [whole], metainfo)
     with refuses(r'val_dataloader\.dataset\.pipeline', 'gt_instances'):
         rehearsal._check_evaluators(cfg, sample, [dict(pred_instances=nothing)], metainfo)
+
+
+@pytest.mark.parametrize(
+    ('loader', 'length', 'boxes', 'refused'),
+    [
+        ('train_dataloader', 0, 0, True),
+        ('train_dataloader', 3, 0, True),
+        ('train_dataloader', 3, 1, False),
+        ('val_dataloader', 0, 0, True),
+        ('val_dataloader', 3, 0, False),
+        # Where nobody knows how many there are.
+        ('train_dataloader', None, None, False),
+    ],
+)
+def test_a_loader_of_nothing(loader, length, boxes, refused, said):
+    total = types.SimpleNamespace(length=length, boxes=boxes, details=['no box of the 3 images'])
+    if refused:
+        with refuses(rf'{loader}\.dataset: nothing is left to use: no box of the 3 images'):
+            datasets._nothing_left(total, loader)
+        assert not said
+    else:
+        datasets._nothing_left(total, loader)
+        assert said == [f'{loader}.dataset: no box of the 3 images']
