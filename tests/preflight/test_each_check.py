@@ -2,6 +2,7 @@
 
 import types
 from collections import Counter
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -297,3 +298,13 @@ def test_a_loader_of_nothing(loader, length, boxes, refused, said):
     else:
         datasets._nothing_left(total, loader)
         assert said == [f'{loader}.dataset: no box of the 3 images']
+
+
+@pytest.mark.parametrize('text', ['wide', '', '1e400', 'nan'])
+def test_a_number_of_an_xml_file(text):
+    box = ElementTree.fromstring('<bndbox><xmin>3.5</xmin></bndbox>')
+    convert = lambda found: int(float(found))
+    voc._number(box, 'xmin', convert)
+    box.find('xmin').text = text
+    with refuses('xmin', 'bndbox', 'valid'):
+        voc._number(box, 'xmin', convert)
