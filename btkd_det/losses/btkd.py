@@ -121,7 +121,7 @@ class BTKDLoss(LogitLoss):
         self.schedule = schedule
         self.normalize = normalize
         self.judge = judge
-        if judge == 'class':
+        if judge != 'class_and_box':
             # Then nobody has to compute boxes.
             self.extra_inputs = tuple(n for n in self.extra_inputs if n != 'box_ious')
         self.iou_threshold = iou_threshold

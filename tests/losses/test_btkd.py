@@ -277,3 +277,10 @@ def test_an_instance_as_host_and_in_a_checkpoint():
     assert not loss.state_dict()
     assert set(BTKDLoss(trust='measured').state_dict()) == {'trust.sums'}
     assert set(IKDLoss(3).state_dict()) == {'class_means', 'class_counts', 'collected'}
+
+
+@pytest.mark.parametrize(
+    ('judge', 'asks'), [('class', False), ('object', False), ('class_and_box', True)]
+)
+def test_boxes_are_asked_for_where_they_are_judged(judge, asks):
+    assert ('box_ious' in BTKDLoss(judge=judge).extra_inputs) == asks
