@@ -68,15 +68,6 @@ def prepare() -> None:
     for package in ('datasets', 'engine', 'evaluation', 'models', 'visualization'):
         importlib.import_module(f'mmdet.{package}')
     torch.set_num_threads(1)
-    take_step = OptimWrapper.step
-
-    def step(self, **kwargs):
-        take_step(self, **kwargs)
-        print(STEP, flush=True)
-
-    OptimWrapper.step = step
-    # It starts compilers to ask for their version: seconds.
-    mmengine.runner.Runner._log_env = lambda self, env_cfg: None
 
 
 def attempt(args, folder: Path, env=None, timeout: float = 120) -> Outcome:
@@ -131,6 +122,19 @@ def _forget_earlier_runs():
     sys.setrecursionlimit(1000)
 
 
+def _tell_steps():
+    """In the child alone, so that the tests' own process keeps its classes."""
+    take_step = OptimWrapper.step
+
+    def step(self, **kwargs):
+        take_step(self, **kwargs)
+        print(STEP, flush=True)
+
+    OptimWrapper.step = step
+    # It starts compilers to ask for their version: seconds.
+    mmengine.runner.Runner._log_env = lambda self, env_cfg: None
+
+
 def _train(args, folder, log, env, before):
     """The child: never returns."""
     code = 1
@@ -146,6 +150,7 @@ def _train(args, folder, log, env, before):
         os.environ.update(env)
         sys.argv = ['train.py', *args]
         _forget_earlier_runs()
+        _tell_steps()
         before()
         runpy.run_path(str(ROOT / 'tools' / 'train.py'), run_name='__main__')
         code = 0
