@@ -140,6 +140,8 @@ def _train(args, folder, log, env, before):
     code = 1
     try:
         os.setsid()
+        # As a terminal starts it, even where the tests run in the background of a shell.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)
