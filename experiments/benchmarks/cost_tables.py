@@ -273,20 +273,13 @@ def teacher(files, page):
     """The teacher's forward in several forms."""
     found = {device: files.read('teacher', device) for device in DEVICES}
     measured = {d: f for d, f in found.items() if f}
-    forms = dict.fromkeys(
-        name.replace('bfloat16', 'half').replace('float16', 'half')
-        for result in reversed(measured.values())
-        for name in result['seconds']
-    )
+    names = {d: {_form(n): n for n in result['seconds']} for d, result in measured.items()}
+    forms = dict.fromkeys(form for d in reversed(measured) for form in names[d])
     rows = []
     for form in forms:
         cells = []
-        for result in measured.values():
-            names = {
-                n.replace('bfloat16', 'half').replace('float16', 'half'): n
-                for n in result['seconds']
-            }
-            name = names.get(form)
+        for device, result in measured.items():
+            name = names[device].get(form)
             cells.append(f'{result["time_to_as_it_is"][name]:.2f}' if name else '')
             cells.append(f'{result["relative_difference"][name]:.0e}' if name else '')
         rows.append([form, *cells])
@@ -294,6 +287,11 @@ def teacher(files, page):
     for device in measured:
         header += [f'{_device_name(device)}: time to as it is', 'relative difference']
     return rows_of(header, rows)
+
+
+def _form(name):
+    """A form's name without the type that is half precision on its device."""
+    return name.replace('bfloat16', 'half').replace('float16', 'half')
 
 
 def scale(files, page):

@@ -12,8 +12,10 @@ from btkd_det.config.reading import read_config
 from btkd_det.models import Teacher
 from btkd_det.sites.base import Step
 from btkd_det.sites.dense import DenseOutputs, DenseRecord, DenseRecorder
+from btkd_det.sites.dense_boxes import DenseBoxes
+from btkd_det.sites.dense_logits import DenseLogits
 
-from .measure import alternate, clock_of, environment, peak_memory, quartiles, summary
+from .measure import alternate, clock_of, environment, on_threads, peak_memory, quartiles, summary
 from .models import image_batch, image_size
 
 HEADS = {
@@ -30,6 +32,7 @@ LOGITS = {
     'dense_logits: btkd': robust('binary', SINGLE_STAGE),
 }
 BOXES = {'dense_boxes: sides': dict(type='btkd_det.DistributionLoss')}
+SITES = dict(dense_logits=DenseLogits, dense_boxes=DenseBoxes)
 PROGRESS = 0.25
 #: As the pipelines pad a picture of 800 x 1333, which RTMDet's neck needs.
 SIZE = (800, 1344)
@@ -63,30 +66,26 @@ def run(device='cpu', heads=tuple(HEADS), size=SIZE, rounds=15, threads=None, se
         ``ratio_to_own`` (the median over rounds), its quartiles, ``peak_bytes`` and
         ``peak_to_own`` of each candidate.
     """
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        with DefaultScope.overwrite_default_scope('mmdet'), btkd_det.set_progress(PROGRESS):
-            results = [_of_head(name, size, device, rounds, seed) for name in heads]
-            found, clock = environment(device), clock_of(device).__name__
-    finally:
-        torch.set_num_threads(before)
+    scope = DefaultScope.overwrite_default_scope('mmdet')
+    with on_threads(threads), scope, btkd_det.set_progress(PROGRESS):
+        results = [_of_head(name, size, device, rounds, seed) for name in heads]
+        found, clock = environment(device), clock_of(device).__name__
     setting = dict(image=list(size), batch=1, classes=80, rounds=rounds, clock=clock, seed=seed)
     return dict(setting=setting, environment=found, heads=results)
 
 
 def _of_head(name, size, device, rounds, seed):
-    boxes = BOXES if name == 'GFL' else {}
+    losses = {**LOGITS, **BOXES} if name == 'GFL' else LOGITS
     torch.manual_seed(seed)
     teacher = Teacher(narrow(name)).to(device)
-    model = _distilled(name, teacher, {**LOGITS, **boxes}).to(device).train()
+    model = _distilled(name, teacher).to(device).train()
     data = model.data_preprocessor(image_batch(size, 1, seed), training=True)
     own, record, outputs = recorded(model, data)
     candidates = {OWN: _own(own)}
-    for label in (*LOGITS, *boxes):
-        site, index = _place(model, label)
-        candidates[label] = _at_site(site, index, record, outputs)
+    for label, loss in losses.items():
+        place = label.partition(':')[0]
+        site = SITES[place](place, copy.deepcopy(loss)).to(device).train()
+        candidates[label] = _at_site(site, record, outputs)
     seconds = alternate(candidates, rounds, device=device, clock=clock_of(device))
     ratios = {
         label: quartiles([a / b for a, b in zip(values, seconds[OWN], strict=True)])
@@ -127,15 +126,13 @@ def narrow(name):
     return model
 
 
-def _distilled(name, teacher, losses):
-    sites = dict(dense_logits=[copy.deepcopy(loss) for loss in LOGITS.values()])
-    if len(losses) > len(LOGITS):
-        sites['dense_boxes'] = [copy.deepcopy(loss) for loss in BOXES.values()]
+def _distilled(name, teacher):
+    """What records a dense head; which loss stands there is of no matter."""
     config = dict(
         narrow(name),
         type='btkd_det.DistilledSingleStageDetector',
         teacher=teacher,
-        distill=sites,
+        distill=dict(dense_logits=loss_of('binary')),
     )
     return MODELS.build(config)
 
@@ -186,18 +183,11 @@ def _own(calls):
     return run
 
 
-def _place(model, label):
-    name = label.partition(':')[0]
-    labels = [each for each in (*LOGITS, *BOXES) if each.startswith(name)]
-    return model.distill[name], labels.index(label)
-
-
-def _at_site(site, index, record, outputs):
-    """A loss of a site, as in a step: its rows put together, the loss, the gradient."""
+def _at_site(site, record, outputs):
+    """The loss of a site, as in a step: its rows put together, the loss, the gradient."""
     logits = [_leaf(part) for part in record.level_logits]
     maps = tuple([_leaf(part) for part in kind] for kind in record.outputs)
     taught = tuple([part.detach() for part in kind] for kind in outputs.outputs)
-    loss = site[index]
 
     def run(_):
         for part in (*logits, *(part for kind in maps for part in kind)):
@@ -206,8 +196,7 @@ def _at_site(site, index, record, outputs):
             record.head, maps, list(logits), record.level_labels, record.level_counted
         )
         given = DenseOutputs(outputs.teacher, taught)
-        known = site.extras(seen, given, loss)
-        extras = {key: known[key] for key in getattr(loss, 'extra_inputs', ()) if key in known}
-        loss(*site.inputs(seen, given), **extras).backward()
+        entries = site.evaluate(seen, given)
+        sum(value for name, value in entries.items() if '.loss_' in name).backward()
 
     return run

@@ -13,7 +13,7 @@ from btkd_det.datasets.in_memory_images import InMemoryImages, data_samples
 from btkd_det.models.backbones import cifar_classifier_config
 from btkd_det.recipes.data import CIFAR100, loaders, preprocessor
 
-from .measure import alternate, environment, summary
+from .measure import alternate, environment, on_threads, summary
 
 BATCH = 64
 CLASSES = 100
@@ -79,16 +79,10 @@ def run(device='cpu', rounds=20, threads=None, images=50000, seed=0):
         ``images_per_second`` of the loaders and of the whole recipe, loading included; and
         ``share_of_step``, the part of loading and step together that each loader takes.
     """
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        with DefaultScope.overwrite_default_scope('mmpretrain'):
-            torch.manual_seed(seed)
-            seconds = _measure(device, rounds, images, seed)
-            found = _environment(device)
-    finally:
-        torch.set_num_threads(before)
+    with on_threads(threads), DefaultScope.overwrite_default_scope('mmpretrain'):
+        torch.manual_seed(seed)
+        seconds = _measure(device, rounds, images, seed)
+        found = _environment(device)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     loaders = ('one by one', 'in memory')
     return dict(

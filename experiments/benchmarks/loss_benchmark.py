@@ -11,7 +11,15 @@ from btkd_det.config.presets import btkd, loss_of, robust
 from btkd_det.losses import LogitLoss
 from btkd_det.registry import build
 
-from .measure import alternate, clock_of, count_operators, environment, quartiles, summary
+from .measure import (
+    alternate,
+    clock_of,
+    count_operators,
+    environment,
+    on_threads,
+    quartiles,
+    summary,
+)
 
 #: Rows of one image's RoIs up to those of all its anchors; two classes, Pascal VOC, COCO and LVIS.
 ROWS = (256, 512, 1024, 4096, 100_000)
@@ -66,21 +74,16 @@ def run(device='cpu', rounds=200, threads=None, compile=False, wrong=0.3, shapes
         shape the seconds of each candidate, the ratios of BTKD to its host in each round, as
         median and quartiles, and the ratio of medians of the loop and BTKD.
     """
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        found = environment(device)
+    with on_threads(threads):
+        found, clock = environment(device), clock_of(device).__name__
         operators = {name: count_operators(_step(_build(name, 'meta'), 'meta')) for name in LOSSES}
         results = [_compare(*shape, device, rounds, compile, wrong, seed) for shape in shapes]
-    finally:
-        torch.set_num_threads(before)
     return dict(
         setting=dict(
             losses=LOSSES,
             wrong_rows=wrong,
             rounds=rounds,
-            clock=clock_of(device).__name__,
+            clock=clock,
             compiled=compile,
             seed=seed,
         ),

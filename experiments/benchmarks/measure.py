@@ -1,5 +1,6 @@
 """Timing that can be trusted: runs of what is compared take turns, medians are reported."""
 
+import contextlib
 import itertools
 import platform
 import statistics
@@ -43,6 +44,18 @@ def alternate(candidates, rounds, warmup=2, device='cpu', clock=time.perf_counte
             if number >= 0:
                 seconds[name].append(clock() - start)
     return seconds
+
+
+@contextlib.contextmanager
+def on_threads(count):
+    """Within this context PyTorch has as many threads on the CPU; as many as before for None."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def clock_of(device):
