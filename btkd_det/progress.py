@@ -91,6 +91,27 @@ def current_iteration() -> int | None:
     return runner_info('iter')[0]
 
 
+class StepCount:
+    """Numbers the steps of a model: a runner's iterations, so that a resumed one goes on alike.
+
+    What calls the model several times in an iteration, and a training loop of one's own, count
+    on from there.
+    """
+
+    def __init__(self) -> None:
+        self._step = -1
+        self._iteration: int | None = None
+
+    def next(self) -> int:
+        """The number of the step that begins, from 0."""
+        iteration = current_iteration()
+        if iteration is None or iteration == self._iteration:
+            self._step += 1
+        else:
+            self._step = self._iteration = iteration
+        return self._step
+
+
 def iterations_per_epoch() -> int | None:
     """Iterations of one epoch of the runner that trains, or None where epochs are unknown.
 

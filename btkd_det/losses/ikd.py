@@ -66,13 +66,13 @@ class IKDLoss(LogitLoss):
     Attributes:
         class_means (Tensor): (C, C) float64 buffer, row y the mean logits of class y.
         class_counts (Tensor): Rows of each class so far, (C,) float64 buffer.
-        collected (Tensor): Iterations collected so far, or -1 when that is over; int64
-            buffer without dimensions.
-        class_names (tuple[str] | None): Of the means without the background's, where a file
-            tells them.
+        collected (Tensor): Iterations collected so far, -1 when it is over; scalar int64 buffer.
+        class_names (tuple[str] | None): Without the background's, where a file tells them.
+        collects_every (int): Iterations that a call stands for: the ``every`` of its site.
     """
 
     hosts = False
+    collects_every = 1
     class_means: Tensor
     class_counts: Tensor
     collected: Tensor
@@ -260,7 +260,7 @@ class IKDLoss(LogitLoss):
                 self.finish()
                 self._warn_if_nothing_was_collected()
                 return False
-            self._set_collected(self._collected + 1)
+            self._set_collected(self._collected + self.collects_every)
             self._last_iteration = iteration
         self._add(teacher_logits, labels, counted)
         return True

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from ..checks import suggest
 from ..errors import ConfigError
 from ..hints import Model
-from ..progress import forget_logged
+from ..progress import StepCount, forget_logged
 from ..sites.base import Recorder, Site, Step
-from ..sites.placing import check_place, sites_of, warn_if_nothing_is_distilled
+from ..sites.placing import check_options, check_place, sites_of, warn_if_nothing_is_distilled
 from ..sites.probe import evaluating, undisturbed_rng
 from ..teacher.class_names import check_distilled, classes_of_run, listed
 from ..teacher.frozen import build_teacher
@@ -51,18 +51,21 @@ class Sites(nn.ModuleDict):
             except ConfigError as error:
                 if 'is not a registered' in str(error):
                     check_place(losses, name, valid)
+                check_options(losses, name, valid, error)
                 raise
         # The order of the config is that of the parameters in a checkpoint's optimizer.
         self._ordered = [name for name in valid if name in self]
+        self._steps = StepCount()
 
     def at(self, name: str) -> Any:
         """The losses of a site, none where it is not there."""
         return self[name] if name in self else ()  # noqa: SIM401 (no get in torch 2.4)
 
     def active_sites(self) -> tuple[list[Site], dict[str, Tensor]]:
-        """The sites that have not passed their ``stop_at``, and what the others cost.
+        """The sites that compute losses in the step that begins, and what the others cost.
 
-        Of the others the last values leave the log, and their gradients stay defined.
+        Those are silent from their ``stop_at`` on, when their last values leave the log, and
+        skipped where their ``every`` leaves the step out. Their gradients stay defined.
 
         Returns:
             tuple[list[Site], dict[str, Tensor]]: The sites; and a loss of exactly 0 for each
@@ -71,12 +74,17 @@ class Sites(nn.ModuleDict):
         ordered: list[Any] = [self[name] for name in self._ordered]
         # Where nothing has to ask how far training is, nothing does.
         active = [site for site in ordered if site.stop_at == 1 or site.active]
+        silent = [site for site in ordered if site not in active]
+        if any(site.every > 1 for site in active):
+            step = self._steps.next()
+            active = [site for site in active if step % site.every == 0]
         losses: dict[str, Any] = {}
         for name, site in self.items():
             if site in active:
                 continue
-            kept = f'distill.{name}.loss_silent'
-            forget_logged(f'distill.{name}.', kept=kept)
+            kept = f'distill.{name}.loss_{"silent" if site in silent else "skipped"}'
+            if site in silent:
+                forget_logged(f'distill.{name}.', kept=kept)
             parameters = list(site.parameters())
             if parameters:
                 losses[kept] = sum(p.sum() for p in parameters) * 0

@@ -24,7 +24,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..checks import check_known_keys, check_number
+from ..checks import check_known_keys, check_number, check_whole
 from ..errors import ConfigError
 from ..hints import Model
 from ..progress import known_progress
@@ -119,6 +119,8 @@ class Site(nn.ModuleList):
         options (tuple[str]): The keys beside ``losses``.
         compares_classes (bool): Whether teacher and student need the same classes.
         stop_at (float): The share of training after which the site is not active any more.
+        every (int): The site is active in one iteration of so many, the first of them, where its
+            losses weigh so many times as much (ours): the teacher's time shrinks to that share.
         last_stage (bool): Whether of a cascade the losses see the last stage alone.
 
     Raises:
@@ -127,37 +129,44 @@ class Site(nn.ModuleList):
 
     family: str | None = None
     recorder: type[Recorder] | None = None
-    options: tuple[str, ...] = ('stop_at',)
+    options: tuple[str, ...] = ('stop_at', 'every')
+    stop_at: float = 1.0
+    every: int = 1
     compares_classes = False
     last_stage = False
 
     def __init__(self, name: str, cfg: dict[str, Any] | list[dict[str, Any]]) -> None:
         super().__init__()
         self.name = name
-        where = f'distill.{name}'
+        where = of_losses = f'distill.{name}'
         options = {}
         if isinstance(cfg, dict) and 'type' not in cfg and 'losses' in cfg:
             options = {key: value for key, value in cfg.items() if key != '_scope_'}
             cfg = options.pop('losses')
-            where = f'{where}.losses'
+            of_losses = f'{where}.losses'
         check_known_keys(where, options, ('losses', *self.options))
         self.set_options(where, **options)
         several = isinstance(cfg, (list, tuple))
         family = MODELS.get(f'btkd_det.{self.family}')
         losses: Any = cfg if several else [cfg]
         for i, loss in enumerate(losses):
-            self.append(build(loss, f'{where}[{i}]' if several else where, family))
+            built = build(loss, f'{of_losses}[{i}]' if several else of_losses, family)
+            if hasattr(built, 'collects_every'):
+                built.collects_every = self.every
+            self.append(built)
         self._labels = log_labels(self)
 
-    def set_options(self, where: str, stop_at: float = 1.0) -> None:
+    def set_options(self, where: str, *, stop_at: float = 1.0, every: int = 1) -> None:
         """Take the options of the config; a subclass that has more adds them.
 
         Args:
             where (str): Where they stand in the config.
-            stop_at (float): See the class.
+            stop_at (float), every (int): See the class.
         """
         check_number(f'{where}.stop_at', stop_at, above=0, most=1)
+        check_whole(f'{where}.every', every, least=1)
         self.stop_at = stop_at
+        self.every = every
 
     def named(self) -> list[tuple[str, Model]]:
         """Each loss with its place in the config, for the errors of :meth:`check`."""
@@ -242,7 +251,7 @@ class Site(nn.ModuleList):
         return {}
 
     def evaluate(self, record: Any, teacher_outputs: Any) -> dict[str, Tensor]:
-        """Call every loss.
+        """Call each loss; where the site is not active in every iteration, make up for it.
 
         Args:
             record, teacher_outputs: See :meth:`inputs`.
@@ -263,7 +272,9 @@ class Site(nn.ModuleList):
                 for extra, value in self.extras(record, teacher_outputs, loss).items():
                     if extra in declared:
                         extras[extra] = value
-            entries[f'{prefix}loss_{label}{number}'] = loss(*inputs, **extras)
+            value = loss(*inputs, **extras)
+            value = value if self.every == 1 else value * self.every
+            entries[f'{prefix}loss_{label}{number}'] = value
             for entry, value in getattr(loss, 'log_vars', {}).items():
                 entries[f'{prefix}{entry}{number}'] = value
         return entries

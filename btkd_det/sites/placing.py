@@ -53,6 +53,27 @@ def check_place(
             )
 
 
+def check_options(
+    losses: dict[str, Any] | list[Any], site: str, valid: dict[str, type[Site]], error: ConfigError
+) -> None:
+    """Raise a ConfigError that says where an option of the site belongs that a loss was given.
+
+    Args:
+        losses (dict | list): As the config states them.
+        site (str): Where they stand.
+        valid (dict[str, type[Site]]): The sites of the model.
+        error (ConfigError): What building the losses raised.
+    """
+    losses = losses.get('losses', losses) if isinstance(losses, dict) else losses
+    for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+        for option in valid[site].options:
+            if isinstance(loss, dict) and f'unknown key {option!r} ' in str(error):
+                raise ConfigError(
+                    f'{error}; {option} is an option of the site: distill.{site}='
+                    f'dict(losses=dict(type={loss.get("type")!r}, ...), {option}=...)'
+                ) from error
+
+
 def warn_if_nothing_is_distilled(sites: Mapping, valid: Iterable[str]) -> None:
     """Say in one line of the log where nothing is learned from a teacher.
 

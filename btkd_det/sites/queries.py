@@ -198,12 +198,12 @@ class QuerySite(Site):
     """A site at DETR's queries, after the last decoder layer; ``layers='all'``: after each."""
 
     recorder = QueryRecorder
-    options: tuple[str, ...] = ('stop_at', 'layers')
+    options: tuple[str, ...] = (*Site.options, 'layers')
     compares_classes = True
 
-    def set_options(self, where: str, stop_at: float = 1.0, layers: str = 'last') -> None:
+    def set_options(self, where: str, *, layers: str = 'last', **common: Any) -> None:
         """See :meth:`Site.set_options`; ``layers`` is ``'last'`` or ``'all'``."""
-        super().set_options(where, stop_at)
+        super().set_options(where, **common)
         if layers not in ('last', 'all'):
             raise ConfigError(f"{where}.layers: got {layers!r}; valid: 'last', 'all'")
         self.last_stage = layers == 'last'

@@ -1,5 +1,7 @@
 """The site ``query_logits``: the class logits of DETR's queries, object by object."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,13 +28,11 @@ class QueryLogits(QuerySite):
     """
 
     family = 'LogitLoss'
-    options = ('stop_at', 'layers', 'unmatched')
+    options = (*QuerySite.options, 'unmatched')
 
-    def set_options(
-        self, where: str, stop_at: float = 1.0, layers: str = 'last', unmatched: str = 'none'
-    ) -> None:
+    def set_options(self, where: str, *, unmatched: str = 'none', **common: Any) -> None:
         """See :meth:`QuerySite.set_options`; ``unmatched`` is ``'none'`` or ``'background'``."""
-        super().set_options(where, stop_at, layers)
+        super().set_options(where, **common)
         if unmatched not in UNMATCHED:
             raise ConfigError(
                 f'{where}.unmatched: got {unmatched!r}; valid: {", ".join(map(repr, UNMATCHED))}'

@@ -193,11 +193,11 @@ class RoISite(Site):
     """A site at the RoIs; in a cascade at every stage, or with ``stages='last'`` at its last."""
 
     recorder: type[Recorder] = RoIRecorder
-    options = ('stop_at', 'stages')
+    options = (*Site.options, 'stages')
 
-    def set_options(self, where: str, stop_at: float = 1.0, stages: str = 'all') -> None:
+    def set_options(self, where: str, *, stages: str = 'all', **common: Any) -> None:
         """See :meth:`Site.set_options`; ``stages`` is ``'all'`` or ``'last'``."""
-        super().set_options(where, stop_at)
+        super().set_options(where, **common)
         check_choice(f'{where}.stages', stages, ('all', 'last'))
         self.last_stage = stages == 'last'
 

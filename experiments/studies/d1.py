@@ -97,9 +97,17 @@ arms['reviewkd'] = dict(title='ReviewKD', distill=dict(fpn=review))
 arms['fgd'] = dict(title='FGD', distill=dict(fpn=fgd))
 arms['mgd'] = dict(title='MGD', distill=dict(fpn=mgd))
 arms['fbkd'] = dict(title='FBKD', distill=dict(fpn=fbkd))
+for k in (2, 4):
+    arms[f'btkd-every-{k}'] = dict(
+        title=f'robust, one step in {k}', distill=dict(roi_logits=dict(losses=robust, every=k))
+    )
+arms['kd-every-4'] = dict(
+    title='KD, one step in 4', distill=dict(roi_logits=dict(losses=kd, every=4))
+)
 for part in list(arms)[4:]:
     arms[part]['part'] = 'btkd' if 'btkd' in part else 'kd' if part == 'pkd-kd' else True
-del kd, pkd, review, fgd, mgd, fbkd, paper, robust, temperatures, arm, part
+arms['kd-every-4']['part'] = 'kd'
+del k, kd, pkd, review, fgd, mgd, fbkd, paper, robust, temperatures, arm, part
 
 references = dict(alone='alone', kd='kd')
 seeds = list(range(10))

@@ -44,18 +44,22 @@ def train(model, hub, iterations):
     return logs
 
 
-def test_counts_are_in_the_checkpoint_and_a_resumed_run_goes_on_exactly(config, hub):
+@pytest.mark.parametrize(('every', 'stop'), [(1, 1), (2, 1), (2, 3)])
+def test_counts_are_in_the_checkpoint_and_a_resumed_run_goes_on_exactly(config, hub, every, stop):
+    config['distill'] = dict(roi_logits=dict(losses=config['distill']['roi_logits'], every=every))
     whole = build_detector(config)
-    expected = train(whole, hub, range(4))
+    expected = train(whole, hub, range(5))
+    distilled = ['distill.roi_logits.loss_btkd' in log for log in expected]
+    assert distilled == [iteration % every == 0 for iteration in range(5)]
     first, second = build_detector(config), build_detector(config, seed=1)
-    train(first, hub, range(1))
+    train(first, hub, range(stop))
     state = first.state_dict()
     for name, shape in COUNTED.items():
         found = [key for key in state if key.startswith('distill.') and key.endswith(name)]
         assert len(found) == 1
         assert state[found[0]].shape == shape
     second.load_state_dict(state)
-    assert train(second, hub, range(1, 4)) == expected[1:]
+    assert train(second, hub, range(stop, 5)) == expected[stop:]
 
 
 def test_what_they_saw_is_logged_and_is_no_part_of_the_loss(config, hub):

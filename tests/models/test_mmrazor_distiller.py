@@ -95,6 +95,13 @@ def test_the_losses_and_gradients_are_those_of_the_distilled_detector(progress, 
             torch.testing.assert_close(gradients[name], parameter.grad)
 
 
+def test_steps_between_are_skipped_there_too(progress):
+    model = in_mmrazor(dict(distill=dict(roi_logits=dict(losses=KD, every=2))))
+    for share, distilled in ((0.5, True), (0.51, False), (0.52, True)):
+        progress(share)
+        assert ('distill.roi_logits.loss_kd' in losses_of(model)) is distilled
+
+
 def test_both_heads_see_the_students_rois(progress):
     model = in_mmrazor(dict(distill=dict(roi_logits=BTKD)))
     rois = []

@@ -381,17 +381,17 @@ REFUSALS = {
     'layers': (
         dict(),
         dict(query_logits=dict(losses=KD, layers='first')),
-        r"distill\.query_logits\.losses\.layers: got 'first'; valid: 'last', 'all'",
+        r"distill\.query_logits\.layers: got 'first'; valid: 'last', 'all'",
     ),
     'unmatched queries': (
         dict(),
         dict(query_logits=dict(losses=KD, unmatched='all')),
-        r"distill\.query_logits\.losses\.unmatched: got 'all'; valid: 'none', 'background'",
+        r"distill\.query_logits\.unmatched: got 'all'; valid: 'none', 'background'",
     ),
     'unmatched queries have no boxes': (
         dict(),
         dict(query_boxes=dict(losses=BOX, unmatched='background')),
-        r"distill\.query_boxes\.losses: unknown key 'unmatched'",
+        r"distill\.query_boxes: unknown key 'unmatched'",
     ),
     'another kind of loss': (
         dict(),
