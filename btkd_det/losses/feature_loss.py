@@ -24,9 +24,8 @@ GATES = (None, 'teacher_right', 'foreground')
 class FeatureLoss(nn.Module):
     """A loss that compares the student's feature maps with the teacher's, level by level.
 
-    A subclass says in :meth:`level` what one level costs. The teacher never gets a gradient,
-    half precision is computed in float32, and an empty batch costs an exact 0 that still has a
-    gradient.
+    A subclass says in :meth:`level` what one level costs. The teacher never gets a gradient, half
+    precision is computed in float32, and no images cost an exact 0 that still has a gradient.
 
     Where channels differ, :meth:`fit` makes an adapter from the student's channels to the
     teacher's, a 1 x 1 convolution, before training starts; where sizes differ, the student's map
@@ -55,6 +54,8 @@ class FeatureLoss(nn.Module):
 
     #: What the loss reads beside the maps; see LogitLoss.
     extra_inputs: tuple[str, ...] = ('gate',)
+    #: Whether :meth:`level` is given float32 where the maps are in half precision.
+    in_float = True
 
     def __init__(
         self,
@@ -186,9 +187,8 @@ class FeatureLoss(nn.Module):
         Returns:
             Tensor: A scalar.
         """
-        ours = [part.float() if part.dtype in HALF else part for part in as_levels(student_maps)]
-        its = [part.detach() for part in as_levels(teacher_maps)]
-        its = [part.float() if part.dtype in HALF else part for part in its]
+        ours = [self.cast(part) for part in as_levels(student_maps)]
+        its = [self.cast(part.detach()) for part in as_levels(teacher_maps)]
         total = ours[0][:0].float().sum()
         pairs = self.paired(ours, its)
         for _, partner, student, teacher in pairs:
@@ -247,7 +247,12 @@ class FeatureLoss(nn.Module):
             student = F.interpolate(
                 student, teacher.shape[2:], mode='bilinear', align_corners=False
             )
-        return student
+        # Under autocast an adapter's map is in half precision again.
+        return self.cast(student)
+
+    def cast(self, maps: Tensor) -> Tensor:
+        """Maps in the precision that :meth:`level` takes."""
+        return maps.float() if self.in_float and maps.dtype in HALF else maps
 
     @abstractmethod
     def level(self, student: Tensor, teacher: Tensor, gate: Tensor | None = None) -> Tensor:

@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..hints import Model
-from .divergences import as_float
 from .feature_loss import FeatureLoss, as_levels
 
 
@@ -91,13 +90,13 @@ class LevelModuleLoss(FeatureLoss):
                 f'{type(self).__name__} learns a module for each level; call fit(student_shapes, '
                 'teacher_shapes) before training, as the distilled models do'
             )
-        ours = [as_float(part) for part in as_levels(student_maps)]
-        its = [as_float(part.detach()) for part in as_levels(teacher_maps)]
+        ours = [self.cast(part) for part in as_levels(student_maps)]
+        its = [self.cast(part.detach()) for part in as_levels(teacher_maps)]
         # An unused module still takes part: distributed training waits for its gradients.
         total = ours[0][:0].float().sum() + self.unused()
         given = extra if gate is None else {'gate': gate, **extra}
         for level, partner, student, teacher in self.paired(ours, its):
             own = {name: maps[partner] for name, maps in given.items()}
             module = self.level_modules[str(level)]
-            total = total + self.level_with(module, as_float(student), teacher, own)
+            total = total + self.level_with(module, student, teacher, own)
         return total * self.loss_weight

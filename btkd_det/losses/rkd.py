@@ -75,8 +75,10 @@ class RKDDistanceLoss(_RKDLoss):
 
     def level(self, student: Tensor, teacher: Tensor, gate: Tensor | None = None) -> Tensor:
         """Mean over all ordered pairs, each image with itself included."""
-        student, teacher = (distances(self.vectors(maps, gate)) for maps in (student, teacher))
-        return F.smooth_l1_loss(student, teacher)
+        # Products of matrices are what autocast puts into half precision.
+        with torch.autocast(student.device.type, enabled=False):
+            student, teacher = (distances(self.vectors(maps, gate)) for maps in (student, teacher))
+            return F.smooth_l1_loss(student, teacher)
 
 
 @MODELS.register_module()
@@ -106,8 +108,10 @@ class RKDAngleLoss(_RKDLoss):
 
     def level(self, student: Tensor, teacher: Tensor, gate: Tensor | None = None) -> Tensor:
         """Mean over all ordered triples, those with one image twice included."""
-        student, teacher = (angles(self.vectors(maps, gate)) for maps in (student, teacher))
-        return F.smooth_l1_loss(student, teacher)
+        # Products of matrices are what autocast puts into half precision.
+        with torch.autocast(student.device.type, enabled=False):
+            student, teacher = (angles(self.vectors(maps, gate)) for maps in (student, teacher))
+            return F.smooth_l1_loss(student, teacher)
 
 
 def distances(vectors: Tensor, eps: float = 1e-12) -> Tensor:
