@@ -75,8 +75,8 @@ def _preset(cfg: Config, preset: str, batch: Callable, side: int) -> str:
     try:
         distilled = _distilled(cfg, preset)
         model = _build(distilled.model)
-        # Some parts hold whatever was in memory until then.
         model.teacher.model.init_weights()
+        _fill(model.teacher.model)
         losses = _step(model, batch, side)
         own = {k: v for k, v in losses.items() if k.startswith('distill.') and '.loss_' in k}
         total = sum(own.values())
@@ -104,10 +104,23 @@ def _distilled(cfg: Config, preset: str, sites: dict | None = None) -> Config:
 
 def _build(model: dict) -> torch.nn.Module:
     set_random_seed(0)
-    built = MODELS.build(copy.deepcopy(model))
+    # Some parts of a host hold whatever was in memory: what is told to be no number is found.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        built = MODELS.build(copy.deepcopy(model))
+    finally:
+        torch.use_deterministic_algorithms(False)
     set_random_seed(0)
     built.init_weights()
+    _fill(built)
     return built.train()
+
+
+def _fill(model: torch.nn.Module) -> None:
+    """Draw what no one initialized: TridentNet's convolutions wait for a checkpoint."""
+    for parameter in model.parameters():
+        if parameter.isnan().any():
+            torch.nn.init.normal_(parameter, std=0.01)
 
 
 def _step(model: torch.nn.Module, batch: Callable, side: int) -> dict[str, torch.Tensor]:
