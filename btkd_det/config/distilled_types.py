@@ -28,6 +28,9 @@ DISTILLED = {
     'ImageClassifier': CLASSIFIER,
 }
 
+#: Further families whose presets are those of a distilled class.
+AS = {'SingleStageInstanceSegmentor': SINGLE_STAGE}
+
 #: Distilled class -> the plain class that it is, with its scope.
 PLAIN = {
     TWO_STAGE: 'mmdet.TwoStageDetector',
@@ -116,7 +119,8 @@ def preset_keys(model: dict[str, Any]) -> list[str]:
         return [name, CLASSIFIER]
     cls = detector_class(model)
     names = [name] if cls is None else [ancestor.__name__ for ancestor in cls.__mro__]
-    keys = [key for known in names for key in (known, DISTILLED.get(known)) if key]
+    family = {**DISTILLED, **AS}
+    keys = [key for known in names for key in (known, family.get(known)) if key]
     return list(dict.fromkeys([*([head] if head else []), *keys, ANY]))
 
 

@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 from mmdet.models.detectors import DetectionTransformer, SingleStageDetector, TwoStageDetector
+from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstanceSegmentor
 
 from ..config.distilled_types import detector_class
 from ..errors import ConfigError
@@ -47,6 +48,7 @@ def recorders_of(host: type) -> tuple[type[Recorder], ...]:
         (TwoStageDetector, RoIRecorder),
         (TwoStageDetector, MaskRecorder),
         (SingleStageDetector, DenseRecorder),
+        (SingleStageInstanceSegmentor, DenseRecorder),
         (DetectionTransformer, QueryRecorder),
     )
     own = [recorder for family, recorder in heads if issubclass(host, family)]
@@ -62,7 +64,7 @@ def build_distilled_detector(host: str | None = None, **kwargs: Any) -> Model:
 
     Sites: ``fpn``, the maps that ``extract_feat`` gives; ``backbone``, those of the backbone; and
     those of the family that the host's class inherits: at the RoIs of a ``TwoStageDetector``, at
-    the anchors of a ``SingleStageDetector``, at the queries of a ``DetectionTransformer``.
+    the anchors of a ``SingleStageDetector`` or ``SingleStageInstanceSegmentor``, at the queries of a ``DetectionTransformer``.
 
     Args:
         host (str): The detector's type. It has to be given.

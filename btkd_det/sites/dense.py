@@ -176,7 +176,7 @@ class DenseRecorder(Recorder):
         if self._reader.by_image:
             sizes = [part[0].numel() // width for part in maps]
             labels, counted = [by_level(labels, sizes)], [by_level(counted, sizes)]
-        elif len(record.level_counted) == len(counted):
+        elif not self._reader.alone and len(record.level_counted) == len(counted):
             counted = [a & b for a, b in zip(record.level_counted, counted, strict=True)]
         record.level_logits = [head_logits(record.head, maps)]
         record.level_labels, record.level_counted = labels, counted

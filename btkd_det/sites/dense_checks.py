@@ -17,12 +17,14 @@ from .probe import probed
 KNOWN_HEADS = (
     dense_heads.AnchorHead,
     dense_heads.ATSSHead,
+    dense_heads.CondInstBboxHead,
     dense_heads.DDODHead,
     dense_heads.FCOSHead,
     dense_heads.FoveaHead,
     dense_heads.GFLHead,
     dense_heads.RepPointsHead,
     dense_heads.RTMDetHead,
+    dense_heads.RTMDetInsHead,
     dense_heads.SABLRetinaHead,
     dense_heads.TOODHead,
     dense_heads.VFNetHead,
@@ -36,8 +38,6 @@ REASONS = {
     dense_heads.CornerHead: 'it finds corners',
     dense_heads.FreeAnchorRetinaHead: 'it learns from bags of anchors',
     dense_heads.GuidedAnchorHead: 'as a teacher it leaves positions out that seem empty',
-    dense_heads.PISARetinaHead: 'it changes labels and weights on the way to its loss',
-    dense_heads.PISASSDHead: 'it changes labels and weights on the way to its loss',
     dense_heads.YOLOV3Head: 'its classes lie in one map with boxes and objectness',
 }
 

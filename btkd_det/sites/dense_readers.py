@@ -28,11 +28,14 @@ class Reader:
         read (Callable): See :data:`Read`.
         by_image (bool): Whether a call is of all levels of one image; otherwise of one level of
             all images, or of everything.
+        alone (bool): Whether the ``loss_cls`` is called otherwise, so that its weights say nothing
+            of which rows count.
     """
 
     call: str
     read: Read
     by_image: bool = False
+    alone: bool = False
 
 
 def _ssd(head: Model, args: Sequence[Any], result: Any) -> tuple[Tensor, Tensor]:
@@ -46,6 +49,12 @@ def _ssd(head: Model, args: Sequence[Any], result: Any) -> tuple[Tensor, Tensor]
     counted = objects.clone()
     counted[hardest] = True
     return labels, counted
+
+
+def _targets(head: Model, args: Sequence[Any], result: Any) -> tuple[Tensor, Tensor]:
+    """What was assigned, before positives are weighed against each other."""
+    labels, weights = (torch.cat([part.flatten() for part in parts]) for parts in result[:2])
+    return labels, weights > 0
 
 
 def _yolox(head: Model, args: Sequence[Any], result: Any) -> tuple[Tensor, Tensor]:
@@ -80,6 +89,9 @@ def _centernet(head: Model, args: Sequence[Any], result: Any) -> tuple[Tensor, T
 #: By the class whose ``loss_by_feat`` a head has.
 READERS = {
     dense_heads.SSDHead: Reader('loss_by_feat_single', _ssd, by_image=True),
+    dense_heads.PISASSDHead: Reader('loss_by_feat_single', _ssd, by_image=True),
+    dense_heads.YOLACTHead: Reader('OHEMloss_by_feat_single', _ssd, by_image=True),
+    dense_heads.PISARetinaHead: Reader('get_targets', _targets, alone=True),
     dense_heads.YOLOXHead: Reader('_get_targets_single', _yolox, by_image=True),
     dense_heads.PAAHead: Reader('paa_reassign', _paa, by_image=True),
     dense_heads.FSAFHead: Reader('reweight_loss_single', _fsaf),

@@ -1,11 +1,6 @@
 """Whether the box heads of a student and its teacher can be compared."""
 
-from mmdet.models.roi_heads import (
-    MultiInstanceRoIHead,
-    PISARoIHead,
-    SparseRoIHead,
-    TridentRoIHead,
-)
+from mmdet.models.roi_heads import MultiInstanceRoIHead, SparseRoIHead
 from mmdet.models.task_modules.coders import BucketingBBoxCoder
 from torch import nn
 
@@ -17,10 +12,6 @@ from .rois import box_heads
 #: RoI heads that give no logits for RoIs alone: they need a proposal's features, or give several
 #: answers for each RoI.
 _WITHOUT_LOGITS = (SparseRoIHead, MultiInstanceRoIHead)
-
-#: And those of which a student's loss does not show one label for each RoI: PISA weighs its loss
-#: on the way, and TridentNet trains on every image several times.
-_WITHOUT_LABELS = (*_WITHOUT_LOGITS, PISARoIHead, TridentRoIHead)
 
 
 def heads_of(student: Model | None, teacher: Model) -> list[tuple[str, nn.Module]]:
@@ -59,7 +50,7 @@ def check_roi_heads(site: str, student: Model, teacher: Model, judging: bool = F
             f'{site} is a two-stage detector, such as Faster R-CNN'
         )
     for field, roi_head, refused, gate in (
-        ('roi_head.type', student.roi_head, () if judging else _WITHOUT_LABELS, ''),
+        ('roi_head.type', student.roi_head, () if judging else _WITHOUT_LOGITS, ''),
         (
             'teacher.config',
             teacher.model.roi_head,

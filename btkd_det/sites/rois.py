@@ -111,18 +111,20 @@ class RoIOutputs:
 
 
 class RoIRecorder(Recorder):
-    """Notes what meets in the ``loss_and_target`` of the student's box heads.
+    """Notes where RoIs, logits and assigned targets of the student's box heads meet.
 
-    It is the one call in which RoIs, logits and assigned targets come together, in almost every
-    RoI head of MMDetection; :meth:`finish` tells of one that never makes it.
+    In almost every RoI head of MMDetection that is their ``loss_and_target``; PISA's calls their
+    ``loss`` by itself. :meth:`finish` tells of a head that does neither.
     """
 
     def __enter__(self) -> 'RoIRecorder':
         self._heads = box_heads(self.student.roi_head)
         self._hooks: list[RemovableHandle] = []
         self._given: dict[nn.Module, Tensor] = {}
+        self._within = False
         for head in self._heads:
             head.loss_and_target = self._noting(head, head.loss_and_target)
+            head.loss = self._noting(head, head.loss)
             hook = head.register_forward_pre_hook(
                 lambda head, args: self._given.update({head: args[0]})
             )
@@ -132,42 +134,42 @@ class RoIRecorder(Recorder):
     def __exit__(self, *error: object) -> None:
         for head, hook in zip(self._heads, self._hooks, strict=True):
             hook.remove()
-            del head.loss_and_target
+            del head.loss_and_target, head.loss
 
     def _noting(self, head: Model, original: Callable[..., dict]) -> Callable[..., dict]:
-        def loss_and_target(
-            cls_score: Tensor, bbox_pred: Tensor, rois: Tensor, *args: Any, **kwargs: Any
-        ) -> dict:
-            result = original(cls_score, bbox_pred, rois, *args, **kwargs)
-            labels, _, box_targets, _ = result['bbox_targets']
-            stages = len(self._heads)
-            record = RoIRecord(
-                head,
-                rois,
-                self._given[head],
-                cls_score,
-                bbox_pred,
-                labels,
-                labels < head.num_classes,
-                box_targets,
-                len(self.records) if stages > 1 else None,
-                stages,
-            )
-            self.records.append(record)
+        def noting(cls_score: Tensor, bbox_pred: Any, rois: Any, *args: Any, **kwargs: Any) -> dict:
+            outermost, self._within = not self._within, True
+            try:
+                result = original(cls_score, bbox_pred, rois, *args, **kwargs)
+            finally:
+                self._within = not outermost
+            # PISA's sampler calls the loss, too, with labels alone and by name.
+            known = isinstance(result, dict) and 'bbox_targets' in result
+            targets = result['bbox_targets'] if known else args[:4]
+            if outermost and len(targets) == 4:
+                self._note(head, cls_score, bbox_pred, rois, targets)
             return result
 
-        return loss_and_target
+        return noting
+
+    def _note(self, head: Model, logits: Any, deltas: Any, rois: Any, targets: Any) -> None:
+        labels, _, box_targets, _ = targets
+        stages = len(self._heads)
+        stage = len(self.records) if stages > 1 else None
+        foreground = labels < head.num_classes
+        given = rois, self._given[head], logits, deltas, labels, foreground, box_targets
+        self.records.append(RoIRecord(head, *given, stage, stages))
 
     def finish(self, samples: Sequence[Any]) -> None:
-        """Raise a ConfigError where a box head never called its ``loss_and_target``."""
+        """Raise a ConfigError where the losses of a box head never met its RoIs."""
         stages = len(box_heads(self.student.roi_head))
         if len(self.records) != stages:
             raise ConfigError(
                 f'roi_head.type: {type(self.student.roi_head).__name__} has {stages} box '
-                f'head(s), and {len(self.records)} of them called loss_and_target, where RoIs, '
-                'logits and labels meet; valid for what is taken at the RoIs: a RoI head that '
-                'calls it, such as StandardRoIHead or CascadeRoIHead; distillation at fpn works '
-                'with any'
+                f'head(s), and {len(self.records)} of them called loss_and_target or loss, where '
+                'RoIs, logits and labels meet; valid for what is taken at the RoIs: a RoI head '
+                'that calls one, such as StandardRoIHead or CascadeRoIHead; distillation at fpn '
+                'works with any'
             )
 
     def teacher_outputs(self, record: RoIRecord, step: Step) -> RoIOutputs:
@@ -176,9 +178,12 @@ class RoIRecorder(Recorder):
         A cascade of as many stages as the student's answers stage by stage; another cascade
         answers with the mean over its stages, as it does when it predicts.
         """
-        stage = record.stage or 0
+        stage, rois = record.stage or 0, record.rois
+        if getattr(self.student.roi_head, 'num_branch', 1) > 1:
+            # TridentNet trains on each image several times, all images of a branch together.
+            rois = torch.cat([rois[:, :1] % len(step.features[0]), rois[:, 1:]], dim=1)
         found, head = run_roi_head(
-            step.teacher.model.roi_head, step.features, record.rois, stage, record.stages
+            step.teacher.model.roi_head, step.features, rois, stage, record.stages
         )
         logits, deltas = found['cls_score'], found['bbox_pred']
         class_map = step.teacher.class_map

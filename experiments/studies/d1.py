@@ -101,6 +101,10 @@ for k in (2, 4):
     arms[f'btkd-every-{k}'] = dict(
         title=f'robust, one step in {k}', distill=dict(roi_logits=dict(losses=robust, every=k))
     )
+    arms[f'btkd-every-{k}-light'] = dict(
+        title=f'robust, one step in {k}, with its own weight',
+        distill=dict(roi_logits=dict(losses=dict(robust, loss_weight=1 / k), every=k)),
+    )
 arms['kd-every-4'] = dict(
     title='KD, one step in 4', distill=dict(roi_logits=dict(losses=kd, every=4))
 )

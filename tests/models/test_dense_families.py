@@ -10,6 +10,7 @@ import torch
 from mmdet.models.dense_heads import paa_head
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData
@@ -22,7 +23,7 @@ from btkd_det.sites.dense import DenseRecorder
 from btkd_det.sites.dense_checks import check_known_loss
 from btkd_det.sites.dense_readers import by_level, head_logits, reader_of
 from tests.conftest import build_detector
-from tests.dense_families import CONFIGS, tiny
+from tests.dense_families import CONFIGS, SOFTMAX, tiny
 from tests.single_stage import save
 
 BINARY = dict(type='btkd_det.BinaryKDLoss')
@@ -46,7 +47,14 @@ def batch(model):
             img_shape=(192, 192), ori_shape=(192, 192), pad_shape=(192, 192), scale_factor=(1, 1)
         )
         sample = DetDataSample(metainfo=meta)
-        sample.gt_instances = InstanceData(bboxes=torch.tensor(boxes), labels=torch.tensor(labels))
+        masks = np.zeros((len(boxes), 192, 192), dtype=np.uint8)
+        for mask, (x1, y1, x2, y2) in zip(masks, np.array(boxes, dtype=int), strict=True):
+            mask[y1:y2, x1:x2] = 1
+        sample.gt_instances = InstanceData(
+            bboxes=torch.tensor(boxes),
+            labels=torch.tensor(labels),
+            masks=BitmapMasks(masks, 192, 192),
+        )
         sample.ignored_instances = InstanceData(
             bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
         )
@@ -80,7 +88,7 @@ def _what_hosts_ask_for(monkeypatch, progress):
 
 
 def host_loss(name):
-    return KD if name == 'SSD' else BINARY
+    return KD if name in SOFTMAX else BINARY
 
 
 def build(name, sites, folder, seed=7):
@@ -155,7 +163,7 @@ def positions(head, maps, side=192):
 def test_a_row_of_an_object_lies_at_it(name, tmp_path):
     model = build(name, {}, tmp_path)
     record, _ = recorded(model)
-    assert record.logits.shape == (len(record.labels), 4 if name == 'SSD' else 3)
+    assert record.logits.shape == (len(record.labels), 4 if name in SOFTMAX else 3)
     assert torch.equal(
         record.logits, head_logits(model.bbox_head, record.outputs[0])
     ) or torch.allclose(record.logits, head_logits(model.bbox_head, record.outputs[0]))
@@ -205,6 +213,24 @@ def test_ssd_counts_what_its_own_loss_counts(tmp_path):
     assert (record.counted & ~record.foreground).sum() == 3 * positive
     total = torch.cat(losses['loss_cls']).sum() if isinstance(losses['loss_cls'], list) else 0
     assert (costs[record.counted].sum() / positive).item() == pytest.approx(float(total), rel=1e-4)
+
+
+@pytest.mark.parametrize('reweighs', [True, False])
+def test_pisas_retinanet_counts_every_object_and_what_it_ignores_is_ignored(reweighs, tmp_path):
+    model = build('PISA RetinaNet', {}, tmp_path)
+    if not reweighs:
+        # Then its loss is called once, its rows in another order.
+        model.bbox_head.train_cfg.pop('isr')
+    targets = []
+    original = model.bbox_head.get_targets
+    model.bbox_head.get_targets = lambda *args, **kwargs: (
+        targets.append(original(*args, **kwargs)) or targets[-1]
+    )
+    record, _ = recorded(model)
+    weights = torch.cat([part.flatten() for part in targets[0][1]])
+    assert torch.equal(record.counted, weights > 0)
+    assert bool(record.counted[record.foreground].all())
+    assert 0 < (~record.counted).sum() < len(record.counted) / 2
 
 
 def test_yolox_counts_objects_alone(tmp_path):

@@ -1,6 +1,7 @@
 """RoI heads of other kinds: each distills, or says that it cannot."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from mmengine.config import ConfigDict
 
 from btkd_det.errors import ConfigError
 from btkd_det.report.rows import walk
-from btkd_det.sites.rois import run_roi_head
+from btkd_det.sites.rois import RoIRecorder, run_roi_head
 from tests.conftest import build_detector, detection_batch, tiny_faster_rcnn
 from tests.models.test_two_stage import distilled, one_step
 
@@ -57,10 +58,32 @@ def build(student, teacher, sites, tmp_path):
 
 
 @pytest.mark.parametrize('site', SITES)
-def test_a_loss_that_shows_no_rois_is_refused_when_the_model_is_built(site, tmp_path):
-    config = with_pisa()
-    with pytest.raises(ConfigError, match=rf'roi_head.*{site}.*PISARoIHead.*StandardRoIHead.*fpn'):
-        build(config, tiny_faster_rcnn(), {site: SITES[site]}, tmp_path)
+def test_a_head_without_an_answer_for_each_roi_is_refused_when_the_model_is_built(site, tmp_path):
+    config = with_roi_head(
+        type='MultiInstanceRoIHead', bbox_head=dict(type='MultiInstanceBBoxHead', num_shared_fcs=2)
+    )
+    with pytest.raises(ConfigError, match=rf'config.*{site}.*MultiInst.*StandardRoIHead.*fpn'):
+        build(tiny_faster_rcnn(), config, {site: SITES[site]}, tmp_path)
+
+
+def test_pisa_s_rows_are_those_that_its_box_head_learns_from(tmp_path, progress):
+    model = build(with_pisa(), with_pisa(), SITES, tmp_path).train()
+    head, seen = model.roi_head.bbox_head, []
+    head.loss_cls.register_forward_pre_hook(lambda module, args: seen.append(args))
+    data = model.data_preprocessor(detection_batch(), training=True)
+    with RoIRecorder(model) as recorder:
+        torch.manual_seed(1)
+        model.host_loss(data['inputs'], data['data_samples'])
+        recorder.finish(data['data_samples'])
+    (record,) = recorder.records
+    logits, labels, weights = seen[-1]
+    assert torch.equal(record.logits, logits)
+    assert torch.equal(record.labels, labels)
+    # Its own loss weighs them; here each counts as one.
+    assert len(weights.unique()) > 1
+    assert record.foreground.any()
+    assert len(record.rois) == len(record.features) == len(record.box_targets) == len(labels)
+    assert 'loss' not in vars(head)
 
 
 @pytest.mark.parametrize('sites', [PLAIN_FPN, JUDGED_FPN])
@@ -79,6 +102,24 @@ def test_it_can_teach(tmp_path, progress):
     )
 
 
+def test_each_branch_of_tridentnet_asks_the_teacher_for_its_image(teacher_config):
+    teacher = build_detector(teacher_config).eval()
+    step = SimpleNamespace(
+        teacher=SimpleNamespace(model=teacher, class_map=None),
+        features=teacher.extract_feat(torch.rand(2, 3, 64, 64)),
+    )
+    image = torch.arange(6.0)
+    boxes = torch.tensor([[4.0, 4, 40, 40]]).expand(6, 4)
+    rois = torch.cat([image[:, None], boxes], dim=1)
+    student = SimpleNamespace(roi_head=SimpleNamespace(num_branch=3))
+    record = SimpleNamespace(rois=rois, stage=None, stages=1)
+    found = RoIRecorder(student).teacher_outputs(record, step).logits
+    (expected, _) = run_roi_head(teacher.roi_head, step.features, rois[:2])
+    assert not torch.allclose(*expected['cls_score'])
+    torch.testing.assert_close(found, expected['cls_score'].repeat(3, 1))
+    assert rois[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_nothing_is_noted_where_no_site_is_at_the_rois(tmp_path, progress):
     model = build(tiny_faster_rcnn(), tiny_faster_rcnn(), PLAIN_FPN, tmp_path)
     noted = []
@@ -95,7 +136,16 @@ class QuietRoIHead(StandardRoIHead):
         rois = bbox2roi([result.priors for result in sampling_results])
         said = self._bbox_forward(x, rois)
         targets = self.bbox_head.get_targets(sampling_results, self.train_cfg)
-        loss = self.bbox_head.loss(said['cls_score'], said['bbox_pred'], rois, *targets)
+        labels, label_weights, box_targets, box_weights = targets
+        loss = self.bbox_head.loss(
+            said['cls_score'],
+            said['bbox_pred'],
+            rois,
+            labels=labels,
+            label_weights=label_weights,
+            bbox_targets=box_targets,
+            bbox_weights=box_weights,
+        )
         return dict(said, loss_bbox=loss)
 
 
@@ -125,9 +175,9 @@ def test_an_unknown_head_learns_at_its_maps(quiet, tmp_path, progress):
     assert log['distill.fpn.loss_fit_net'] > 0
 
 
-@pytest.mark.parametrize('kind', ['DoubleHeadRoIHead', 'DynamicRoIHead'])
+@pytest.mark.parametrize('kind', ['DoubleHeadRoIHead', 'DynamicRoIHead', 'PISARoIHead'])
 def test_others_of_one_stage_are_their_own_teachers_without_a_loss(kind, tmp_path, progress):
-    config = with_roi_head(type=kind)
+    config = with_pisa() if kind == 'PISARoIHead' else with_roi_head(type=kind)
     config.backbone.norm_eval = True
     if kind == 'DoubleHeadRoIHead':
         config.roi_head.reg_roi_scale_factor = 1.3
@@ -136,7 +186,7 @@ def test_others_of_one_stage_are_their_own_teachers_without_a_loss(kind, tmp_pat
             conv_out_channels=16, fc_out_channels=32, roi_feat_size=7,
             bbox_coder=config.roi_head.bbox_head.bbox_coder,
         )  # fmt: skip
-    else:
+    elif kind == 'DynamicRoIHead':
         config.roi_head.bbox_head.loss_bbox = dict(type='SmoothL1Loss', beta=1.0)
         config.train_cfg.rcnn.dynamic_rcnn = dict(
             iou_topk=75, beta_topk=10, update_iter_interval=100, initial_iou=0.4, initial_beta=1.0
