@@ -64,7 +64,8 @@ def build_distilled_detector(host: str | None = None, **kwargs: Any) -> Model:
 
     Sites: ``fpn``, the maps that ``extract_feat`` gives; ``backbone``, those of the backbone; and
     those of the family that the host's class inherits: at the RoIs of a ``TwoStageDetector``, at
-    the anchors of a ``SingleStageDetector`` or ``SingleStageInstanceSegmentor``, at the queries of a ``DetectionTransformer``.
+    the anchors of a ``SingleStageDetector`` or ``SingleStageInstanceSegmentor``, at the queries of
+    a ``DetectionTransformer``.
 
     Args:
         host (str): The detector's type. It has to be given.
