@@ -121,9 +121,9 @@ class BTKDLoss(LogitLoss):
         self.schedule = schedule
         self.normalize = normalize
         self.judge = judge
-        if judge != 'class_and_box':
-            # Then nobody has to compute boxes.
-            self.extra_inputs = tuple(n for n in self.extra_inputs if n != 'box_ious')
+        # Where nobody reads boxes, nobody has to compute them.
+        own = [n for n in self.extra_inputs if n != 'box_ious' or judge == 'class_and_box']
+        self.extra_inputs = tuple(dict.fromkeys([*own, *self.host.extra_inputs]))
         self.iou_threshold = iou_threshold
         self.foreground_only = foreground_only
         self.noise = EstimatedNoise(estimated(self.rule_options), judge == 'object')
@@ -144,6 +144,7 @@ class BTKDLoss(LogitLoss):
         foreground: Tensor | None = None,
         box_ious: Tensor | None = None,
         counted: Tensor | None = None,
+        **extra: Any,
     ) -> Tensor:
         """What each row costs, its weight in the curriculum times N included.
 
@@ -158,6 +159,7 @@ class BTKDLoss(LogitLoss):
                 for ``class_and_box``.
             counted (Tensor, optional): Rows that count, (N,) bool: the others are in neither
                 part, and N is without them. None means all.
+            **extra: What else the host declares.
 
         Returns:
             Tensor: (N,), whose mean over the rows that count is the loss without its weight.
@@ -188,7 +190,11 @@ class BTKDLoss(LogitLoss):
             predicted = torch.where(right, labels, predicted)
         target = rectified_logits(self.rule, self.space, teacher_logits, labels, predicted, options)
         number = count_rows(labels, counted)
-        rows = self.host.rows(student_logits, target, labels, counted)
+        shared = (('progress', progress), ('foreground', foreground), ('box_ious', box_ious))
+        for name, value in shared:
+            if value is not None and name in self.host.extra_inputs:
+                extra[name] = value
+        rows = self.host.rows(student_logits, target, labels, counted, **extra)
         rows = self._weighted(rows, right, progress, counted, number)
         if self.noise:
             self.log_vars.update({name: options[name].detach() for name in self.noise})

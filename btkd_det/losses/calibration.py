@@ -73,13 +73,16 @@ class TeacherCalibration(nn.Module):
         lead = gaps.gather(1, labels.unsqueeze(1)).squeeze(1)
         variance = probs.mul_(gaps.square_()).sum(dim=1)
         rows = torch.stack([torch.ones_like(lead), lead, variance])
-        if counted is not None:
-            rows = rows.masked_fill(~counted, 0)
+        # One row that is not finite would leave no scale for ever; its variance is no number.
+        known = variance == variance
+        rows = rows.masked_fill(~(known if counted is None else known & counted), 0)
         sums = sum_over_ranks(rows.sum(dim=1).to(self.log_scale.dtype))
         number, lead, variance = sums.unbind()
-        self.steps.add_(number.clamp(max=1))
+        seen = number.clamp(max=1)
+        self.steps.add_(seen)
         penalty = self.strength * number.clamp(min=1)
         step = (penalty * self.log_scale - lead) / (penalty + variance)
         step = (step / self.steps.clamp(1, 1 / LEAST_RATE)).clamp_(-LARGEST_STEP, LARGEST_STEP)
         limit = math.log(LARGEST_SCALE)
-        self.log_scale.sub_(step).clamp_(-limit, limit)
+        # Without rows the penalty alone would pull it back.
+        self.log_scale.sub_(step.mul_(seen)).clamp_(-limit, limit)

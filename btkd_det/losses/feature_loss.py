@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from mmengine.logging import print_log
@@ -13,7 +13,7 @@ from ..checks import check_choice, check_not_negative
 from ..errors import ConfigError
 from ..registry import MODELS
 from .divergences import HALF
-from .levels import parse_levels
+from .levels import levels_of_one_size, parse_levels
 
 #: Channels, height and width of a map.
 Shape: TypeAlias = tuple[int, ...]
@@ -118,25 +118,8 @@ class FeatureLoss(nn.Module):
             ConfigError: ``levels`` is not given, the numbers of maps differ, and sizes do not
                 say which belongs to which.
         """
-        counts = len(student_shapes), len(teacher_shapes)
-        if self.levels is not None or counts[0] == counts[1]:
-            return
-        sizes = [
-            [tuple(shape[1:]) for shape in shapes] for shapes in (student_shapes, teacher_shapes)
-        ]
-        common = [size for size in sizes[0] if size in sizes[1]]
-        if not common or any(len(set(whose)) != len(whose) for whose in sizes):
-            listed = ['; '.join(f'{h} x {w}' for h, w in whose) for whose in sizes]
-            raise ConfigError(
-                f'levels: not given, but the student has {counts[0]} maps ({listed[0]}) and the '
-                f'teacher {counts[1]} ({listed[1]}); valid: levels=(...) and teacher_levels=(...), '
-                'one for each'
-            )
-        self.levels = tuple((sizes[0].index(size), sizes[1].index(size)) for size in common)
-        pairs = ', '.join(f'{level} and {partner}' for level, partner in self.levels)
-        print_log(
-            f"{type(self).__name__}: the student's maps and the teacher's of one size: {pairs}",
-            'current',
+        self.levels = levels_of_one_size(
+            self.levels, student_shapes, teacher_shapes, type(self).__name__
         )
 
     def chosen(self, student_maps: Sequence, teacher_maps: Sequence) -> tuple[tuple[int, int], ...]:
@@ -236,7 +219,8 @@ class FeatureLoss(nn.Module):
             ValueError: Channels differ and :meth:`fit` was not called with them.
         """
         if str(level) in self.adapters:
-            student = self.adapters[str(level)](student)
+            adapter: Any = self.adapters[str(level)]
+            student = adapter(for_layer(student, adapter))
         if student.shape[1] != teacher.shape[1]:
             raise ValueError(
                 f"level {level}: the student's map {tuple(student.shape)} and the teacher's "
@@ -283,6 +267,13 @@ class FeatureLoss(nn.Module):
 def as_levels(maps: Sequence[Tensor] | Tensor) -> Sequence[Tensor]:
     """One map alone as a sequence of one; what is none stays as it is."""
     return (maps,) if isinstance(maps, torch.Tensor) else maps
+
+
+def for_layer(maps: Tensor, layer: Any) -> Tensor:
+    """Maps in the precision of a layer's weights, where autocast does not see to that."""
+    if maps.dtype == layer.weight.dtype or torch.is_autocast_enabled(maps.device.type):
+        return maps
+    return maps.to(layer.weight.dtype)
 
 
 def weighted_sum(values: Tensor, gate: Tensor | None = None) -> Tensor:

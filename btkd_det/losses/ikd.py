@@ -154,7 +154,7 @@ class IKDLoss(LogitLoss):
             labels (Tensor): (N,).
         """
         self.finish()
-        self._add(teacher_logits, self.class_indices(labels, teacher_logits))
+        self._add(as_float(teacher_logits), self.class_indices(labels, teacher_logits))
 
     def finish(self) -> None:
         """End collecting; from now on the loss gives the term."""
@@ -262,7 +262,7 @@ class IKDLoss(LogitLoss):
                 return False
             self._set_collected(self._collected + self.collects_every)
             self._last_iteration = iteration
-        self._add(teacher_logits, labels, counted)
+        self._add(as_float(teacher_logits), labels, counted)
         return True
 
     def _warn_if_nothing_was_collected(self) -> None:

@@ -68,9 +68,10 @@ class LabelNoise(nn.Module):
             with_label = differs & (student_predicted == labels)
             with_choice = differs & (student_predicted == predicted)
             rows = torch.stack([torch.ones_like(differs), differs, with_label, with_choice])
-            if counted is not None:
-                rows = rows & counted
-            bins = (confidence * self.BINS).long().clamp_(max=self.BINS - 1)
+            # A teacher whose logits are not finite is in no bin.
+            known = confidence == confidence
+            rows = rows & (known if counted is None else known & counted)
+            bins = (confidence.nan_to_num() * self.BINS).long().clamp_(max=self.BINS - 1)
             batch = torch.zeros_like(self.sums).index_add_(1, bins, rows.to(self.sums.dtype))
             self.sums.mul_(self.momentum).add_(sum_over_ranks(batch))
         return self.estimate()

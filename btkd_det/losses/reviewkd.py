@@ -11,7 +11,7 @@ from ..checks import check_count
 from ..registry import MODELS
 from .batch_norm import BatchNorm
 from .divergences import as_float
-from .feature_loss import FeatureLoss, Shape, as_levels, weighted_sum
+from .feature_loss import FeatureLoss, Shape, as_levels, for_layer, weighted_sum
 
 POOLS = (4, 2, 1)
 
@@ -85,8 +85,9 @@ class ReviewKDLoss(FeatureLoss):
             teacher = its[partner].detach().float()
             if teacher.numel() == 0:
                 continue
-            fusion = self.fusions[str(level)]
-            fused, deeper = fusion(ours[level], deeper, teacher.shape[2:])
+            fusion: Any = self.fusions[str(level)]
+            own = for_layer(ours[level], fusion.reduce[0])
+            fused, deeper = fusion(own, deeper, teacher.shape[2:])
             total = total + self.level(
                 fused.float(), teacher, None if gate is None else gate[partner]
             )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..checks import suggest
 from ..errors import ConfigError
 from ..hints import Model
+from ..losses.divergences import HALF
 from ..progress import StepCount, forget_logged
 from ..sites.base import Recorder, Site, Step
 from ..sites.placing import check_options, check_place, sites_of, warn_if_nothing_is_distilled
@@ -56,6 +57,15 @@ class Sites(nn.ModuleDict):
         # The order of the config is that of the parameters in a checkpoint's optimizer.
         self._ordered = [name for name in valid if name in self]
         self._steps = StepCount()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> 'Sites':
+        """As a module's, but for half precision: counts and small layers stay in float32."""
+
+        def kept(tensor: Tensor) -> Tensor:
+            found = fn(tensor)
+            return found if found.dtype not in HALF else tensor.to(found.device)
+
+        return super()._apply(kept, recurse)
 
     def at(self, name: str) -> Any:
         """The losses of a site, none where it is not there."""

@@ -132,7 +132,11 @@ def head_logits(head: Model, maps: Sequence[Tensor]) -> Tensor:
     """
     width = width_of(head)
     found = torch.cat([part.permute(0, 2, 3, 1).reshape(-1, width) for part in maps])
-    return found.float().clamp(1e-7, 1 - 1e-6).logit() if gives_probabilities(head) else found
+    if not gives_probabilities(head):
+        return found
+    # The largest below 1 that its precision has: in half there is none between it and 1.
+    most = 1 - max(torch.finfo(found.dtype).eps / 2, 1e-6)
+    return found.float().clamp(1e-7, most).logit()
 
 
 def by_level(images: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:

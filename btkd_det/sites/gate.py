@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..losses.ranks import mean_over_ranks
+
 
 class Objects(NamedTuple):
     """The annotated objects of one image.
@@ -71,15 +73,28 @@ def map_gate(
         list[Tensor]: (N, 1, h, w) for each map; sums to 1 over the foreground and to
         ``background_weight`` over the background, or to 0 where there is none.
     """
-    gates = []
+    masks = []
     for size in sizes:
         parts = [_masks(image, size, padded, kind) for image in objects]
-        inside = torch.stack([part[0] for part in parts]).float()
-        outside = torch.stack([part[1] for part in parts]).float()
-        weights = inside / inside.sum().clamp(min=1)
-        weights = weights + background_weight * outside / outside.sum().clamp(min=1)
-        gates.append(weights.unsqueeze(1))
-    return gates
+        masks.append(torch.stack([torch.stack(part) for part in parts], dim=1).float())
+    return [weights.unsqueeze(1) for weights in shared_weights(masks, background_weight)]
+
+
+def shared_weights(masks: Sequence[Tensor], background_weight: float) -> list[Tensor]:
+    """Masks as weights, each part a mean over what all processes have of it.
+
+    Args:
+        masks (Sequence[Tensor]): (2, ...) each, foreground and background, 0 or 1.
+        background_weight (float): What the background weighs as a whole.
+
+    Returns:
+        list[Tensor]: (...) each.
+    """
+    counts = mean_over_ranks(torch.stack([part.flatten(1).sum(dim=1) for part in masks]))
+    found = []
+    for (inside, outside), (number, others) in zip(masks, counts, strict=True):
+        found.append(inside / number + background_weight * outside / others)
+    return found
 
 
 def _masks(image: Objects, size: tuple[int, int], padded: tuple[int, int], kind: str) -> tuple:

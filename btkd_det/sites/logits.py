@@ -22,12 +22,18 @@ class Logits(Site):
 
     def check(self, student: Model, teacher: Model) -> None:
         """Both heads need one set of logits of the same classes."""
-        from mmpretrain.models.heads import MultiLabelClsHead
+        from mmpretrain.models.heads import ArcFaceClsHead, MultiLabelClsHead
 
         if isinstance(student.head, MultiLabelClsHead):
             raise ConfigError(
                 f'distill.logits: {type(student.head).__name__} gives an image several labels, '
                 'and the losses need one; valid is a head for one label, such as LinearClsHead'
+            )
+        if isinstance(student.head, ArcFaceClsHead):
+            raise ConfigError(
+                f'distill.logits: in training {type(student.head).__name__} takes a margin off the '
+                "label's logit, and the teacher's has none; valid is a head without, such as "
+                'LinearClsHead, or the site features alone'
             )
         check_no_boxes(self.name, self)
         mixing = getattr(student.data_preprocessor, 'batch_augments', None)

@@ -65,7 +65,7 @@ class MapOutputs:
     @functools.cached_property
     def judged(self) -> list[Objects]:
         """The same, judged by the teacher's box head: once, however many losses ask."""
-        from .rois import judged_objects
+        from .judged_objects import judged_objects
 
         with self.step.teacher.at_work(self.step.inputs.device.type):
             return judged_objects(self.step)

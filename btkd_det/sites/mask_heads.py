@@ -13,6 +13,7 @@ from ..errors import ConfigError
 from ..hints import Model
 from .base import Recorder, Step
 from .probe import probed
+from .rois import full_precision
 
 
 @dataclass
@@ -138,6 +139,7 @@ def run_mask_head(
         tuple[Tensor, nn.Module]: (P, C, h, w) and the mask head. A cascade with another number of
         stages gives the mean of them.
     """
+    features = full_precision(features)
     heads = mask_heads(roi_head)
     if not isinstance(roi_head.mask_head, nn.ModuleList):
         return roi_head._mask_forward(features, rois)['mask_preds'], heads[0]

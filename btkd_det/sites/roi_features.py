@@ -1,12 +1,16 @@
 """The site ``roi_features``: what the box heads are given for the sampled RoIs."""
 
+import torch
 from torch import Tensor
 
 from ..bias import curriculum, is_right
+from ..bias.curriculum import count_parts
 from ..errors import ConfigError
 from ..hints import Model
+from ..losses.ranks import mean_over_ranks
 from ..progress import training_progress
 from ..registry import SITES
+from .gate import shared_weights
 from .roi_checks import check_logits, check_roi_heads, check_same_classes, heads_of
 from .rois import RoIOutputs, RoIRecord, RoISite, run_roi_head
 
@@ -54,11 +58,11 @@ class RoIFeatures(RoISite):
             return {}
         if loss.gate == 'teacher_right':
             right = is_right(teacher_outputs.logits, record.labels)
-            weights = curriculum(right, training_progress())
+            counts = mean_over_ranks(count_parts(right))
+            weights = curriculum(right, training_progress(), counts=counts)
         else:
-            inside, outside = record.foreground, ~record.foreground
-            weights = inside / inside.sum().clamp(min=1)
-            weights = weights + loss.background_weight * outside / outside.sum().clamp(min=1)
+            masks = torch.stack([record.foreground, ~record.foreground]).float()
+            (weights,) = shared_weights([masks], loss.background_weight)
         height, width = teacher_outputs.features.shape[2:]
         weights = (weights / (height * width))[:, None, None, None]
         return dict(gate=[weights.expand(-1, 1, height, width)])

@@ -8,16 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from mmdet.structures.bbox import bbox2roi, bbox_overlaps
+from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..bias import is_right
 from ..checks import check_choice
 from ..errors import ConfigError
 from ..hints import Model
+from ..losses.divergences import HALF
 from .base import Recorder, Site, Step
-from .gate import Objects, annotated_objects
 
 
 @dataclass
@@ -250,6 +249,7 @@ def run_roi_head(
         tuple[dict, nn.Module]: ``cls_score``, ``bbox_pred`` and ``bbox_feats`` by the names that
         MMDetection gives them, and the box head that the deltas belong to.
     """
+    features = full_precision(features)
     heads = box_heads(roi_head)
     if not isinstance(roi_head.bbox_head, nn.ModuleList):
         return _run_box_head(heads[0], roi_head._bbox_forward, features, rois), heads[0]
@@ -262,15 +262,13 @@ def run_roi_head(
     return {**outputs[-1], 'cls_score': mean}, heads[-1]
 
 
-def judged_objects(step: Step) -> list[Objects]:
-    """The annotated objects, judged by the teacher's box head at their own boxes."""
-    images = annotated_objects(step.samples)
-    boxes = [image.boxes for image in images]
-    found, _ = run_roi_head(step.teacher.model.roi_head, step.features, bbox2roi(boxes), stages=0)
-    logits = step.teacher.in_students_classes(found['cls_score'])
-    labels = torch.cat([sample.gt_instances.labels for sample in step.samples])
-    right = is_right(logits, labels).split([len(part) for part in boxes])
-    return [image._replace(right=judged) for image, judged in zip(images, right, strict=True)]
+def full_precision(features: Sequence[Tensor]) -> list[Tensor]:
+    """Maps as MMDetection's extractors need them, which put the RoIs into their precision.
+
+    The area of a RoI of 256 pixels is beyond float16, its level then a wrong one; bfloat16 rounds
+    coordinates to several pixels.
+    """
+    return [part.float() if part.dtype in HALF else part for part in features]
 
 
 def _run_box_head(

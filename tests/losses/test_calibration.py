@@ -69,6 +69,35 @@ def test_evaluation_moves_nothing_and_no_rows_are_no_step():
     assert calibration.log_scale == 0
 
 
+def test_no_rows_leave_the_scale_where_it_is():
+    calibration = TeacherCalibration()
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(64, 4, generator=generator)
+    for _ in range(20):
+        calibration(logits, logits.argmax(dim=1))
+    found = calibration.log_scale.clone()
+    assert found > 0.5
+    for _ in range(20):
+        calibration(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
+        calibration(logits, logits.argmax(dim=1), counted=torch.zeros(64, dtype=torch.bool))
+    assert torch.equal(calibration.log_scale, found)
+
+
+@pytest.mark.parametrize('bad', [float('inf'), -float('inf'), float('nan')])
+def test_a_row_that_is_not_finite_leaves_the_others_theirs(bad):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(16, 4, generator=generator)
+    labels = torch.arange(16) % 4
+    expected, found = TeacherCalibration(), TeacherCalibration()
+    expected(logits[1:], labels[1:])
+    logits[0, 2] = bad
+    scaled = found(logits, labels)
+    assert torch.equal(found.log_scale, expected.log_scale)
+    assert found.log_scale != 0
+    # The loss of this step still shows it.
+    assert not scaled[0].isfinite().all()
+
+
 def test_the_host_sees_the_scaled_teacher():
     loss = BTKDLoss(rectify='none', schedule='none', calibrate=True).eval()
     plain = BTKDLoss(rectify='none', schedule='none').eval()

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from btkd_det.losses import BTKDLoss, IKDLoss
+from btkd_det.losses import BTKDLoss, FitNetLoss, IKDLoss
+from btkd_det.sites.gate import Objects, map_gate
 
 from .every import batch
 
@@ -12,7 +13,7 @@ CLASSES, ROWS, STEPS = 5, 8, 5
 
 
 class Model(torch.nn.Module):
-    """A linear student with a loss of each kind; collects for two iterations."""
+    """A linear student, a loss of each kind, maps with a gate; collects for two iterations."""
 
     def __init__(self):
         super().__init__()
@@ -21,10 +22,28 @@ class Model(torch.nn.Module):
         torch.nn.init.zeros_(self.student.bias)
         self.btkd = BTKDLoss(trust='measured')
         self.ikd = IKDLoss(CLASSES, collect_iters=2)
+        self.factors = torch.nn.Parameter(torch.ones(CLASSES, 1, 1).double())
+        self.gated = FitNetLoss(gate='foreground')
 
     def forward(self, images, teacher, labels):
         logits = self.student(images)
-        return self.btkd(logits, teacher, labels, progress=0.5) + self.ikd(logits, teacher, labels)
+        gated = self.gated(self.factors * as_map(images), as_map(teacher), gates(labels))
+        btkd = self.btkd(logits, teacher, labels, progress=0.5)
+        return btkd + self.ikd(logits, teacher, labels) + gated
+
+
+def as_map(rows):
+    return rows[:, :, None, None].expand(-1, -1, 4, 4)
+
+
+def gates(labels):
+    """Of as many objects as an image's label says, none of some."""
+    side = torch.arange(1, CLASSES + 1) * 3.0
+    boxes = torch.stack([0 * side, 0 * side, side, side], dim=1)
+    objects = [
+        Objects(boxes[:label], torch.ones(label, dtype=torch.bool), (16, 16)) for label in labels
+    ]
+    return map_gate(objects, [(4, 4)], (16, 16), 'foreground', 0.5)
 
 
 def train(rank, ranks):
@@ -61,7 +80,7 @@ def states(tmp_path_factory):
     return [torch.load(folder / f'{rank}.pth', weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize('part', ['ikd', 'btkd.trust', 'student'])
+@pytest.mark.parametrize('part', ['ikd', 'btkd.trust', 'student', 'factors'])
 def test_two_processes_are_one(states, part):
     expected = {key: value for key, value in train(0, 1).items() if key.startswith(part)}
     assert expected

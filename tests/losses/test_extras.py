@@ -90,3 +90,31 @@ def test_per_row_never_sees_half_precision_or_a_teacher_that_learns(dtype):
         assert function(logits, logits, torch.zeros(2).long()).dtype == torch.float32
     assert {part.dtype for part in seen} == {torch.float32}
     assert [part.requires_grad for part in seen] == [True, False] * 2
+
+
+@pytest.mark.parametrize('required', [True, False])
+def test_a_host_inside_btkd_gets_what_it_declares(required):
+    seen = []
+
+    class Host(LogitLoss):
+        independent_rows = True
+        if required:
+
+            def per_row(self, student_logits, teacher_logits, labels, foreground):
+                seen.append(foreground)
+                return (student_logits - teacher_logits).square().sum(dim=1)
+        else:
+
+            def per_row(self, student_logits, teacher_logits, labels, foreground=None, mine=2):
+                seen.append((foreground, mine))
+                return (student_logits - teacher_logits).square().sum(dim=1)
+
+    student, teacher, foreground = torch.randn(4, 3), torch.randn(4, 3), torch.ones(4).bool()
+    loss = BTKDLoss(loss=Host(), schedule='none')
+    assert {'foreground', 'mine'} - set(loss.extra_inputs) == ({'mine'} if required else set())
+    loss(student, teacher, torch.tensor([0, 1, 2, 0]), foreground=foreground)
+    if required:
+        assert seen == [foreground]
+    else:
+        loss(student, teacher, torch.tensor([0, 1, 2, 0]), mine=5)
+        assert seen == [(foreground, 2), (None, 5)]

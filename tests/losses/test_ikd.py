@@ -275,3 +275,16 @@ def test_a_row_that_is_not_finite_is_in_no_mean(value):
         expected = [3.0, 2.0, 1.0] if only_right else [2.0, 2.0, 2.0]
         assert loss.class_means.tolist() == [expected, [0.0] * 3, [0.0] * 3]
         assert loss.class_counts.tolist() == [1 if only_right else 2, 0, 0]
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_it_collects_from_half_precision(dtype):
+    student, teacher, labels = batch(20, CLASSES)
+    teacher = teacher.to(dtype)
+    expected, loss, updated = IKDLoss(CLASSES), IKDLoss(CLASSES), IKDLoss(CLASSES)
+    expected.update(teacher.float(), labels)
+    loss(student, teacher, labels)
+    updated.update(teacher, labels)
+    for found in (loss, updated):
+        assert torch.equal(found.class_means, expected.class_means)
+        assert torch.equal(found.class_counts, expected.class_counts)

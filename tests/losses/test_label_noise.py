@@ -117,3 +117,15 @@ def test_a_rate_that_is_none_is_refused(value):
         return
     with pytest.raises(ConfigError, match='rectify.missed: .*; valid: .*above 0 and below 1'):
         robust(missed=value)
+
+
+@pytest.mark.parametrize('bad', [float('inf'), float('nan')])
+def test_a_row_that_is_not_finite_is_not_counted(bad):
+    loss = BTKDLoss(rectify=dict(type='posterior', label_noise='estimated'), schedule='none')
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 12, 4, generator=generator)
+    teacher[0, 1] = bad
+    loss(student, teacher, torch.arange(12) % 4)
+    sums = loss.noise['label_noise'].sums
+    assert sums[0].sum() == 11
+    assert sums.isfinite().all()

@@ -460,6 +460,42 @@ def test_several_labels_for_an_image_are_refused(teacher):
         build_classifier(distilled_resnet(teacher, dict(logits=KD), multi_label()))
 
 
+def test_a_head_with_a_margin_in_training_is_refused(teacher):
+    head = dict(type='mmpretrain.ArcFaceClsHead', num_classes=7, in_channels=64)
+    student = dict(tiny_resnet(), head=head)
+    with pytest.raises(ConfigError, match=r'distill.logits: .*ArcFaceClsHead.*margin.*features'):
+        build_classifier(distilled_resnet(teacher, dict(logits=KD), student))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_in_another_precision_counts_and_what_is_learned_lose_nothing(hub, tmp_path, dtype):
+    wide = tiny_resnet(width=12)
+    teacher = dict(config=wide, checkpoint=save_teacher(tmp_path / 'wide.pth', wide))
+    robust = dict(
+        BTKD,
+        rectify=dict(type='posterior', label_noise='estimated'),
+        schedule='none',
+        trust='relative',
+        calibrate=True,
+    )
+    features = ['PKDLoss', 'FitNetLoss', 'MGDLoss', 'ReviewKDLoss']
+    sites = dict(logits=[robust, IKD], features=[dict(type=name) for name in features])
+    model = build_classifier(distilled_resnet(teacher, sites)).train()
+    before = {name: part.dtype for name, part in model.distill.state_dict().items()}
+    one_step(model)
+    model.to(dtype)
+    for name, part in model.distill.state_dict().items():
+        wider = dtype is torch.float64 and before[name].is_floating_point
+        assert part.dtype == (dtype if wider else before[name]), name
+    assert next(model.backbone.parameters()).dtype == dtype
+    data = model.data_preprocessor(image_batch(), training=True)
+    losses = model(data['inputs'].to(dtype), data['data_samples'], mode='loss')
+    found = {key: value for key, value in losses.items() if '.loss_' in key}
+    assert len(found) == 6
+    assert all(value.isfinite() for value in found.values())
+    model.parse_losses(losses)[0].backward()
+
+
 def test_tokens_are_no_maps():
     vit = dict(
         tiny_resnet(),

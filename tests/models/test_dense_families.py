@@ -267,6 +267,15 @@ def test_centernet_leaves_out_what_is_near_a_center(tmp_path):
     assert 0 < (~record.counted).sum() < len(record.counted) / 2
 
 
+@pytest.mark.parametrize(('dtype', 'largest'), [(torch.float16, 7.6241), (torch.bfloat16, 5.5413)])
+def test_a_probability_that_half_precision_rounds_to_1_is_the_largest_below(dtype, largest):
+    head = build_detector(tiny('TOOD')).bbox_head
+    logits = torch.tensor([-9.0, 0.0, 3.0, 20.0, 30.0, 40.0]).view(1, 6, 1, 1)
+    found = head_logits(head, [logits.sigmoid().to(dtype)]).flatten()
+    torch.testing.assert_close(found[:3], logits.flatten()[:3], rtol=0.01, atol=0)
+    torch.testing.assert_close(found[3:], torch.full((3,), largest), rtol=1e-4, atol=0)
+
+
 def test_images_become_levels():
     images = [torch.arange(6), torch.arange(6) + 10]
     assert by_level(images, [4, 2]).tolist() == [0, 1, 2, 3, 10, 11, 12, 13, 4, 5, 14, 15]

@@ -120,6 +120,23 @@ def test_each_branch_of_tridentnet_asks_the_teacher_for_its_image(teacher_config
     assert rois[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('side', [40.0, 200.0, 330.0, 600.0])
+def test_in_half_precision_a_roi_is_read_where_its_size_says(teacher_config, dtype, side):
+    roi_head = build_detector(teacher_config).eval().roi_head
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(200, 336), (100, 168), (50, 84), (25, 42), (13, 21)]
+    maps = [torch.randn(1, 24, *size, generator=generator).to(dtype).float() for size in sizes]
+    corners = torch.rand(32, 2, generator=generator) * 100 + 517.3
+    rois = torch.cat([torch.zeros(32, 1), corners, corners + side], dim=1)
+    expected, _ = run_roi_head(roi_head, maps, rois)
+    with torch.autocast('cpu', dtype):
+        found, _ = run_roi_head(roi_head, [part.to(dtype) for part in maps], rois)
+    torch.testing.assert_close(found['bbox_feats'].float(), expected['bbox_feats'])
+    error = (found['cls_score'].float() - expected['cls_score']).norm()
+    assert error < 0.02 * expected['cls_score'].norm()
+
+
 def test_nothing_is_noted_where_no_site_is_at_the_rois(tmp_path, progress):
     model = build(tiny_faster_rcnn(), tiny_faster_rcnn(), PLAIN_FPN, tmp_path)
     noted = []
