@@ -16,8 +16,9 @@ CONFIGS = {
 
 def tiny(name, layers=2, queries=12, num_classes=3):
     """A small model of a relative, without dropout."""
-    # The embedding of coordinates of these has 256 channels whatever the model has.
-    width = 256 if name in ('ConditionalDETR', 'DeformableDETR') else 32
+    # The embedding of coordinates of these has 256 channels whatever the model has; DINO's in
+    # MMDetection 3.3.
+    width = 256 if name in ('ConditionalDETR', 'DeformableDETR', 'DINO') else 32
     model = read_config(CONFIGS[name], 'test').model
     model.backbone.update(
         depth=18, base_channels=8, stem_channels=8, frozen_stages=-1, init_cfg=None

@@ -45,7 +45,7 @@ def test_paths_may_be_paths(tmp_path):
     cfg.dump(tmp_path / 'distilled.py')
     again = read_config(tmp_path / 'distilled.py', 'test')
     assert again.model.teacher == dict(config=str(path), checkpoint=str(checkpoint))
-    text = f'from pathlib import Path\n_base_ = []\nwhere = Path({str(path)!r})\n'
+    text = f'_base_ = []\nfrom pathlib import Path\nwhere = Path({str(path)!r})\n'
     (tmp_path / 'own.py').write_text(text)
     assert read_config(tmp_path / 'own.py', 'test').where == str(path)
 
