@@ -108,12 +108,16 @@ def make_config(args):
             )
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    begins_from = cfg.get('load_from')
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if cfg.get('resume') and not cfg.get('load_from'):
         cfg.load_from, notes = newest_whole(cfg)
         cfg.resume = cfg.load_from is not None
+        if begins_from and not cfg.resume:
+            cfg.load_from = begins_from
+            notes.append(f'It begins from load_from, {begins_from}')
         if os.environ.get('RANK', '0') == '0':
             print('\n'.join(notes))
     save_atomically(cfg)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
 from ..errors import ConfigError
@@ -15,8 +16,9 @@ def newest_whole(cfg: Config) -> tuple[str | None, list[str]]:
     """The newest checkpoint of a work dir that can be read and trained on from.
 
     MMEngine takes what the marker ``last_checkpoint`` names; without one it begins anew, over the
-    checkpoints that are there. Here the files themselves say what is there: by the time they were
-    written, whatever the marker says, and also where the folder has been moved.
+    checkpoints that are there. Here the files themselves say what is there, also where the folder
+    has been moved or copied: the marked one, unless another was written later and is of more
+    iterations; without a marked one that written last.
 
     Args:
         cfg (Config): The whole config, with its ``work_dir``.
@@ -32,6 +34,7 @@ def newest_whole(cfg: Config) -> tuple[str | None, list[str]]:
     found = [path for folder in folders for path in folder.glob('*.pth') if path.is_file()]
     found = sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
     marked, notes = marked_name(cfg.work_dir), []
+    found = _marked_first(found, marked)
     left_out = []
     for path in found:
         reason = _reason_against(path)
@@ -50,6 +53,39 @@ def newest_whole(cfg: Config) -> tuple[str | None, list[str]]:
             'anew'
         )
     return None, [f'--resume finds no checkpoint in {cfg.work_dir}: the training begins']
+
+
+def _marked_first(found: list[Path], marked: str | None) -> list[Path]:
+    """The newest first, but of those newer than the marked one only what is further in training.
+
+    Copying may give the files any times. What is none to train on from keeps its place, to be
+    told of.
+    """
+    place = next((i for i, path in enumerate(found) if path.name == marked), None)
+    if not place:
+        return found
+    done = _iterations(found[place])
+    ahead = []
+    for path in found[:place]:
+        iterations = _iterations(path)
+        further = iterations is None or done is None or iterations > done
+        if further or _reason_against(path):
+            ahead.append(path)
+    return [*ahead, found[place], *(path for path in found if path not in (*ahead, found[place]))]
+
+
+def _iterations(path: Path) -> int | None:
+    """Iterations that a checkpoint has behind it, without reading its weights where it can."""
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    except Exception:
+        try:
+            content = read_content(path, '--resume')
+        except ConfigError:
+            return None
+    meta = content.get('meta') if isinstance(content, dict) else None
+    iterations = meta.get('iter') if isinstance(meta, dict) else None
+    return iterations if isinstance(iterations, int) else None
 
 
 def _folders(cfg: Config) -> list[Any]:

@@ -18,6 +18,8 @@ from ..registry import HOOKS
 
 #: What a run that is killed before it has removed them leaves behind, in its checkpoint's hub.
 OUTDATED, OUTDATED_BEST = 'outdated_ckpt_ids', 'outdated_best_ckpts'
+#: What the hub says of the best checkpoints.
+BEST = ('best_score', 'best_ckpt', OUTDATED_BEST)
 
 
 @HOOKS.register_module()
@@ -57,10 +59,25 @@ class AtomicCheckpointHook(CheckpointHook):
         info = runner.message_hub.runtime_info
         if runner._resume and info.get('last_ckpt'):
             # MMEngine's is None here, and a better one is not noted in the checkpoint then.
-            name = Path(info['last_ckpt']).name
-            self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+            self.last_ckpt = self._here(info['last_ckpt'])
+        if runner._resume:
+            self._find_best(runner, info)
         if is_main_process() and isinstance(self.file_backend, LocalBackend):
             self._remove_left_over(info if runner._resume else {})
+
+    def _here(self, path: Any) -> str:
+        """A checkpoint of a run that may have been in another folder, in this one's."""
+        return self.file_backend.join_path(self.out_dir, Path(str(path)).name)
+
+    def _find_best(self, runner: Runner, info: Any) -> None:
+        """The best checkpoints are this folder's: in a copy, the original's are not touched."""
+        for key in [key for key in info if key.startswith('best_ckpt') and info[key]]:
+            path = self._here(info[key])
+            runner.message_hub.update_info(key, path)
+            if key == 'best_ckpt':
+                self.best_ckpt_path = path
+            else:
+                self.best_ckpt_path_dict[key.removeprefix('best_ckpt_')] = path
 
     def _remove_left_over(self, info: Any) -> None:
         """Remove half-written files, and what the checkpoint says is outdated."""
@@ -111,7 +128,12 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner: Runner, metrics: Any) -> None:
         """As MMEngine's, which removes the best one so far before it writes the better one."""
         backend, later = self.file_backend, _RemovesLater(self.file_backend, runner.message_hub)
-        saver = _AtomicRunner(runner)
+        saver, info = _AtomicRunner(runner), runner.message_hub.runtime_info
+        before = {key: info[key] for key in info if key.startswith(BEST)}
+        paths = (
+            getattr(self, 'best_ckpt_path', None),
+            dict(getattr(self, 'best_ckpt_path_dict', None) or {}),
+        )
         self.file_backend = later
         try:
             with self._errors_handled(runner, 'the best one') as failed:
@@ -122,6 +144,15 @@ class AtomicCheckpointHook(CheckpointHook):
             for path in later.outdated:
                 if Path(path) not in saver.written:
                     _remove(backend, path)
+        else:
+            # The best one is still the one before.
+            for key in [key for key in info if key.startswith(BEST)]:
+                info.pop(key)
+            info.update(before)
+            if hasattr(self, 'best_ckpt_path'):
+                self.best_ckpt_path = paths[0]
+            if hasattr(self, 'best_ckpt_path_dict'):
+                self.best_ckpt_path_dict = paths[1]
 
     def _keep(self, runner: Runner, steps: Any) -> None:
         self.keep_ckpt_ids.clear()

@@ -6,11 +6,27 @@ from typing import Any
 
 from mmengine.dataset import InfiniteSampler, worker_init_fn
 from mmengine.runner import IterBasedTrainLoop, Runner
+from torch.utils.data import BatchSampler
+
+#: In the checkpoint's hub, see :func:`repeated_iterations`.
+REPEATED = 'btkd_det_repeated_iterations'
 
 
 def counts_iterations(runner: Runner) -> bool:
     """bool: Whether the training is one of iterations, without epochs."""
     return isinstance(runner.train_loop, IterBasedTrainLoop)
+
+
+def repeated_iterations(runner: Runner) -> int:
+    """Iterations of epochs that were begun and left, which are counted beside those of whole ones.
+
+    Args:
+        runner (Runner): Whose training counts epochs.
+
+    Returns:
+        int: As the checkpoint that it was resumed from says.
+    """
+    return runner.message_hub.get_info(REPEATED) or 0
 
 
 def restart_stream(runner: Runner, iterations: int, resumed: bool = False) -> bool:
@@ -25,12 +41,15 @@ def restart_stream(runner: Runner, iterations: int, resumed: bool = False) -> bo
         resumed (bool): Whether the loop has not begun yet, and would walk there itself.
 
     Returns:
-        bool: Whether it could; only with ``InfiniteSampler``, and batches of a fixed size.
+        bool: Whether it could; only with ``InfiniteSampler`` and batches of a fixed size, which
+        PyTorch's batch sampler makes, or MMDetection's by aspect ratio.
     """
     loader, loop = runner.train_dataloader, runner.train_loop
     batches = loader.batch_sampler
     sampler, size = getattr(batches, 'sampler', None), getattr(batches, 'batch_size', None)
-    if not isinstance(sampler, InfiniteSampler) or not size:
+    if not isinstance(sampler, InfiniteSampler) or not isinstance(size, int):
+        return False
+    if not _begins_anew(batches):
         return False
     sampler.indices = itertools.islice(sampler._indices_of_rank(), iterations * size, None)
     seed_workers(runner, iterations)
@@ -39,6 +58,19 @@ def restart_stream(runner: Runner, iterations: int, resumed: bool = False) -> bo
     walked = iterations if resumed and not hasattr(kind, 'skip_iter') else 0
     loop.dataloader_iterator = _Positioned(kind, loader, walked)
     return True
+
+
+def _begins_anew(batches: Any) -> bool:
+    """Whether a batch sampler can be left in the middle; what it has gathered is given up then.
+
+    MMDetection's groups images by their aspect ratio in buckets of its own, and never empties one
+    that it was left with.
+    """
+    buckets = getattr(batches, '_aspect_ratio_buckets', None)
+    if buckets is not None:
+        batches._aspect_ratio_buckets = [[] for _ in buckets]
+        return True
+    return type(batches) is BatchSampler
 
 
 def seed_workers(runner: Runner, number: int) -> None:

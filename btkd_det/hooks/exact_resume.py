@@ -11,7 +11,13 @@ from mmengine.runner import Runner
 
 from ..checkpoint import allow_mmengine_types
 from ..registry import HOOKS
-from .batch_stream import counts_iterations, restart_stream, seed_workers
+from .batch_stream import (
+    REPEATED,
+    counts_iterations,
+    repeated_iterations,
+    restart_stream,
+    seed_workers,
+)
 
 KEY = 'btkd_det_rng'
 
@@ -134,8 +140,10 @@ class ExactResumeHook(Hook):
         return {**states, 'sampler_seed': _sampler_seed(runner.train_dataloader)}
 
     def _warn_inside_epoch(self, runner: Runner) -> None:
-        steps = runner.iter - runner.epoch * len(runner.train_dataloader)
+        repeated = runner.iter - runner.epoch * len(runner.train_dataloader)
+        steps = repeated - repeated_iterations(runner)
         if self._is_resumed and steps > 0:
+            runner.message_hub.update_info(REPEATED, repeated)
             runner.logger.warning(
                 f'The checkpoint was saved {steps} iterations into epoch {runner.epoch + 1}: that '
                 'epoch begins again, so the training has as many iterations more. Checkpoints '

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from ..checkpoint.writing import write_text
 from ..registry import HOOKS
-from .batch_stream import counts_iterations
+from .batch_stream import counts_iterations, repeated_iterations
 from .validation_states import restore_validation_states, validation_states
 
 KEY = 'btkd_det_validations'
@@ -106,7 +106,7 @@ def _is_due(runner: Runner) -> bool:
     loop = runner.train_loop
     if counts_iterations(runner):
         now, last = loop.iter, loop.max_iters
-    elif loop.iter != loop.epoch * len(runner.train_dataloader):
+    elif loop.iter - repeated_iterations(runner) != loop.epoch * len(runner.train_dataloader):
         # Saved inside an epoch.
         return False
     else:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import multiprocessing
+import signal
 import re
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,10 @@ def kinds(zoo: str, only: str = '', workers: int = 1) -> list[str]:
         for path in sorted(folder.glob('*/*.py'))
         if not path.parent.name.startswith('_') and only in path.parent.name
     ]
-    with multiprocessing.get_context('fork').Pool(workers) as pool:
+    # The pool ends its processes by a signal that is an interrupt to this one: raised in the middle
+    # of an answer it would leave them waiting for ever.
+    default = (signal.SIGTERM, signal.SIG_DFL)
+    with multiprocessing.get_context('fork').Pool(workers, signal.signal, default) as pool:
         found = pool.map(kind_of, names, chunksize=8)
     first: dict[tuple[str, ...], str] = {}
     for name, kind in zip(names, found, strict=True):

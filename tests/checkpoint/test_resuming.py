@@ -77,6 +77,24 @@ def test_a_folder_that_was_moved(run, tmp_path):
     assert not any('marker' in note for note in notes)
 
 
+@pytest.mark.parametrize('order', [(9, 10, 11), (11, 10, 9), (10, 11, 9)])
+def test_a_folder_whose_copy_has_other_times(tmp_path, order):
+    for age, epoch in enumerate(order):
+        save(tmp_path, f'epoch_{epoch}.pth', age, meta=dict(epoch=epoch, iter=4 * epoch))
+    (tmp_path / 'last_checkpoint').write_text('/before/epoch_11.pth')
+    path, notes = choose(tmp_path)
+    assert path == str(tmp_path / 'epoch_11.pth')
+    assert notes == []
+
+
+def test_one_that_is_later_and_further_than_the_marked_one(run):
+    path = save(run, 'interrupted.pth', 5, meta=dict(epoch=1, iter=6))
+    assert choose(run)[0] == path
+    # An earlier training's, which was longer.
+    save(run, 'epoch_12.pth', 90, meta=dict(epoch=12, iter=48))
+    assert choose(run)[0] == path
+
+
 @pytest.mark.parametrize('damage', ['cut off', 'empty', 'text'])
 def test_one_that_is_damaged_is_left_out_and_stays(run, damage):
     path = run / 'epoch_10.pth'

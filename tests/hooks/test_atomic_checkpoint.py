@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -198,3 +199,48 @@ def test_killed_at_any_move_the_resumed_run_leaves_what_a_whole_run_leaves(
     assert {name for name in names if 'pth' in name} == {'epoch_3.pth', 'best_score_epoch_3.pth'}
     info = torch.load(tmp_path / 'epoch_3.pth', weights_only=False)['message_hub']['runtime_info']
     assert (info['best_score'], Path(info['best_ckpt']).name) == (3, 'best_score_epoch_3.pth')
+
+
+def test_a_copy_keeps_its_own_best_checkpoint_and_leaves_the_originals(tmp_path):
+    epochs = lambda number: dict(train_cfg=dict(by_epoch=True, max_epochs=number, val_interval=1))
+    train(tmp_path / 'first', NEW, **validation(), **epochs(2))
+    shutil.copytree(tmp_path / 'first', tmp_path / 'copy')
+    before = {path.name: path.read_bytes() for path in (tmp_path / 'first').glob('*.pth')}
+    keys = validation()
+    # The score goes on to grow.
+    BestOfAll.calls = 2
+    train(tmp_path / 'copy', NEW, resume=True, **keys, **epochs(3))
+    after = {path.name: path.read_bytes() for path in (tmp_path / 'first').glob('*.pth')}
+    assert after == before
+    assert 'best_score_epoch_2.pth' in after
+    names = [path.name for path in (tmp_path / 'copy').glob('best*')]
+    assert names == ['best_score_epoch_3.pth']
+    state = torch.load(tmp_path / 'copy/epoch_3.pth', weights_only=False)
+    best = state['message_hub']['runtime_info']['best_ckpt']
+    assert Path(best) == tmp_path / 'copy/best_score_epoch_3.pth'
+
+
+class Scores(BestOfAll):
+    """1, 5, 3, 4."""
+
+    def compute_metrics(self, results):
+        BestOfAll.calls += 1
+        return dict(score=(1, 5, 3, 4)[BestOfAll.calls - 1])
+
+
+def test_a_best_one_that_could_not_be_written_is_not_the_best(tmp_path, monkeypatch):
+    def fails(path, part=None):
+        if Path(path).name == 'best_score_epoch_2.pth':
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        return atomic_path(path, part)
+
+    monkeypatch.setattr('btkd_det.hooks.atomic_checkpoint.atomic_path', fails)
+    keys = validation(on_error='continue', max_keep_ckpts=1)
+    keys['val_evaluator'] = Evaluator(Scores())
+    four = dict(by_epoch=True, max_epochs=4, val_interval=1)
+    train(tmp_path, NEW, train_cfg=four, **keys)
+    assert [path.name for path in tmp_path.glob('best*')] == ['best_score_epoch_4.pth']
+    state = torch.load(tmp_path / 'epoch_4.pth', weights_only=False)
+    info = state['message_hub']['runtime_info']
+    assert info['best_score'] == 4
+    assert Path(info['best_ckpt']).name == 'best_score_epoch_4.pth'

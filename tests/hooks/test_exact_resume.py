@@ -1,5 +1,7 @@
 """A stopped and resumed run beside one that was not stopped, with data loaders of every kind."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
@@ -195,3 +197,51 @@ def test_hooks_that_switch_the_pipeline_have_switched_it(tmp_path, hook, loader,
     again, same = stopped(tmp_path / 'parts', loader, stop=stop, **keys)
     assert torch.equal(batches, again)
     assert torch.equal(weight, same)
+
+
+class Sized(Drawing):
+    """Every other image is wide, the others are tall."""
+
+    def get_data_info(self, index):
+        return dict(width=20 if index % 2 == 0 else 10, height=15)
+
+
+def test_batches_by_aspect_ratio_go_on_with_both_and_a_resumed_run_alike(tmp_path):
+    pytest.importorskip('mmdet.datasets.samplers')
+    loader = dict(
+        NEW,
+        sampler=dict(type='InfiniteSampler', shuffle=True),
+        batch_sampler=dict(type='mmdet.AspectRatioBatchSampler'),
+    )
+    keys = lambda end: dict(
+        dataset=Sized,
+        train_cfg=dict(by_epoch=False, max_iters=end),
+        default_hooks=dict(
+            checkpoint=dict(type='btkd_det.AtomicCheckpointHook', interval=5, by_epoch=False)
+        ),
+    )
+    batches, weight = train(tmp_path / 'whole', loader, **keys(20))
+    shapes = [int(batch[0, 0]) % 2 for batch in batches]
+    assert all({int(row[0]) % 2 for row in batch} == {shapes[i]} for i, batch in enumerate(batches))
+    assert all(set(shapes[part : part + 5]) == {0, 1} for part in (0, 5, 10, 15))
+    train(tmp_path / 'parts', loader, **keys(10))
+    again, same = train(tmp_path / 'parts', loader, resume=True, **keys(20))
+    assert torch.equal(batches[10:], again)
+    assert torch.equal(weight, same)
+
+
+def test_a_batch_sampler_of_another_kind_is_left_alone(tmp_path):
+    from mmengine.dataset import InfiniteSampler
+    from torch.utils.data import BatchSampler
+
+    from btkd_det.hooks.batch_stream import restart_stream
+
+    class Own(BatchSampler):
+        """Keeps what it has gathered between its iterations."""
+
+    sampler = InfiniteSampler(range(8), shuffle=False)
+    for batches in (Own(sampler, 2, False), SimpleNamespace(sampler=sampler, batch_size=[1, 1])):
+        runner = SimpleNamespace(
+            train_dataloader=SimpleNamespace(batch_sampler=batches), train_loop=None
+        )
+        assert restart_stream(runner, 4) is False

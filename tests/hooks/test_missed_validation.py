@@ -1,9 +1,16 @@
 """A run that is killed in its validation has done it in the end, once."""
 
+import os
+import signal
+
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+
+from btkd_det import interrupts
+from btkd_det.errors import InterruptedTraining
 
 from .toy import NEW, PLAIN, BestOfAll, Drawing, Stop, train
 
@@ -33,8 +40,12 @@ class Validated(Hook):
         self.found.append(runner.iter)
 
 
-def run(folder, killed=None, found=None, **keys):
-    hooks = [dict(type='btkd_det.ExactResumeHook'), dict(type='btkd_det.MissedValidationHook')]
+def run(folder, killed=None, found=None, more=(), **keys):
+    hooks = [
+        *more,
+        dict(type='btkd_det.ExactResumeHook'),
+        dict(type='btkd_det.MissedValidationHook'),
+    ]
     hooks += [] if killed is None else [Killed(*killed)]
     hooks.append(Validated([] if found is None else found))
     saving = dict(type='btkd_det.AtomicCheckpointHook', interval=1, save_best='score', rule='less')
@@ -123,3 +134,30 @@ def test_killed_once_more_after_it_the_run_is_still_the_same(tmp_path):
     hubs = [state['message_hub']['runtime_info'] for state in states]
     assert [hub['iter'] for hub in hubs] == [3, 3]
     assert [hub['epoch'] for hub in hubs] == [0, 0]
+
+
+class Asked(Hook):
+    """Asks the run to end in its second step."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_after_an_interrupt_inside_an_epoch_too(tmp_path, monkeypatch):
+    BestOfAll.calls, found = 0, []
+    saves = dict(type='btkd_det.SaveOnInterruptHook')
+    with pytest.raises(InterruptedTraining), interrupts.noted():
+        run(tmp_path, more=[saves, Asked()])
+    # Two steps of the first epoch, which begins again, and the second's validation is missed.
+    run(tmp_path, killed=[10], more=[saves], found=found, resume=True)
+    assert found == [6]
+    warned = []
+    monkeypatch.setattr(
+        MMLogger.get_current_instance().__class__,
+        'warning',
+        lambda self, text, *args, **kwargs: warned.append(str(text)),
+    )
+    run(tmp_path, more=[saves], found=found, resume=True)
+    assert found == [6, 10, 14]
+    assert not [text for text in warned if 'begins again' in text]

@@ -129,3 +129,14 @@ def test_text_that_is_no_option_is_one_line(files, monkeypatch, tool, text):
 )
 def test_each_preset_has_a_folder_of_its_own(files, monkeypatch, args, folder):
     assert make_config(files, monkeypatch, *args).work_dir == folder
+
+
+@pytest.mark.parametrize('resume', [[], ['--resume']])
+def test_where_there_is_nothing_to_resume_the_weights_of_the_config_stay(
+    files, monkeypatch, capsys, resume
+):
+    options = ['--work-dir', 'never_trained', '--cfg-options', 'load_from=pretrained.pth']
+    cfg = make_config(files, monkeypatch, 'student.py', *resume, *options)
+    assert (cfg.load_from, bool(cfg.get('resume'))) == ('pretrained.pth', False)
+    told = capsys.readouterr().out
+    assert ('It begins from load_from, pretrained.pth' in told) == bool(resume)
