@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..checkpoint import allow_mmengine_types
+from ..hints import Model
 from ..registry import HOOKS
 from .batch_stream import (
     REPEATED,
@@ -110,6 +111,8 @@ class ExactResumeHook(Hook):
         states, self._resumed = self._resumed, None
         if states is not None:
             _set_sampler_seed(runner.train_dataloader, states.get('sampler_seed'))
+            for name, part in _resizing(runner.model):
+                part._input_size = states.get('input_sizes', {}).get(name, part._input_size)
         if not counts_iterations(runner):
             self._warn_inside_epoch(runner)
             seed_workers(runner, runner.epoch)
@@ -137,7 +140,11 @@ class ExactResumeHook(Hook):
         if self._resumed is not None:
             return self._resumed
         states = self._before_validation or _states()
-        return {**states, 'sampler_seed': _sampler_seed(runner.train_dataloader)}
+        return {
+            **states,
+            'sampler_seed': _sampler_seed(runner.train_dataloader),
+            'input_sizes': {name: part._input_size for name, part in _resizing(runner.model)},
+        }
 
     def _warn_inside_epoch(self, runner: Runner) -> None:
         repeated = runner.iter - runner.epoch * len(runner.train_dataloader)
@@ -149,6 +156,15 @@ class ExactResumeHook(Hook):
                 'epoch begins again, so the training has as many iterations more. Checkpoints '
                 'between epochs (by_epoch=True) are resumed exactly.'
             )
+
+
+def _resizing(model: Model) -> list[tuple[str, Any]]:
+    """MMDetection's preprocessors that keep a random size for some iterations, as YOLOX's."""
+    return [
+        (name, part)
+        for name, part in model.named_modules()
+        if any(cls.__name__ == 'BatchSyncRandomResize' for cls in type(part).__mro__)
+    ]
 
 
 def _sampler_seed(loader: str) -> int | None:

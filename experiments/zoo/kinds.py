@@ -2,8 +2,8 @@
 
 import importlib.util
 import multiprocessing
-import signal
 import re
+import signal
 from pathlib import Path
 from typing import Any
 

@@ -245,3 +245,27 @@ def test_a_batch_sampler_of_another_kind_is_left_alone(tmp_path):
             train_dataloader=SimpleNamespace(batch_sampler=batches), train_loop=None
         )
         assert restart_stream(runner, 4) is False
+
+
+def test_a_random_input_size_is_kept_until_its_time_is_over(tmp_path):
+    from mmdet.models.data_preprocessors import BatchSyncRandomResize
+
+    sizes = []
+
+    class Resized(Model):
+        def __init__(self):
+            super().__init__()
+            self.resize = BatchSyncRandomResize((64, 320), interval=10, size_divisor=32)
+
+        def forward(self, inputs, mode='loss'):
+            images, _ = self.resize(torch.zeros(1, 3, 160, 160), [])
+            sizes.append(tuple(images.shape[-2:]))
+            return super().forward(inputs, mode)
+
+    keys = dict(train_cfg=dict(by_epoch=True, max_epochs=6), model_type=Resized)
+    train(tmp_path / 'whole', NEW, **keys)
+    expected, sizes[:] = list(sizes), []
+    assert len(set(expected)) > 2
+    # After 12 of 24 iterations: the size is that of the tenth.
+    stopped(tmp_path / 'parts', NEW, stop=3, **keys)
+    assert sizes == expected
