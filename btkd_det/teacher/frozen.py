@@ -210,9 +210,9 @@ class Teacher(nn.Module):
 
         Args:
             batch_inputs (Tensor): (N, C, H, W), normalized by the student's preprocessor and
-                padded with zeros at the right and the bottom.
+                padded at the right and the bottom.
             shapes (list[tuple[int, int]], optional): Height and width of each image without
-                its padding, in pixels. The padding becomes the teacher's zeros again.
+                its padding, in pixels. The padding becomes the teacher's again.
 
         Returns:
             Tensor: (N, C, H, W). The same tensor where both normalize alike.

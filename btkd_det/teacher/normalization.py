@@ -16,11 +16,13 @@ class Normalization(NamedTuple):
         mean (tuple[float]): Of each channel, or one of all.
         std (tuple[float]): Likewise.
         to_rgb (bool): Whether BGR becomes RGB before that.
+        pad_value (float): What lies around an image that is smaller than its batch, after that.
     """
 
     mean: tuple
     std: tuple
     to_rgb: bool
+    pad_value: float = 0.0
 
     @classmethod
     def of(cls, preprocessor: Model) -> 'Normalization':
@@ -28,14 +30,15 @@ class Normalization(NamedTuple):
         # MMPretrain's preprocessor for classifiers has another name for it than all others.
         to_rgb = getattr(preprocessor, 'to_rgb', False)
         to_rgb = getattr(preprocessor, '_channel_conversion', to_rgb)
+        pad_value = float(getattr(preprocessor, 'pad_value', 0))
         if not getattr(preprocessor, '_enable_normalize', False):
-            return cls((0.0,), (1.0,), to_rgb)
+            return cls((0.0,), (1.0,), to_rgb, pad_value)
         mean, std = (
             tuple(value.flatten().tolist()) for value in (preprocessor.mean, preprocessor.std)
         )
         # One value of all channels alike, or the same one written for each.
         short = lambda values: values[:1] if len(set(values)) == 1 else values
-        return cls(short(mean), short(std), to_rgb)
+        return cls(short(mean), short(std), to_rgb, pad_value)
 
     @property
     def channels(self) -> int:
@@ -75,6 +78,6 @@ class Renormalize:
             images = images.flip(1)
         images = (images - column(self.teacher.mean)) / column(self.teacher.std)
         for image, (height, width) in zip(images, shapes or [], strict=bool(shapes)):
-            image[:, height:] = 0
-            image[:, :, width:] = 0
+            image[:, height:] = self.teacher.pad_value
+            image[:, :, width:] = self.teacher.pad_value
         return images

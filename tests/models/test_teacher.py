@@ -49,7 +49,16 @@ def test_building_it_downloads_no_initial_weights(teacher_config, teacher_checkp
     assert 'Pretrained' not in str(built.backbone.init_cfg)
 
 
-@pytest.mark.parametrize('other', [CAFFE, dict(), dict(RGB, std=[1.0, 1.0, 1.0])])
+@pytest.mark.parametrize(
+    'other',
+    [
+        CAFFE,
+        dict(),
+        dict(RGB, std=[1.0, 1.0, 1.0]),
+        dict(pad_value=114.0),
+        dict(RGB, pad_value=1.5),
+    ],
+)
 def test_it_sees_images_in_its_own_normalization(teacher_config, teacher_checkpoint, other):
     teacher_config.data_preprocessor = dict(
         type='DetDataPreprocessor', pad_size_divisor=32, **other
