@@ -1,4 +1,4 @@
-"""The demo: a teacher, and a small student alone, with KD and with BTKD, on drawn data.
+"""The demo: a teacher, and a small student that goes on alone, with KD and with BTKD.
 
 python tools/demo.py [--out demo] [--seed 0] [--fresh]
 """
@@ -36,8 +36,9 @@ def main():
         check_output(args.out, '--out', folder=True)
         demo = Demo(ROOT, args.out, args.seed)
         print(
-            'Draws a small detection set, then trains a teacher, and one student three times:\n'
-            f'alone, with KD, with BTKD. About 12 minutes on 2 cores; here: {available_cpus()}.\n'
+            'Draws a small detection set, trains a teacher and a student, which then goes on\n'
+            'three times: alone, with KD, with BTKD. About 12 minutes on 2 cores; here: '
+            f'{available_cpus()}.\n'
             f'Everything goes to {demo.out}\n',
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""The demo: a teacher, and a small student alone, with KD and with BTKD, on drawn data."""
+"""The demo: a teacher, and a small student that goes on alone, with KD and with BTKD."""
 
 import dataclasses
 import functools
@@ -41,6 +41,8 @@ class Entry:
         config (str): Its config below ``configs/``.
         seconds (float): What training and testing it takes on two cores, for the time left.
         taught (bool): Whether it learns from the first entry, the teacher.
+        goes_on_from (str, optional): Key of the entry whose weights it begins with.
+        options (tuple[str]): Of its config, as ``--cfg-options`` takes them.
     """
 
     key: str
@@ -48,20 +50,45 @@ class Entry:
     config: str
     seconds: float
     taught: bool = False
+    goes_on_from: str | None = None
+    options: tuple = ()
 
 
+# As the study D1 has them: from nothing, trainings so short differ by points of AP with the seed
+# alone, and no comparison of one run each would say anything.
+VALIDATED = ('train_cfg.val_interval=1',)
 ENTRIES = (
-    Entry('teacher', 'teacher', 'shapes/faster-rcnn_r18w32_fpn_5e_shapes.py', 220),
-    Entry('student', 'student alone', 'shapes/faster-rcnn_r18w8_fpn_5e_shapes.py', 120),
-    Entry('kd', 'student + KD', 'shapes/kd_faster-rcnn_r18w8-r18w32_fpn_5e_shapes.py', 165, True),
     Entry(
-        'btkd',
-        'student + BTKD (robust)',
-        'shapes/btkd_faster-rcnn_r18w8-r18w32_fpn_5e_shapes.py',
-        165,
-        True,
+        'teacher',
+        'teacher',
+        'shapes/faster-rcnn_r18w32_fpn_12e_shapes.py',
+        400,
+        options=('train_dataloader.dataset.indices=1500', 'train_cfg.val_interval=4'),
+    ),
+    Entry('start', 'student so far', 'shapes/faster-rcnn_r18w8_fpn_5e_shapes1500-3000.py', 120),
+    Entry(
+        'student',
+        'student alone',
+        'shapes/faster-rcnn_r18w8_fpn_4e_shapes600.py',
+        65,
+        goes_on_from='start',
+        options=VALIDATED,
+    ),
+    *(
+        Entry(
+            key,
+            title,
+            f'shapes/{key}_faster-rcnn_r18w8-r18w32_fpn_4e_shapes600.py',
+            75,
+            taught=True,
+            goes_on_from='start',
+            options=VALIDATED,
+        )
+        for key, title in (('kd', 'student + KD'), ('btkd', 'student + BTKD (robust)'))
     ),
 )
+#: Half of the images for the teacher, half for the student so far.
+IMAGES = 3000
 DRAW, LOOK = 'draw the data', 'pictures and report'
 
 
@@ -84,7 +111,7 @@ class Demo:
     root: Path
     out: Path
     seed: int = 0
-    spec: ShapesSpec = dataclasses.field(default_factory=ShapesSpec)
+    spec: ShapesSpec = dataclasses.field(default_factory=lambda: ShapesSpec(train=IMAGES))
     entries: tuple = ENTRIES
 
     def __post_init__(self):
@@ -137,12 +164,15 @@ class Demo:
             json.dumps(self.configs[entry.key].to_dict(), default=str),
             json.dumps(dataclasses.asdict(self.spec)),
             str(self.seed),
+            *entry.options,
             torch.__version__,
             mmdet.__version__,
             *(path.read_text() for path in self._sources()),
         ]
         if entry.taught:
             parts.append(self.fingerprint(self.entries[0]))
+        if entry.goes_on_from:
+            parts.append(self.fingerprint(self._entry(entry.goes_on_from)))
         return hashlib.sha256('\n'.join(parts).encode()).hexdigest()
 
     def _claim(self, fresh):
@@ -202,11 +232,16 @@ class Demo:
     def _train(self, entry, folder, progress):
         cfg = self.configs[entry.key]
         epochs = cfg.train_cfg.max_epochs
-        steps = epochs * math.ceil(self.spec.train / cfg.train_dataloader.batch_size)
-        options = [f'data_root={self.out / "data"}', f'randomness.seed={self.seed}']
+        steps = epochs * math.ceil(self._images(entry) / cfg.train_dataloader.batch_size)
+        options = [
+            f'data_root={self.out / "data"}',
+            f'randomness.seed={self.seed}',
+            *entry.options,
+        ]
         if entry.taught:
-            teacher = self.out / self.entries[0].key / 'last_checkpoint'
-            options.append(f'model.teacher.checkpoint={teacher.read_text().strip()}')
+            options.append(f'model.teacher.checkpoint={self._trained(self.entries[0].key)}')
+        if entry.goes_on_from:
+            options.append(f'load_from={self._trained(entry.goes_on_from)}')
 
         def show():
             log = training_log(folder)
@@ -220,6 +255,20 @@ class Demo:
 
         arguments = [self._config(entry), '--work-dir', folder, '--cfg-options', *options]
         self._call('train', arguments, folder, show)
+
+    def _entry(self, key):
+        return next(entry for entry in self.entries if entry.key == key)
+
+    def _trained(self, key):
+        """The last checkpoint of an entry."""
+        return (self.out / key / 'last_checkpoint').read_text().strip()
+
+    def _images(self, entry):
+        """How many images it trains on."""
+        words = [word.partition('=')[2] for word in entry.options if '.indices=' in word]
+        dataset = self.configs[entry.key].train_dataloader.dataset
+        chosen = int(words[0]) if words else dataset.get('indices', self.spec.train)
+        return min(chosen if isinstance(chosen, int) else len(chosen), self.spec.train)
 
     def _test(self, entry, folder, checkpoint):
         """COCO's twelve numbers on the held-out split, by their names."""

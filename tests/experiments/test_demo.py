@@ -106,7 +106,10 @@ def test_everything_from_data_to_report(commands, real_models, tmp_path):
     assert all('randomness.seed=3' in options for options in trainings)
     assert all(f'data_root={demo.out / "data"}' in options for options in commands.options)
     teacher = f'model.teacher.checkpoint={demo.out / "teacher" / "epoch_1.pth"}'
-    assert [teacher in options for options in trainings] == [False, False, True, True]
+    assert [teacher in options for options in trainings] == [False, False, False, True, True]
+    start = f'load_from={demo.out / "start" / "epoch_1.pth"}'
+    assert [start in options for options in trainings] == [False, False, True, True, True]
+    assert 'train_dataloader.dataset.indices=1500' in trainings[0]
 
     assert [row['title'] for row in rows] == [e.title for e in ENTRIES]
     assert all(row['AP'] == 0.25 and row['seconds_per_step'] == 0.5 for row in rows)
@@ -123,8 +126,8 @@ def test_what_is_finished_is_kept_and_said(commands, tmp_path):
     stream = io.StringIO()
     rows = demo_in(tmp_path).run(stream=stream)
     assert commands.ran == []
-    assert len(rows) == 4
-    assert stream.getvalue().count('kept from an earlier run') == 5
+    assert len(rows) == 5
+    assert stream.getvalue().count('kept from an earlier run') == 6
 
 
 def test_a_stopped_training_starts_over_and_the_finished_ones_stay(commands, tmp_path):
@@ -134,7 +137,7 @@ def test_a_stopped_training_starts_over_and_the_finished_ones_stay(commands, tmp
     commands.ran.clear()
     commands.fail_on = None
     demo_in(tmp_path).run(stream=io.StringIO())
-    assert commands.ran == EVERYTHING[4:]
+    assert commands.ran == EVERYTHING[6:]
 
 
 def test_another_teacher_trains_anew_all_but_the_student_alone(commands, tmp_path):
@@ -142,7 +145,20 @@ def test_another_teacher_trains_anew_all_but_the_student_alone(commands, tmp_pat
     commands.ran.clear()
     other = dataclasses.replace(ENTRIES[0], config=ENTRIES[1].config)
     demo_in(tmp_path, entries=(other, *ENTRIES[1:])).run(stream=io.StringIO())
-    assert commands.ran == EVERYTHING[:2] + EVERYTHING[4:]
+    assert commands.ran == EVERYTHING[:2] + EVERYTHING[6:]
+
+
+def test_what_students_go_on_from_trains_them_anew(commands, tmp_path):
+    demo_in(tmp_path).run(stream=io.StringIO())
+    commands.ran.clear()
+    other = dataclasses.replace(ENTRIES[1], options=('train_cfg.max_epochs=3',))
+    demo_in(tmp_path, entries=(ENTRIES[0], other, *ENTRIES[2:])).run(stream=io.StringIO())
+    assert commands.ran == EVERYTHING[2:]
+
+
+def test_images_of_each_training(tmp_path):
+    demo = Demo(ROOT, tmp_path / 'demo')
+    assert [demo._images(entry) for entry in ENTRIES] == [1500, 1500, 600, 600, 600]
 
 
 def test_a_model_depends_on_the_code_that_trains_it_alone(tmp_path):
