@@ -1,10 +1,12 @@
 """What a work dir tells of a training: its config, its seed, its curves."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..config.reading import read_config
 from ..errors import ConfigError
@@ -41,6 +43,8 @@ class TrainingRun:
 class TrainingLog:
     """What MMEngine wrote into ``scalars.json``, of all the times that a training was resumed.
 
+    Of a folder in which a training was begun anew, it is the last one's.
+
     Attributes:
         steps (list[dict[str, float]]): The lines of the training in order, each with its ``iter``.
         validations (list[tuple[int, dict[str, float]]]): Epoch or iteration, and the metrics that
@@ -68,25 +72,71 @@ def read_log(folder: Path) -> TrainingLog:
         raise ConfigError(
             f'RUN: {folder} holds no */vis_data/scalars.json; valid: the --work-dir of a training'
         )
-    steps: dict[int, dict[str, float]] = {}
-    validations: dict[int, dict[str, float]] = {}
+    parts = [list(_lines(log)) for log in logs]
+    # A training without epochs may be logged as if it was in its first, from its start to its end.
+    by_epoch = any(line.get('epoch', 0) > 1 for part in parts for line in part if _is_step(line))
+    entries: list[_Entry] = []
     teacher: dict[str, float] = {}
-    for log in logs:
-        last = 0
-        for numbers in _lines(log):
+    for part in parts:
+        entries = _before(part, entries, by_epoch)
+        if not entries:
+            teacher = {}
+        last, epoch = (entries[-1].iteration, entries[-1].epoch) if entries else (0, 0)
+        for numbers in part:
             step = numbers.pop('step', None)
-            if 'lr' in numbers or 'loss' in numbers:
+            if _is_step(numbers):
                 last = int(numbers.setdefault('iter', step or 0))
-                steps[last] = numbers
+                epoch = int(numbers.get('epoch', 0))
+                entries.append(_Entry(last, epoch, None, numbers))
                 continue
             for key in ('data_time', 'time', 'epoch', 'iter', 'memory'):
                 numbers.pop(key, None)
             if all(key.startswith('teacher/') for key in numbers):
                 teacher |= {key.removeprefix('teacher/'): v for key, v in numbers.items()}
             elif step is not None:
-                # A training without epochs may be logged as if it was in its epoch 0.
-                validations[int(step) or last] = numbers
+                # Nor does such a training say at which iteration it is validated.
+                at = int(step) or (epoch if by_epoch else last)
+                entries.append(_Entry(last, epoch, at, numbers))
+    steps = {entry.iteration: entry.numbers for entry in entries if entry.at is None}
+    validations = {entry.at: entry.numbers for entry in entries if entry.at is not None}
     return TrainingLog([steps[i] for i in sorted(steps)], sorted(validations.items()), teacher)
+
+
+class _Entry(NamedTuple):
+    """A line of a log; ``at`` is what a validation is counted by, None of a training step."""
+
+    iteration: int
+    epoch: int
+    at: int | None
+    numbers: dict[str, float]
+
+
+def _is_step(line: dict[str, float]) -> bool:
+    return 'lr' in line or 'loss' in line
+
+
+def _before(part: list[dict[str, float]], entries: list[_Entry], by_epoch: bool) -> list[_Entry]:
+    """The entries of earlier logs that come before what a later one begins with.
+
+    A resumed training goes on from some point, a new one in the same folder from its first step:
+    what was logged from there on is of weights that are no more.
+    """
+    step = next((line for line in part if _is_step(line)), None)
+    if step is not None:
+        first = int(step.get('iter', step.get('step', 0)))
+        epoch = int(step.get('epoch', 0)) if by_epoch else math.inf
+        earliest = min((entry.iteration for entry in entries if entry.at is None), default=0)
+        if first <= earliest:
+            return []
+        entries = [e for e in entries if e.iteration < first and e.epoch < epoch]
+    # A resumed training may begin with the validation that the one before did not finish.
+    tested = (line.get('step', 0) for line in part if not _is_step(line) and not _of_teacher(line))
+    validated = int(next(tested, 0)) or math.inf
+    return [e for e in entries if e.at is None or e.at < validated]
+
+
+def _of_teacher(line: dict[str, float]) -> bool:
+    return any(key.startswith('teacher/') for key in line)
 
 
 def read_run(text: str) -> TrainingRun:

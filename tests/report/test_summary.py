@@ -122,6 +122,51 @@ def test_a_training_that_was_killed_and_resumed(tmp_path):
     assert log.validations == [(2, {'coco/bbox_mAP': 0.2, 'coco/bbox_mAP_l': -1.0})]
 
 
+def training(epochs, value, length=4, every=1, by_epoch=True):
+    """The log of a training that is validated in each epoch, or so many iterations."""
+    lines = []
+    for i in range(1, epochs * length + 1):
+        if i % every == 0:
+            lines.append(step(i, epoch=(i + length - 1) // length if by_epoch else 1))
+        if i % length == 0:
+            lines.append(validation(i // length if by_epoch else 0, value + i / 1000))
+    return lines
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+@pytest.mark.parametrize('every', [1, 2, 3])
+def test_a_training_anew_in_the_folder_of_another(by_epoch, every, tmp_path):
+    write_log(tmp_path, [TEACHER, *training(6, 0.8, 4, 2, by_epoch)])
+    write_log(tmp_path, training(3, 0.1, 4, every, by_epoch), '20260102_000000')
+    both = read_log(tmp_path)
+    write_log(tmp_path / 'alone', training(3, 0.1, 4, every, by_epoch))
+    alone = read_log(tmp_path / 'alone')
+    assert both.validations == alone.validations
+    assert len(alone.validations) == 3
+    if by_epoch or every <= 2:
+        assert both == alone
+
+
+def test_a_training_that_goes_on_from_before_its_last_validation(tmp_path):
+    write_log(tmp_path, [TEACHER, *training(4, 0.8)])
+    write_log(tmp_path, training(3, 0.1)[10:], '20260102_000000')
+    log = read_log(tmp_path)
+    assert [at for at, _ in log.validations] == [1, 2, 3]
+    assert log.validations[1][1]['coco/bbox_mAP'] == 0.808
+    assert [line['iter'] for line in log.steps] == list(range(1, 13))
+    assert log.teacher == {'coco/bbox_mAP': 0.5}
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_a_validation_that_is_made_up_for(by_epoch, tmp_path):
+    lines = training(4, 0.1, 4, 1, by_epoch)
+    write_log(tmp_path, lines[:9])
+    write_log(tmp_path, lines[9:], '20260102_000000')
+    write_log(tmp_path / 'whole', lines)
+    assert 'lr' not in lines[9]
+    assert read_log(tmp_path) == read_log(tmp_path / 'whole')
+
+
 def test_iterations_without_epochs_and_names_with_a_phase(tmp_path):
     strip = lambda line: {k: v for k, v in line.items() if k != 'epoch'}
     phase = lambda name, line: {
