@@ -36,7 +36,7 @@ class TrainingRun:
     def value(self, metric: str, best: bool = False) -> float:
         """The metric of the last validation, or the best of all."""
         values = [metrics[metric] for _, metrics in self.validations if metric in metrics]
-        return max(values) if best else values[-1]
+        return max(values, key=at_best) if best else values[-1]
 
 
 @dataclass
@@ -161,6 +161,15 @@ def read_run(text: str) -> TrainingRun:
     if not name:
         name = ' + '.join([config.stem, *_distilled(log)])
     return TrainingRun(name, path, _seed(config), log.validations)
+
+
+def at_best(value: float) -> float:
+    """What a metric is ranked by: one that is no number is never the best.
+
+    Args:
+        value (float): Of the metric.
+    """
+    return -math.inf if math.isnan(value) else value
 
 
 def main_metric(names: Iterable[str]) -> str | None:

@@ -15,7 +15,7 @@ from ..config.tools import tool_command
 from ..preflight.work_dir import read_dump
 from .curves import Points, curves
 from .page import embedded, render
-from .runs import TrainingLog, config_of, main_metric, read_log
+from .runs import TrainingLog, at_best, config_of, main_metric, read_log
 from .terms import PREFIX, SHARES, Term, terms_of
 
 FILE = 'summary.html'
@@ -107,9 +107,9 @@ def _result(log: TrainingLog, metric: str) -> list[tuple[str, str, str]]:
     """Rows of the table of the metric: who, how much, when."""
     unit = _unit(log)
     measured = [(found[metric], at) for at, found in log.validations if metric in found]
-    last, best = measured[-1], max(measured, key=lambda pair: pair[0])
+    last, best = measured[-1], max(measured, key=lambda pair: at_best(pair[0]))
     rows = [('student, last validation', _number(last[0]), f'{unit} {last[1]}')]
-    if best[1] != last[1]:
+    if best[1] != last[1] and not math.isnan(best[0]):
         rows.append(('student, best validation', _number(best[0]), f'{unit} {best[1]}'))
     if metric in log.teacher:
         its = log.teacher[metric]

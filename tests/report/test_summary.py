@@ -1,6 +1,7 @@
 """A training's page: from the files of a work dir, whatever state they are in."""
 
 import json
+import math
 import re
 import runpy
 import sys
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from btkd_det.errors import ConfigError
-from btkd_det.report.runs import main_metric, read_log
+from btkd_det.report.runs import main_metric, read_log, read_run
 from btkd_det.report.summary import write_summary
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'summary.py'
@@ -197,6 +198,23 @@ def test_what_there_is_makes_a_page(tmp_path, lines):
     write_log(tmp_path, lines)
     (tmp_path / 'student.py').write_text('import os\nos.abort()\n')
     assert '<h1>Training of student</h1>' in page_of(tmp_path)
+
+
+@pytest.mark.parametrize('values', [[math.nan, 0.3, 0.2], [0.1, math.nan, 0.3, 0.2]])
+def test_no_number_is_not_the_best(tmp_path, values):
+    write_log(tmp_path, [step(9), *(validation(i, value) for i, value in enumerate(values, 1))])
+    (tmp_path / 'student.py').write_text(CONFIG)
+    best = ['student, best validation', '0.3', f'epoch {len(values) - 1}']
+    assert best in table(page_of(tmp_path))
+    assert read_run(str(tmp_path)).value('coco/bbox_mAP', best=True) == 0.3
+
+
+def test_of_no_numbers_none_is_the_best(tmp_path):
+    write_log(tmp_path, [step(9), validation(1, math.nan), validation(2, math.nan)])
+    (tmp_path / 'student.py').write_text(CONFIG)
+    rows = table(page_of(tmp_path))
+    assert ['student, last validation', 'nan', 'epoch 2'] in rows
+    assert 'student, best validation' not in [row[0] for row in rows if row]
 
 
 def test_the_metric_that_a_training_is_judged_by():
