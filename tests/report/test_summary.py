@@ -80,6 +80,17 @@ def test_the_numbers_of_the_page(folder):
     assert f'python tools/test.py {folder}/student.py {folder}/epoch_2.pth' in page
 
 
+def test_terms_that_the_last_line_lacks_are_the_last_known(tmp_path):
+    plain = lambda i: {k: v for k, v in step(i).items() if not k.startswith('distill.')}
+    silent = {'distill.fpn.loss_pkd': 7.5}
+    write_log(tmp_path, [step(1, **silent), step(2), step(3), plain(4)])
+    (tmp_path / 'student.py').write_text(CONFIG)
+    terms = page_of(tmp_path).partition('as last logged')[2]
+    for name, value, at in (('gamma', '0.03', 3), ('btkd', '0.3', 3), ('pkd', '7.5', 1)):
+        cell = f'>{name}<br>[^\n]{{10,200}}class="value">{value}<br><small>iteration {at}</small>'
+        assert re.search(cell, terms)
+
+
 def test_the_page_is_one_file_for_any_screen(folder):
     page = page_of(folder)
     titles = re.findall('<figcaption>(.*?)</figcaption>', page)
