@@ -143,7 +143,8 @@ def read_run(text: str) -> TrainingRun:
     """Read a work dir.
 
     Args:
-        text (str): The folder, or ``NAME=FOLDER``.
+        text (str): The folder, or ``NAME=FOLDER``. The whole is the folder where there is one of
+            that name.
 
     Returns:
         TrainingRun: Without a name in ``text`` it is called as its config, and a distilled one
@@ -152,7 +153,7 @@ def read_run(text: str) -> TrainingRun:
     Raises:
         ConfigError: It is no work dir, or no validation has been finished in it.
     """
-    name, _, folder = text.rpartition('=')
+    name, folder = _named(text)
     path = Path(folder)
     log = read_log(path)
     config = config_of(path)
@@ -161,6 +162,12 @@ def read_run(text: str) -> TrainingRun:
     if not name:
         name = ' + '.join([config.stem, *_distilled(log)])
     return TrainingRun(name, path, _seed(config), log.validations)
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Name and folder of a RUN; both may have an equals sign in them."""
+    splits = [('', text), *((text[: m.start()], text[m.end() :]) for m in re.finditer('=', text))]
+    return next((split for split in splits if split[1] and Path(split[1]).is_dir()), splits[-1])
 
 
 def at_best(value: float) -> float:
