@@ -80,6 +80,19 @@ def test_classes_that_cannot_be_are_named(train, val, words, tmp_path):
         recipe('folder', student='resnet18', data_root=folder(tmp_path, train, val))
 
 
+@pytest.mark.parametrize('name', ['.ipynb_checkpoints', '__MACOSX'])
+@pytest.mark.parametrize('splits', [('train',), ('val',), ('train', 'val')])
+def test_a_folder_that_a_program_left_is_no_class(name, splits, tmp_path):
+    data_root = folder(tmp_path)
+    for split in splits:
+        (tmp_path / split / name).mkdir()
+    with pytest.raises(ConfigError) as found:
+        recipe('folder', student='resnet18', data_root=data_root)
+    place = tmp_path / splits[0] / name
+    assert str(found.value).startswith(f'data_root: {place}: no folder of a class')
+    assert '; valid: ' in str(found.value)
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match="data_root: missing for the dataset 'folder'"):
         recipe('folder', student='resnet18')
