@@ -80,6 +80,19 @@ def test_classes_that_cannot_be_are_named(train, val, words, tmp_path):
         recipe('folder', student='resnet18', data_root=folder(tmp_path, train, val))
 
 
+@pytest.mark.parametrize('name', ['.ipynb_checkpoints', '__MACOSX'])
+@pytest.mark.parametrize('splits', [('train',), ('val',), ('train', 'val')])
+def test_a_folder_that_a_program_left_is_no_class(name, splits, tmp_path):
+    data_root = folder(tmp_path)
+    for split in splits:
+        (tmp_path / split / name).mkdir()
+    with pytest.raises(ConfigError) as found:
+        recipe('folder', student='resnet18', data_root=data_root)
+    place = tmp_path / splits[0] / name
+    assert str(found.value).startswith(f'data_root: {place}: no folder of a class')
+    assert '; valid: ' in str(found.value)
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match="data_root: missing for the dataset 'folder'"):
         recipe('folder', student='resnet18')
@@ -104,3 +117,46 @@ def test_the_command_writes_it(tmp_path, monkeypatch, capsys):
     assert cfg.data_root == data_root
     assert built(cfg)[1].head.num_classes == 3
     make_recipe.main()
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'd',
+        'x' * 120,
+        'my pictures of birds and other animals that live near the water/second  batch 2024',
+        'it\'s a "quoted" name with a \\ and $HOME, long enough that its line has to be broken',
+        'two\nlines\n# Protocol',
+        '-' + 'a-b' * 40,
+    ],
+    ids=['short', 'long', 'spaces', 'quotes', 'lines', 'hyphens'],
+)
+def test_the_command_knows_again_what_it_wrote(name, tmp_path, monkeypatch, capfd):
+    from tools import make_recipe
+
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / name, ['a', 'b'])
+    for root in (name, str(tmp_path / name)):
+        arguments = ['folder', f'--data-root={root}', '--student', 'resnet18', '--out', 'r.py']
+        monkeypatch.setattr(sys, 'argv', ['make_recipe.py', *arguments, '--force'])
+        make_recipe.main()
+        monkeypatch.setattr(sys, 'argv', ['make_recipe.py', *arguments])
+        make_recipe.main()
+        assert Config.fromfile('r.py').data_root == root
+        assert 'usage' not in ''.join(capfd.readouterr())
+
+
+@pytest.mark.parametrize('command', ["'folder", 'folder --no-such 1', '-h', 'folder --epochs x'])
+def test_a_command_that_was_changed_is_an_edit(command, tmp_path, monkeypatch, capfd):
+    from tools import make_recipe
+
+    data_root, out = folder(tmp_path / 'data'), tmp_path / 'recipe.py'
+    arguments = ['folder', '--data-root', data_root, '--student', 'resnet18', '--out', str(out)]
+    monkeypatch.setattr(sys, 'argv', ['make_recipe.py', *arguments])
+    make_recipe.main()
+    end = out.read_text().partition('\n# Protocol: ')[2]
+    out.write_text(f'# Written by: python tools/make_recipe.py {command}\n# Protocol: {end}')
+    capfd.readouterr()
+    with pytest.raises(SystemExit, match='was edited since it was written'):
+        make_recipe.main()
+    assert ''.join(capfd.readouterr()) == ''

@@ -9,6 +9,8 @@ where tools/train.py leaves it.
 """
 
 import argparse
+import contextlib
+import io
 import re
 import shlex
 import sys
@@ -25,6 +27,7 @@ from btkd_det.recipes import (
     config_text,
     file_name,
     find_protocol,
+    read_command,
     recipe,
     trained_teacher,
 )
@@ -135,14 +138,16 @@ def make(args):
 
 def _is_edited(text):
     """Whether a file is not what the command in its first lines writes."""
-    command = text.partition('# Protocol')[0]
-    if not command.startswith('# Written by: '):
+    command = read_command(text)
+    if command is None:
         return True
-    arguments = shlex.split(command.removeprefix('# Written by: ').replace('\n# ', '\n'))[2:]
     # Which of the teacher's checkpoints it found is no edit.
     plain = lambda source: re.sub(r'epoch_\d+\.pth', '', source)
     try:
-        return plain(make(parse_args(arguments))) != plain(text)
+        # A command that is none any more is not this command's mistake.
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            args = parse_args(command[2:])
+        return plain(make(args)) != plain(text)
     except (ConfigError, SystemExit):
         return True
 
@@ -154,7 +159,8 @@ def _arguments(args):
     for name in OPTIONS:
         value = getattr(args, name)
         if value != getattr(defaults, name):
-            arguments += [f'--{name.replace("_", "-")}', str(value)]
+            option, value = f'--{name.replace("_", "-")}', str(value)
+            arguments += [f'{option}={value}'] if value.startswith('-') else [option, value]
     return arguments
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_rank
+from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch.nn.parallel import DistributedDataParallel
 
 from ..checkpoint.writing import atomic_path
 from ..checks import check_whole
@@ -29,7 +31,8 @@ class FiniteLossesHook(Hook):
 
     Args:
         skip (int): Steps that may be left out, without changing a weight, before the training
-            ends. Above 0 every step waits for its loss. Defaults to 0.
+            ends. Where gradients are accumulated, the other steps' are still used. Above 0 every
+            step waits for its loss. Defaults to 0.
 
     Raises:
         ConfigError: ``skip`` is no number from 0 on.
@@ -48,6 +51,8 @@ class FiniteLossesHook(Hook):
         self._skipped = 0
         self._in_a_row = 0
         self._pending = None
+        # Steps whose gradients wait for the end of an accumulation.
+        self._gathered = 0
 
     def before_train(self, runner: Runner) -> None:
         """Put the question before the step, where steps may be left out."""
@@ -125,9 +130,11 @@ class FiniteLossesHook(Hook):
             all_reduce(finite, 'min')
             if finite:
                 self._skipped = 0
-                return step(loss, *args, **kwargs)
+                done = step(loss, *args, **kwargs)
+                self._gathered = 0 if _is_due(wrapper) else self._gathered + 1
+                return done
             self._skipped += 1
-            wrapper.zero_grad()
+            self._leave_out(runner, *args, **kwargs)
             if self._skipped > self.skip:
                 self._skipped = 0
             else:
@@ -138,6 +145,46 @@ class FiniteLossesHook(Hook):
             return None
 
         wrapper.update_params = update_params
+
+    def _leave_out(
+        self, runner: Runner, step_kwargs: Any = None, zero_kwargs: Any = None, **_: Any
+    ) -> None:
+        """Count a step without its gradients; those of the steps before it are used when due."""
+        wrapper = runner.optim_wrapper
+        if not isinstance(wrapper, OptimWrapper):
+            return
+        wrapper._inner_count += 1
+        if not _is_due(wrapper) or not self._gathered:
+            return
+        if get_world_size() == 1 or _average_gradients(runner.model, wrapper):
+            wrapper.step(**(step_kwargs or {}))
+        wrapper.zero_grad(**(zero_kwargs or {}))
+        self._gathered = 0
+
+
+def _is_due(wrapper: Any) -> bool:
+    """Whether the step that was counted last ends an accumulation of gradients."""
+    return not isinstance(wrapper, OptimWrapper) or wrapper.should_update()
+
+
+def _average_gradients(model: Any, wrapper: OptimWrapper) -> bool:
+    """Do what the backward pass of the step that was left out would have done among processes.
+
+    Gives whether it can be done: where each process holds a part of a weight, it cannot.
+    """
+    if not isinstance(model, DistributedDataParallel):
+        return False
+    groups = wrapper.optimizer.param_groups
+    params = [p for group in groups for p in group['params'] if p.requires_grad]
+    # A process whose images had no use for a weight has no gradient of it.
+    used = torch.tensor([p.grad is not None for p in params], device=params[0].device).float()
+    all_reduce(used, 'max')
+    params = [p for p, is_used in zip(params, used.tolist(), strict=True) if is_used]
+    for param in params:
+        if param.grad is None:
+            param.grad = torch.zeros_like(param)
+        all_reduce(param.grad, 'mean')
+    return True
 
 
 class _Later:

@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import datetime
 import logging
+import math
 import re
 import sys
 import time
@@ -22,7 +23,7 @@ from rich.text import Text
 
 from ..registry import HOOKS
 from ..report.batch_bar import PAUSE, on_terminal, screen_of
-from ..report.runs import METRICS, main_metric
+from ..report.runs import METRICS, at_best, main_metric
 from ..report.terms import terms_of
 from .batch_stream import counts_iterations
 
@@ -171,9 +172,9 @@ class ProgressBarHook(Hook):
             lines.setdefault(term.site, []).append(text)
         for name, measured in self._validated.items():
             value, at = measured[-1]
-            best, best_at = max(measured, key=lambda pair: pair[0])
+            best, best_at = max(measured, key=lambda pair: at_best(pair[0]))
             lines[name] = [f'{value:.4g} ({at})']
-            if at != best_at and name in METRICS:
+            if at != best_at and name in METRICS and not math.isnan(best):
                 lines[name].append(f'best {best:.4g} ({best_at})')
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True)

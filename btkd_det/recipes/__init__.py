@@ -1,6 +1,6 @@
 """The papers' classification recipes: whole MMEngine configs, made from one place."""
 
-from .config_text import config_text, file_name
+from .config_text import config_text, file_name, read_command
 from .methods import METHODS, PLAIN, find_method
 from .protocols import DATASETS, EVERY_DATASET, Protocol, find_protocol
 from .recipe import combinations, recipe, trained_teacher
@@ -16,6 +16,7 @@ __all__ = [
     'file_name',
     'find_method',
     'find_protocol',
+    'read_command',
     'recipe',
     'trained_teacher',
 ]

@@ -1,6 +1,8 @@
 """A recipe as a config file that a person can read and change."""
 
 import json
+import re
+import shlex
 import textwrap
 from typing import Any
 
@@ -10,6 +12,9 @@ from .methods import PLAIN, find_method, methods_with
 from .protocols import find_protocol
 
 WIDTH = 100
+WRITTEN = '# Written by: '
+# What a shell takes for one word: with what is quoted in it.
+WORD = re.compile(r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|\S)+""", re.S)
 WORDS = {'CrossEntropy': 'cross entropy', 'temperature': 'T'}
 
 
@@ -60,10 +65,10 @@ def config_text(
         f'Loss: {_loss_in_words(cfg.model)}.',
     ]
     comment += [f'{plan.remarks[name]}.' for name in plan.remarks if method in methods_with(name)]
-    if command:
-        comment.insert(0, f'Written by: {command}')
     wrapped = [textwrap.wrap(text, WIDTH - 2, break_on_hyphens=False) for text in comment]
     lines = [f'# {line}' for part in wrapped for line in part]
+    if command:
+        lines.insert(0, _command_comment(command))
     names = {}
     for name, value in cfg.to_dict().items():
         source = _source(value, names, 0, len(name) + 3)
@@ -76,6 +81,35 @@ def config_text(
             source = repr(f'{{{{${plan.images.variable}:{plan.images.folder}}}}}')
         lines.append(f'{name} = {source}')
     return '\n'.join(lines) + '\n'
+
+
+def read_command(text: str) -> list[str] | None:
+    """The command line in the first lines of a config file that :func:`config_text` laid out.
+
+    Args:
+        text (str): Of the file.
+
+    Returns:
+        list[str] | None: Its words; None where the file does not begin with one.
+    """
+    comment, found, _ = text.partition('\n# Protocol: ')
+    if not found or not comment.startswith(WRITTEN):
+        return None
+    try:
+        return shlex.split(comment.removeprefix(WRITTEN).replace('\n# ', '\n'))
+    except ValueError:
+        return None
+
+
+def _command_comment(command: str) -> str:
+    """The command line in comments that end between its words, never within one."""
+    lines = [WRITTEN.rstrip()]
+    for word in WORD.findall(command.replace('\r', ' ')):
+        if len(lines[-1]) + 1 + len(word) <= WIDTH:
+            lines[-1] += f' {word}'
+        else:
+            lines.append(f'# {word}')
+    return '\n'.join(line.replace('\n', '\n# ') for line in lines)
 
 
 def _loss_in_words(model: Any) -> str:

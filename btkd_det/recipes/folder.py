@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..datasets.class_folders import class_folders
 from ..errors import ConfigError
 from .data import FOLDER, Images
 
@@ -19,7 +20,8 @@ def of_folder(data_root: str | None) -> Images:
         Images: With the number of classes that the folder has.
 
     Raises:
-        ConfigError: There is no such folder, or its classes are too few or not those of both.
+        ConfigError: There is no such folder, its classes are too few or not those of both, or a
+            folder is no class.
     """
     wanted = 'valid: a folder with train/CLASS/*.jpg and val/CLASS/*.jpg'
     if not data_root:
@@ -29,7 +31,7 @@ def of_folder(data_root: str | None) -> Images:
         place = Path(data_root, split)
         if not place.is_dir():
             raise ConfigError(f'data_root: {data_root} has no folder {split}; {wanted}')
-        classes.append({path.name for path in place.iterdir() if path.is_dir()})
+        classes.append(set(class_folders(place, 'data_root')))
     if classes[0] != classes[1]:
         only = sorted(classes[0] ^ classes[1])[:3]
         raise ConfigError(

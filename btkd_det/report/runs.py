@@ -1,10 +1,12 @@
 """What a work dir tells of a training: its config, its seed, its curves."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..config.reading import read_config
 from ..errors import ConfigError
@@ -34,12 +36,14 @@ class TrainingRun:
     def value(self, metric: str, best: bool = False) -> float:
         """The metric of the last validation, or the best of all."""
         values = [metrics[metric] for _, metrics in self.validations if metric in metrics]
-        return max(values) if best else values[-1]
+        return max(values, key=at_best) if best else values[-1]
 
 
 @dataclass
 class TrainingLog:
     """What MMEngine wrote into ``scalars.json``, of all the times that a training was resumed.
+
+    Of a folder in which a training was begun anew, it is the last one's.
 
     Attributes:
         steps (list[dict[str, float]]): The lines of the training in order, each with its ``iter``.
@@ -68,32 +72,79 @@ def read_log(folder: Path) -> TrainingLog:
         raise ConfigError(
             f'RUN: {folder} holds no */vis_data/scalars.json; valid: the --work-dir of a training'
         )
-    steps: dict[int, dict[str, float]] = {}
-    validations: dict[int, dict[str, float]] = {}
+    parts = [list(_lines(log)) for log in logs]
+    # A training without epochs may be logged as if it was in its first, from its start to its end.
+    by_epoch = any(line.get('epoch', 0) > 1 for part in parts for line in part if _is_step(line))
+    entries: list[_Entry] = []
     teacher: dict[str, float] = {}
-    for log in logs:
-        last = 0
-        for numbers in _lines(log):
+    for part in parts:
+        entries = _before(part, entries, by_epoch)
+        if not entries:
+            teacher = {}
+        last, epoch = (entries[-1].iteration, entries[-1].epoch) if entries else (0, 0)
+        for numbers in part:
             step = numbers.pop('step', None)
-            if 'lr' in numbers or 'loss' in numbers:
+            if _is_step(numbers):
                 last = int(numbers.setdefault('iter', step or 0))
-                steps[last] = numbers
+                epoch = int(numbers.get('epoch', 0))
+                entries.append(_Entry(last, epoch, None, numbers))
                 continue
             for key in ('data_time', 'time', 'epoch', 'iter', 'memory'):
                 numbers.pop(key, None)
             if all(key.startswith('teacher/') for key in numbers):
                 teacher |= {key.removeprefix('teacher/'): v for key, v in numbers.items()}
             elif step is not None:
-                # A training without epochs may be logged as if it was in its epoch 0.
-                validations[int(step) or last] = numbers
+                # Nor does such a training say at which iteration it is validated.
+                at = int(step) or (epoch if by_epoch else last)
+                entries.append(_Entry(last, epoch, at, numbers))
+    steps = {entry.iteration: entry.numbers for entry in entries if entry.at is None}
+    validations = {entry.at: entry.numbers for entry in entries if entry.at is not None}
     return TrainingLog([steps[i] for i in sorted(steps)], sorted(validations.items()), teacher)
+
+
+class _Entry(NamedTuple):
+    """A line of a log; ``at`` is what a validation is counted by, None of a training step."""
+
+    iteration: int
+    epoch: int
+    at: int | None
+    numbers: dict[str, float]
+
+
+def _is_step(line: dict[str, float]) -> bool:
+    return 'lr' in line or 'loss' in line
+
+
+def _before(part: list[dict[str, float]], entries: list[_Entry], by_epoch: bool) -> list[_Entry]:
+    """The entries of earlier logs that come before what a later one begins with.
+
+    A resumed training goes on from some point, a new one in the same folder from its first step:
+    what was logged from there on is of weights that are no more.
+    """
+    step = next((line for line in part if _is_step(line)), None)
+    if step is not None:
+        first = int(step.get('iter', step.get('step', 0)))
+        epoch = int(step.get('epoch', 0)) if by_epoch else math.inf
+        earliest = min((entry.iteration for entry in entries if entry.at is None), default=0)
+        if first <= earliest:
+            return []
+        entries = [e for e in entries if e.iteration < first and e.epoch < epoch]
+    # A resumed training may begin with the validation that the one before did not finish.
+    tested = (line.get('step', 0) for line in part if not _is_step(line) and not _of_teacher(line))
+    validated = int(next(tested, 0)) or math.inf
+    return [e for e in entries if e.at is None or e.at < validated]
+
+
+def _of_teacher(line: dict[str, float]) -> bool:
+    return any(key.startswith('teacher/') for key in line)
 
 
 def read_run(text: str) -> TrainingRun:
     """Read a work dir.
 
     Args:
-        text (str): The folder, or ``NAME=FOLDER``.
+        text (str): The folder, or ``NAME=FOLDER``. The whole is the folder where there is one of
+            that name.
 
     Returns:
         TrainingRun: Without a name in ``text`` it is called as its config, and a distilled one
@@ -102,7 +153,7 @@ def read_run(text: str) -> TrainingRun:
     Raises:
         ConfigError: It is no work dir, or no validation has been finished in it.
     """
-    name, _, folder = text.rpartition('=')
+    name, folder = _named(text)
     path = Path(folder)
     log = read_log(path)
     config = config_of(path)
@@ -111,6 +162,21 @@ def read_run(text: str) -> TrainingRun:
     if not name:
         name = ' + '.join([config.stem, *_distilled(log)])
     return TrainingRun(name, path, _seed(config), log.validations)
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Name and folder of a RUN; both may have an equals sign in them."""
+    splits = [('', text), *((text[: m.start()], text[m.end() :]) for m in re.finditer('=', text))]
+    return next((split for split in splits if split[1] and Path(split[1]).is_dir()), splits[-1])
+
+
+def at_best(value: float) -> float:
+    """What a metric is ranked by: one that is no number is never the best.
+
+    Args:
+        value (float): Of the metric.
+    """
+    return -math.inf if math.isnan(value) else value
 
 
 def main_metric(names: Iterable[str]) -> str | None:

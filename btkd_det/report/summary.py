@@ -15,7 +15,7 @@ from ..config.tools import tool_command
 from ..preflight.work_dir import read_dump
 from .curves import Points, curves
 from .page import embedded, render
-from .runs import TrainingLog, config_of, main_metric, read_log
+from .runs import TrainingLog, at_best, config_of, main_metric, read_log
 from .terms import PREFIX, SHARES, Term, terms_of
 
 FILE = 'summary.html'
@@ -41,12 +41,7 @@ def write_summary(folder: str | Path, config: Path | None = None) -> Path:
     """
     folder = Path(folder)
     log, config = read_log(folder), config or config_of(folder)
-    last = dict(log.steps[-1]) if log.steps else {}
     metric = main_metric(log.validations[-1][1]) if log.validations else None
-    sites: dict[str, list[tuple[str, str, str]]] = {}
-    for term in terms_of(last):
-        row = term.title, term.meaning, term.text(last[term.key])
-        sites.setdefault(term.site, []).append(row)
     pictures = _pictures(folder)
     page = render(
         _BODY,
@@ -57,7 +52,7 @@ def write_summary(folder: str | Path, config: Path | None = None) -> Path:
         metric=metric,
         command=evaluate_command(folder, config),
         figures=_figures(log, metric),
-        sites=sites,
+        sites=_last_logged(log),
         pictures=pictures,
         last_picture=_embedded(folder, *pictures[-1]) if pictures else None,
     )
@@ -107,15 +102,28 @@ def _result(log: TrainingLog, metric: str) -> list[tuple[str, str, str]]:
     """Rows of the table of the metric: who, how much, when."""
     unit = _unit(log)
     measured = [(found[metric], at) for at, found in log.validations if metric in found]
-    last, best = measured[-1], max(measured, key=lambda pair: pair[0])
+    last, best = measured[-1], max(measured, key=lambda pair: at_best(pair[0]))
     rows = [('student, last validation', _number(last[0]), f'{unit} {last[1]}')]
-    if best[1] != last[1]:
+    if best[1] != last[1] and not math.isnan(best[0]):
         rows.append(('student, best validation', _number(best[0]), f'{unit} {best[1]}'))
     if metric in log.teacher:
         its = log.teacher[metric]
         rows.append(('teacher, same data', _number(its), 'before training'))
         rows.append(('student less teacher', _signed(last[0] - its), f'{unit} {last[1]}'))
     return rows
+
+
+def _last_logged(log: TrainingLog) -> dict[str, list[tuple[str, str, str, str]]]:
+    """Of each site the rows of its terms: what, its meaning, its last value, where it is old."""
+    # A site that distills in one step of several, or until some step, is missing from some lines.
+    last = {key: (value, line['iter']) for line in log.steps for key, value in line.items()}
+    sites: dict[str, list[tuple[str, str, str, str]]] = {}
+    for term in terms_of(last):
+        value, at = last[term.key]
+        when = f'iteration {int(at)}' if at != log.steps[-1]['iter'] else ''
+        row = term.title, term.meaning, term.text(value), when
+        sites.setdefault(term.site, []).append(row)
+    return sites
 
 
 def _figures(log: TrainingLog, metric: str | None) -> list[tuple[str, Markup]]:
@@ -220,8 +228,9 @@ _BODY = """<h1>{{ title }}</h1>
 {% if sites %}<h2>The distillation, as last logged</h2>
 {% for site, rows in sites.items() %}<table class="terms">
 <tr><th colspan="2">{{ site }}</th></tr>
-{%- for name, meaning, value in rows -%}
-<tr><td>{{ name }}<br><small>{{ meaning }}</small></td><td class="value">{{ value }}</td></tr>
+{%- for name, meaning, value, when in rows -%}
+<tr><td>{{ name }}<br><small>{{ meaning }}</small></td><td class="value">{{ value }}
+{%- if when %}<br><small>{{ when }}</small>{% endif %}</td></tr>
 {%- endfor -%}
 </table>
 {% endfor %}{% endif %}

@@ -182,3 +182,14 @@ def test_iterations_without_epochs(terminal, tmp_path):
     lines = [line for line in terminal.screen() if line]
     assert re.match(r'iterations ━+ 6/6 ', lines[-1])
     assert re.match(r'toy/score +0\.75 \(iteration 6\)$', lines[-2])
+
+
+def test_no_number_is_not_the_best():
+    hook = ProgressBarHook()
+    nan = float('nan')
+    hook._validated = {
+        'accuracy/top1': [(nan, 'epoch 1'), (60.0, 'epoch 2'), (50.0, 'epoch 3')],
+        'coco/bbox_mAP': [(nan, 'epoch 1'), (nan, 'epoch 2')],
+    }
+    cells = [cell.plain for cell in hook._table({}).columns[1].cells]
+    assert cells == ['50 (epoch 3) · best 60 (epoch 2)', 'nan (epoch 2)']

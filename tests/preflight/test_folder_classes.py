@@ -48,6 +48,19 @@ def test_that_is_how_the_data_set_numbers_them(root):
     assert labels == dict(box=0, disc=1, wedge=2)
 
 
+@pytest.mark.parametrize('name', ['.ipynb_checkpoints', '__MACOSX', '@eaDir'])
+@pytest.mark.parametrize('classes', [None, ['box', 'disc', 'wedge']])
+def test_a_folder_that_a_program_left_is_refused(root, name, classes):
+    (root / 'train' / name).mkdir()
+    kind = 'mmpretrain.CustomDataset'
+    built = DATASETS.build(data(root, None, kind, data_prefix='train', pipeline=[]))
+    assert name in built.metainfo['classes']
+    with pytest.raises(ConfigError) as found:
+        check_files(data(root, classes, data_prefix='train'), 'train', 'mmpretrain')
+    assert str(found.value).startswith(f'train: {root}/train/{name}: no folder of a class, but')
+    check_files(data(root, classes, data_prefix='val'), 'val', 'mmpretrain')
+
+
 def test_other_names_than_the_folders_are_a_users_own(root):
     check_files(data(root, ['a', 'b', 'c'], split='train'), 'train', 'mmpretrain')
 

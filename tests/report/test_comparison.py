@@ -54,6 +54,15 @@ def test_a_distilled_run_of_the_same_config_has_a_name_of_its_own(tmp_path):
     assert read_run(f'x={taught}').name == 'x'
 
 
+def test_a_folder_may_have_an_equals_sign(tmp_path):
+    folder = work_dir(tmp_path / 'wd=0.1' / 'lr=0.1', 'mine', 0, [0.3])
+    for text, name in ((folder, 'mine'), (f'a={folder}', 'a'), (f'lr=0.2={folder}', 'lr=0.2')):
+        run = read_run(text)
+        assert (run.name, str(run.folder)) == (name, folder)
+    with pytest.raises(ConfigError, match='RUN: nowhere holds no'):
+        read_run('a=nowhere')
+
+
 def rows_of(folders, **options):
     runs = [read_run(folder) for folder in folders]
     return compare(grouped(runs), common_metric(runs), **options)

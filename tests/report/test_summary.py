@@ -1,6 +1,7 @@
 """A training's page: from the files of a work dir, whatever state they are in."""
 
 import json
+import math
 import re
 import runpy
 import sys
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from btkd_det.errors import ConfigError
-from btkd_det.report.runs import main_metric, read_log
+from btkd_det.report.runs import main_metric, read_log, read_run
 from btkd_det.report.summary import write_summary
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'summary.py'
@@ -79,6 +80,17 @@ def test_the_numbers_of_the_page(folder):
     assert f'python tools/test.py {folder}/student.py {folder}/epoch_2.pth' in page
 
 
+def test_terms_that_the_last_line_lacks_are_the_last_known(tmp_path):
+    plain = lambda i: {k: v for k, v in step(i).items() if not k.startswith('distill.')}
+    silent = {'distill.fpn.loss_pkd': 7.5}
+    write_log(tmp_path, [step(1, **silent), step(2), step(3), plain(4)])
+    (tmp_path / 'student.py').write_text(CONFIG)
+    terms = page_of(tmp_path).partition('as last logged')[2]
+    for name, value, at in (('gamma', '0.03', 3), ('btkd', '0.3', 3), ('pkd', '7.5', 1)):
+        cell = f'>{name}<br>[^\n]{{10,200}}class="value">{value}<br><small>iteration {at}</small>'
+        assert re.search(cell, terms)
+
+
 def test_the_page_is_one_file_for_any_screen(folder):
     page = page_of(folder)
     titles = re.findall('<figcaption>(.*?)</figcaption>', page)
@@ -122,6 +134,51 @@ def test_a_training_that_was_killed_and_resumed(tmp_path):
     assert log.validations == [(2, {'coco/bbox_mAP': 0.2, 'coco/bbox_mAP_l': -1.0})]
 
 
+def training(epochs, value, length=4, every=1, by_epoch=True):
+    """The log of a training that is validated in each epoch, or so many iterations."""
+    lines = []
+    for i in range(1, epochs * length + 1):
+        if i % every == 0:
+            lines.append(step(i, epoch=(i + length - 1) // length if by_epoch else 1))
+        if i % length == 0:
+            lines.append(validation(i // length if by_epoch else 0, value + i / 1000))
+    return lines
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+@pytest.mark.parametrize('every', [1, 2, 3])
+def test_a_training_anew_in_the_folder_of_another(by_epoch, every, tmp_path):
+    write_log(tmp_path, [TEACHER, *training(6, 0.8, 4, 2, by_epoch)])
+    write_log(tmp_path, training(3, 0.1, 4, every, by_epoch), '20260102_000000')
+    both = read_log(tmp_path)
+    write_log(tmp_path / 'alone', training(3, 0.1, 4, every, by_epoch))
+    alone = read_log(tmp_path / 'alone')
+    assert both.validations == alone.validations
+    assert len(alone.validations) == 3
+    if by_epoch or every <= 2:
+        assert both == alone
+
+
+def test_a_training_that_goes_on_from_before_its_last_validation(tmp_path):
+    write_log(tmp_path, [TEACHER, *training(4, 0.8)])
+    write_log(tmp_path, training(3, 0.1)[10:], '20260102_000000')
+    log = read_log(tmp_path)
+    assert [at for at, _ in log.validations] == [1, 2, 3]
+    assert log.validations[1][1]['coco/bbox_mAP'] == 0.808
+    assert [line['iter'] for line in log.steps] == list(range(1, 13))
+    assert log.teacher == {'coco/bbox_mAP': 0.5}
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_a_validation_that_is_made_up_for(by_epoch, tmp_path):
+    lines = training(4, 0.1, 4, 1, by_epoch)
+    write_log(tmp_path, lines[:9])
+    write_log(tmp_path, lines[9:], '20260102_000000')
+    write_log(tmp_path / 'whole', lines)
+    assert 'lr' not in lines[9]
+    assert read_log(tmp_path) == read_log(tmp_path / 'whole')
+
+
 def test_iterations_without_epochs_and_names_with_a_phase(tmp_path):
     strip = lambda line: {k: v for k, v in line.items() if k != 'epoch'}
     phase = lambda name, line: {
@@ -152,6 +209,23 @@ def test_what_there_is_makes_a_page(tmp_path, lines):
     write_log(tmp_path, lines)
     (tmp_path / 'student.py').write_text('import os\nos.abort()\n')
     assert '<h1>Training of student</h1>' in page_of(tmp_path)
+
+
+@pytest.mark.parametrize('values', [[math.nan, 0.3, 0.2], [0.1, math.nan, 0.3, 0.2]])
+def test_no_number_is_not_the_best(tmp_path, values):
+    write_log(tmp_path, [step(9), *(validation(i, value) for i, value in enumerate(values, 1))])
+    (tmp_path / 'student.py').write_text(CONFIG)
+    best = ['student, best validation', '0.3', f'epoch {len(values) - 1}']
+    assert best in table(page_of(tmp_path))
+    assert read_run(str(tmp_path)).value('coco/bbox_mAP', best=True) == 0.3
+
+
+def test_of_no_numbers_none_is_the_best(tmp_path):
+    write_log(tmp_path, [step(9), validation(1, math.nan), validation(2, math.nan)])
+    (tmp_path / 'student.py').write_text(CONFIG)
+    rows = table(page_of(tmp_path))
+    assert ['student, last validation', 'nan', 'epoch 2'] in rows
+    assert 'student, best validation' not in [row[0] for row in rows if row]
 
 
 def test_the_metric_that_a_training_is_judged_by():
