@@ -5,7 +5,8 @@
 CONFIG may be the distilled or the plain one. With --teacher-config and --teacher-checkpoint the
 model is held against a teacher: where does it agree, and where does it know better? A classifier is
 held against that of its distilled config without being asked. MMEngine's log, with the environment
-and the whole config, is in the log file of --work-dir alone.
+and the whole config, is in the log file of --work-dir alone: in a folder of the test's own there,
+named after its time, with the numbers and the config. A training's work dir can be given, too.
 """
 
 import argparse
@@ -49,7 +50,7 @@ def parse_args():
     parser.add_argument(
         '--fast-eval', action='store_true', help="count COCO's numbers by faster-coco-eval"
     )
-    parser.add_argument('--work-dir', help='keep the logs here (default: nowhere)')
+    parser.add_argument('--work-dir', help='keep the logs in a folder here (default: nowhere)')
     add_config_options(parser)
     group = parser.add_argument_group('comparing with a teacher')
     add_teacher_options(group)
@@ -120,7 +121,7 @@ def evaluate(cfg, args, work_dir):
     Returns:
         tuple[dict, Runner, int]: The metrics, the runner, and how often the log warns.
     """
-    from mmengine.runner import Runner
+    from btkd_det.evaluation.runner import TestRunner
 
     cfg.update(work_dir=work_dir, load_from=args.checkpoint, resume=False)
     bar = on_terminal()
@@ -128,7 +129,7 @@ def evaluate(cfg, args, work_dir):
     # On a terminal what is shown goes above the bar.
     stream = FileProxy(screen, sys.stdout) if bar else sys.stdout
     with LogConsole(stream, visible=None if bar else TEST_LINE) as console:
-        runner = Runner.from_cfg(cfg)
+        runner = TestRunner.from_cfg(cfg)
         console.started(runner.logger, kept=bool(args.work_dir))
         if runner.rank == 0:
             data = runner.test_loop.dataloader.dataset
