@@ -27,9 +27,9 @@ from btkd_det.config.command_line import (
     add_teacher_options,
     set_local_rank,
 )
-from btkd_det.config.reading import type_name
+from btkd_det.config.reading import metrics_of, type_name
 from btkd_det.errors import ConfigError
-from btkd_det.evaluation.evaluators import prepare_evaluators
+from btkd_det.evaluation.evaluators import prepare_evaluators, with_metric
 from btkd_det.hooks.evaluation_bar import EvaluationBarHook
 from btkd_det.log_console import TEST_LINE, LogConsole, log_file
 from btkd_det.preflight.output import check_output
@@ -82,7 +82,9 @@ def make_config(args):
     )
     if teacher is not None:
         kind = 'TeacherAgreement' if is_classifier(cfg) else 'FoundObjects'
-        cfg.test_evaluator.append(dict(type=f'btkd_det.{kind}', teacher=teacher))
+        metric = dict(type=f'btkd_det.{kind}', teacher=teacher)
+        given = f'teacher: {teacher["checkpoint"]}'
+        cfg.test_evaluator = with_metric(cfg.test_evaluator, metric, given)
     return cfg
 
 
@@ -142,7 +144,8 @@ def evaluate(cfg, args, work_dir):
 
 def teacher_of(cfg):
     """The teacher that an evaluator compares with, or None."""
-    return next((part['teacher'] for part in cfg.test_evaluator if 'teacher' in part), None)
+    metrics = metrics_of(cfg.test_evaluator)
+    return next((metric['teacher'] for metric in metrics if 'teacher' in metric), None)
 
 
 def conclusion(args, runner, warnings):

@@ -74,6 +74,30 @@ def test_predictions_come_beside_what_is_measured():
         prepared(dict(type='Accuracy'), model='ImageClassifier', predictions='p.json')
 
 
+@pytest.mark.parametrize('kind', [dict(type='Evaluator'), dict(), dict(type='mine.Evaluator')])
+@pytest.mark.parametrize('several', [False, True])
+def test_an_evaluator_around_its_metrics_stays(kind, several):
+    inner = dict(type='CocoMetric', ann_file=FILE)
+    given = dict(kind, metrics=[inner] if several else inner)
+    found = prepared(given, classwise=True, predictions='p.json')
+    counts, writes = found.pop('metrics')
+    assert found == kind
+    assert counts == dict(type='btkd_det.CocoAP', ann_file=FILE, classwise=True, fast=False)
+    assert (writes['type'], writes['ann_file']) == ('btkd_det.CocoPredictions', FILE)
+    assert inner == dict(type='CocoMetric', ann_file=FILE)
+
+
+def test_an_evaluator_of_several_data_sets_keeps_its_metrics_number():
+    inner = [dict(type='CocoMetric', ann_file=name) for name in ('a.json', 'b.json')]
+    given = dict(type='MultiDatasetsEvaluator', metrics=inner, dataset_prefixes=['a', 'b'])
+    found = prepared(given)
+    assert (found['type'], found['dataset_prefixes']) == ('MultiDatasetsEvaluator', ['a', 'b'])
+    assert [each['type'] for each in found['metrics']] == ['btkd_det.CocoAP'] * 2
+    assert [each['ann_file'] for each in found['metrics']] == ['a.json', 'b.json']
+    with pytest.raises(ConfigError, match='^--predictions: p.json, but test_evaluator is a Multi'):
+        prepared(given, predictions='p.json')
+
+
 def outputs(masks=False):
     found = dict(
         bboxes=torch.tensor([[1.0, 2.0, 4.0, 8.0], [0.0, 0.0, 2.0, 2.0]]),

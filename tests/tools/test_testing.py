@@ -60,6 +60,17 @@ def evaluate(folder, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.parametrize('kind', [dict(type='Evaluator'), dict()])
+def test_an_evaluator_around_its_metrics_is_taken(folder, evaluate, kind):
+    cfg = Config.fromfile(folder / 'mine.py')
+    plain = evaluate()
+    cfg.test_evaluator = dict(kind, metrics=[cfg.test_evaluator])
+    cfg.dump(folder / 'around.py')
+    text = evaluate(config='around.py')
+    assert text.replace('around.py', 'mine.py') == plain
+    assert '(beyond the teacher)' in text
+
+
 def test_a_trainings_work_dir_keeps_its_config(folder, evaluate):
     work_dir = folder / 'W'
     work_dir.mkdir()
