@@ -30,6 +30,7 @@ from btkd_det.config.command_line import (
 from btkd_det.config.reading import metrics_of, type_name
 from btkd_det.errors import ConfigError
 from btkd_det.evaluation.evaluators import prepare_evaluators, with_metric
+from btkd_det.evaluation.plain_values import plain_value
 from btkd_det.hooks.evaluation_bar import EvaluationBarHook
 from btkd_det.log_console import TEST_LINE, LogConsole, log_file
 from btkd_det.preflight.output import check_output
@@ -174,9 +175,8 @@ def main():
     if args.predictions:
         print(f'Written: {args.predictions}')
     if args.out:
-        text = json.dumps(
-            dict(config=args.config, checkpoint=args.checkpoint, metrics=metrics), indent=2
-        )
+        found = dict(config=args.config, checkpoint=args.checkpoint, metrics=plain_value(metrics))
+        text = json.dumps(found, indent=2, allow_nan=False)
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         write_text(args.out, text + '\n')
         print(f'Written: {args.out}')

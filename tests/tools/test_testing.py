@@ -1,5 +1,6 @@
 """What ``tools/test.py`` reads, writes and says: the tool in this process, on a tiny classifier."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -69,6 +70,21 @@ def test_an_evaluator_around_its_metrics_is_taken(folder, evaluate, kind):
     text = evaluate(config='around.py')
     assert text.replace('around.py', 'mine.py') == plain
     assert '(beyond the teacher)' in text
+
+
+def test_numbers_of_any_kind_are_written_as_json(folder, evaluate):
+    cfg = Config.fromfile(folder / 'mine.py')
+    # The confusion matrix is a tensor; nothing is ever chosen of most classes: NaN.
+    kinds = [dict(type='ConfusionMatrix'), dict(type='SingleLabelMetric', average=None)]
+    cfg.test_evaluator = [cfg.test_evaluator, *kinds]
+    cfg.dump(folder / 'several.py')
+    evaluate('--out', folder / 'found.json', config='several.py')
+    metrics = json.loads((folder / 'found.json').read_text(), parse_constant=pytest.fail)['metrics']
+    matrix = metrics['confusion_matrix/result']
+    assert sum(map(sum, matrix)) == 6
+    right = sum(matrix[i][i] for i in range(3))
+    assert metrics['accuracy/top1'] == pytest.approx(100 * right / 6)
+    assert len(metrics['single-label/recall_classwise']) == 3
 
 
 def test_a_trainings_work_dir_keeps_its_config(folder, evaluate):
