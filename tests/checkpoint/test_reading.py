@@ -239,6 +239,8 @@ def test_a_damaged_file_is_named(tmp_path, data):
     [
         (dict(dataset_meta=dict(classes=['a', 'b'])), ('a', 'b')),
         (dict(CLASSES=('a', 'b')), ('a', 'b')),
+        (dict(dataset_meta=dict(CLASSES=('a', 'b'), PALETTE=None)), ('a', 'b')),
+        (dict(dataset_meta=dict(CLASSES=('a',)), CLASSES=('b',)), ('a',)),
         (dict(dataset_meta=dict(classes='person')), ('person',)),
         (dict(dataset_meta=dict(classes=np.array(['a', 'b']))), ('a', 'b')),
         (dict(dataset_meta=[1], CLASSES=['a']), ('a',)),
