@@ -33,6 +33,7 @@ from btkd_det.evaluation.evaluators import prepare_evaluators, with_metric
 from btkd_det.evaluation.plain_values import plain_value
 from btkd_det.hooks.evaluation_bar import EvaluationBarHook
 from btkd_det.log_console import TEST_LINE, LogConsole, log_file
+from btkd_det.preflight.learned_classes import warn_of_other_classes
 from btkd_det.preflight.output import check_output
 from btkd_det.report.batch_bar import on_terminal, screen_of
 from btkd_det.report.introduction import introduction
@@ -114,7 +115,8 @@ def check(cfg, checkpoint):
     preflight.check_types(cfg)
     found = preflight.check_data(cfg, ('test_dataloader',))
     preflight.check_samples(cfg, ('test_dataloader',), found)
-    load_weights(preflight.check_model(cfg), checkpoint, 'CKPT')
+    meta = load_weights(preflight.check_model(cfg), checkpoint, 'CKPT')
+    warn_of_other_classes(cfg, meta, checkpoint)
     preflight.check_agreement(cfg)
 
 

@@ -9,6 +9,7 @@ import pytest
 from mmengine.config import Config
 
 from btkd_det import preflight
+from btkd_det.preflight import learned_classes
 from btkd_det.preflight.work_dir import check_work_dir
 from tests.classifiers import distilled_resnet, save_teacher, tiny_resnet, write_images
 
@@ -85,6 +86,27 @@ def test_numbers_of_any_kind_are_written_as_json(folder, evaluate):
     right = sum(matrix[i][i] for i in range(3))
     assert metrics['accuracy/top1'] == pytest.approx(100 * right / 6)
     assert len(metrics['single-label/recall_classwise']) == 3
+
+
+@pytest.mark.parametrize(
+    ('learned', 'words'),
+    [
+        (CLASSES, None),
+        (CLASSES[::-1], 'hen, dog, cat, and the test data have the same in another order, cat'),
+        (('cat', 'dog', 'cow'), 'cat, dog, cow, and the test data have others, cat, dog, hen'),
+        (None, None),
+    ],
+)
+def test_classes_that_the_checkpoint_learned_otherwise_are_warned_of(
+    folder, evaluate, monkeypatch, learned, words
+):
+    logged = []
+    monkeypatch.setattr(learned_classes, 'print_log', lambda text, *_, level: logged.append(text))
+    save_teacher(folder / 'other.pth', tiny_resnet(num_classes=3), classes=learned)
+    evaluate(checkpoint='other.pth')
+    assert len(logged) == (words is not None)
+    if logged:
+        assert logged[0].startswith(f'CKPT: {folder}/other.pth learned the classes {words}')
 
 
 def test_a_trainings_work_dir_keeps_its_config(folder, evaluate):
