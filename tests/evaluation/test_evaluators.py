@@ -128,6 +128,17 @@ def test_predictions_are_cocos_results(tmp_path, masks, annotated):
     assert all(('segmentation' in entry) == masks for entry in entries)
 
 
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+def test_category_ids_are_read_in_every_encoding_that_the_data_are(tmp_path, encoding):
+    listed = dict(categories=[dict(id=30, name='dog'), dict(id=9, name='cat')])
+    (tmp_path / FILE).write_text(json.dumps(listed), encoding=encoding)
+    metric = METRICS.build(
+        dict(type='btkd_det.CocoPredictions', file='p', ann_file=str(tmp_path / FILE))
+    )
+    metric.dataset_meta = dict(classes=('dog', 'cat'))
+    assert metric._categories() == [30, 9]
+
+
 def test_voc_is_printed_as_a_table():
     metric = METRICS.build(dict(type='btkd_det.VocAP', metric='mAP', classwise=True))
     metric.dataset_meta = dict(classes=('cat', 'dog', 'cow'), dataset_type='X')
