@@ -115,7 +115,7 @@ def check(cfg, checkpoint):
     preflight.check_types(cfg)
     found = preflight.check_data(cfg, ('test_dataloader',))
     preflight.check_samples(cfg, ('test_dataloader',), found)
-    meta = load_weights(preflight.check_model(cfg), checkpoint, 'CKPT')
+    meta = load_weights(preflight.check_model(cfg), checkpoint, 'CKPT', compiled=True)
     warn_of_other_classes(cfg, meta, checkpoint)
     preflight.check_agreement(cfg)
 

@@ -1,6 +1,7 @@
 """MMEngine's runner for a test, in whatever work dir."""
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.runner import Runner
@@ -21,3 +22,9 @@ class TestRunner(Runner):
         """Write the config beside the log."""
         name = Path(self.cfg.filename or f'{self.timestamp}.py').name
         self.cfg.dump(Path(self.log_dir, name))
+
+    def load_checkpoint(self, *args: Any, **kwargs: Any) -> Any:
+        """As MMEngine's, of a model of ``torch.compile``, too, whose weights it would leave out."""
+        prefixes = [(r'(^|(?<=\.))_orig_mod\.', ''), (r'^module\.', '')]
+        kwargs.setdefault('revise_keys', prefixes)
+        return super().load_checkpoint(*args, **kwargs)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from btkd_det import preflight
@@ -107,6 +108,14 @@ def test_classes_that_the_checkpoint_learned_otherwise_are_warned_of(
     assert len(logged) == (words is not None)
     if logged:
         assert logged[0].startswith(f'CKPT: {folder}/other.pth learned the classes {words}')
+
+
+def test_a_compiled_models_weights_are_those_that_are_tested(folder, evaluate):
+    plain = evaluate()
+    saved = torch.load(folder / 'epoch_1.pth', weights_only=False)
+    saved['state_dict'] = {f'_orig_mod.{k}': v for k, v in saved['state_dict'].items()}
+    torch.save(saved, folder / 'compiled.pth')
+    assert evaluate(checkpoint='compiled.pth').replace('compiled.pth', 'epoch_1.pth') == plain
 
 
 def test_a_trainings_work_dir_keeps_its_config(folder, evaluate):
