@@ -33,7 +33,7 @@ class UnfinishedCache:
         self._values, self._state = Path(f'{path}.unfinished.npy'), Path(f'{path}.unfinished.json')
         self._key = digest([list(shape), header])
         self._values.parent.mkdir(parents=True, exist_ok=True)
-        found = self._found(tuple(shape))
+        found = self._found(shape)
         if found is None:
             # Before the values: a state that outlives them would count another run's as done.
             self._state.unlink(missing_ok=True)
@@ -50,7 +50,7 @@ class UnfinishedCache:
             values, done = np.lib.format.open_memmap(self._values, 'r+'), state['done']
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        same = values.shape == shape and values.dtype == np.float16 and type(done) is int
+        same = values.shape == tuple(shape) and values.dtype == np.float16 and type(done) is int
         return (values, done) if same and 0 <= done <= shape[0] * shape[1] else None
 
     def mark(self, done: int) -> None:
