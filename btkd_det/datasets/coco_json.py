@@ -223,7 +223,8 @@ def number_anew(annotations: Sequence[dict]) -> list[Any]:
     Returns:
         list: What stood in the place of the new ids.
     """
-    faulty, seen = [], set()
+    seen: set[Any] = set()
+    faulty = []
     for annotation in annotations:
         identity = annotation.get('id')
         if not is_number(identity) or identity < 1 or identity in seen:
