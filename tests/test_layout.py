@@ -34,7 +34,9 @@ LAYERS = (
     ('compat', 'config', 'optim'),
     ('__main__', 'config_file', 'doctor', 'log_options', 'provenance'),
     ('losses', 'run_facts', 'teacher'),
-    ('datasets', 'evaluation', 'sites', 'teacher_cache'),
+    ('datasets', 'sites', 'teacher_cache'),
+    # Reads the annotations as the data do.
+    ('evaluation',),
     ('models',),
     ('preflight', 'recipes'),
     # What of the configs needs to know the data, and so what checks them.

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from btkd_det.errors import ConfigError
-from btkd_det.preflight import check_data
+from btkd_det.preflight import check_data, check_types
 
 SAMPLER = dict(type='DefaultSampler', shuffle=False)
 CATEGORIES = [dict(id=1, name='cat'), dict(id=2, name='dog')]
@@ -57,7 +57,7 @@ def cfg(tmp_path):
     ],
     ids=['fewer', 'more', 'names', 'categories', 'ids'],
 )
-@pytest.mark.parametrize('kind', ['one', 'list', 'test'])
+@pytest.mark.parametrize('kind', ['one', 'list', 'test', 'around one', 'around a list'])
 def test_an_evaluator_of_other_annotations_is_refused(cfg, tmp_path, other, words, kind):
     check_data(cfg, ('val_dataloader',))
     cfg.val_evaluator.ann_file = write(tmp_path / 'other.json', **other)
@@ -65,6 +65,12 @@ def test_an_evaluator_of_other_annotations_is_refused(cfg, tmp_path, other, word
     if kind == 'list':
         cfg.val_evaluator = [dict(type='Other'), cfg.val_evaluator]
         field = 'val_evaluator[1].ann_file'
+    if kind == 'around one':
+        cfg.val_evaluator = dict(type='Evaluator', metrics=cfg.val_evaluator)
+        field = 'val_evaluator.metrics.ann_file'
+    if kind == 'around a list':
+        cfg.val_evaluator = dict(metrics=[dict(type='Other'), cfg.val_evaluator])
+        field = 'val_evaluator.metrics[1].ann_file'
     if kind == 'test':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         cfg.pop('val_evaluator')
@@ -93,6 +99,28 @@ def test_other_files_of_the_same_images_are_taken(cfg, tmp_path):
         type='ConcatDataset', datasets=[dict(dataset, ann_file=part) for part in parts]
     )
     check_data(cfg, ('val_dataloader',))
+
+
+def test_each_metric_of_several_data_sets_is_of_its_own(cfg, tmp_path):
+    parts = [write(tmp_path / 'a.json', ids=(1,)), write(tmp_path / 'b.json', ids=(2, 3))]
+    dataset = dict(cfg.val_dataloader.dataset)
+    cfg.val_dataloader.dataset = dict(
+        type='ConcatDataset', datasets=[dict(dataset, ann_file=part) for part in parts]
+    )
+    metrics = [dict(type='CocoMetric', ann_file=part) for part in parts]
+    cfg.val_evaluator = dict(
+        type='MultiDatasetsEvaluator', metrics=metrics, dataset_prefixes=['a', 'b']
+    )
+    check_data(cfg, ('val_dataloader',))
+    cfg.val_evaluator.metrics = metrics[::-1]
+    with pytest.raises(ConfigError, match=r'^val_evaluator.metrics\[0\].ann_file: .*b.json'):
+        check_data(cfg, ('val_dataloader',))
+
+
+def test_an_evaluator_of_no_known_type_is_named(cfg):
+    cfg.val_evaluator = dict(type='Evaluater', metrics=cfg.val_evaluator)
+    with pytest.raises(ConfigError, match=r"^val_evaluator.type: 'Evaluater'.*'Evaluator'"):
+        check_types(cfg)
 
 
 def test_of_a_part_of_the_data_no_image_may_be_missing(cfg, tmp_path):

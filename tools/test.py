@@ -5,7 +5,8 @@
 CONFIG may be the distilled or the plain one. With --teacher-config and --teacher-checkpoint the
 model is held against a teacher: where does it agree, and where does it know better? A classifier is
 held against that of its distilled config without being asked. MMEngine's log, with the environment
-and the whole config, is in the log file of --work-dir alone.
+and the whole config, is in the log file of --work-dir alone: in a folder of the test's own there,
+named after its time, with the numbers and the config. A training's work dir can be given, too.
 """
 
 import argparse
@@ -26,11 +27,13 @@ from btkd_det.config.command_line import (
     add_teacher_options,
     set_local_rank,
 )
-from btkd_det.config.reading import type_name
+from btkd_det.config.reading import metrics_of, type_name
 from btkd_det.errors import ConfigError
-from btkd_det.evaluation.evaluators import prepare_evaluators
+from btkd_det.evaluation.evaluators import prepare_evaluators, with_metric
+from btkd_det.evaluation.plain_values import plain_value
 from btkd_det.hooks.evaluation_bar import EvaluationBarHook
 from btkd_det.log_console import TEST_LINE, LogConsole, log_file
+from btkd_det.preflight.learned_classes import warn_of_other_classes
 from btkd_det.preflight.output import check_output
 from btkd_det.report.batch_bar import on_terminal, screen_of
 from btkd_det.report.introduction import introduction
@@ -49,7 +52,7 @@ def parse_args():
     parser.add_argument(
         '--fast-eval', action='store_true', help="count COCO's numbers by faster-coco-eval"
     )
-    parser.add_argument('--work-dir', help='keep the logs here (default: nowhere)')
+    parser.add_argument('--work-dir', help='keep the logs in a folder here (default: nowhere)')
     add_config_options(parser)
     group = parser.add_argument_group('comparing with a teacher')
     add_teacher_options(group)
@@ -81,7 +84,9 @@ def make_config(args):
     )
     if teacher is not None:
         kind = 'TeacherAgreement' if is_classifier(cfg) else 'FoundObjects'
-        cfg.test_evaluator.append(dict(type=f'btkd_det.{kind}', teacher=teacher))
+        metric = dict(type=f'btkd_det.{kind}', teacher=teacher)
+        given = f'teacher: {teacher["checkpoint"]}'
+        cfg.test_evaluator = with_metric(cfg.test_evaluator, metric, given)
     return cfg
 
 
@@ -110,7 +115,8 @@ def check(cfg, checkpoint):
     preflight.check_types(cfg)
     found = preflight.check_data(cfg, ('test_dataloader',))
     preflight.check_samples(cfg, ('test_dataloader',), found)
-    load_weights(preflight.check_model(cfg), checkpoint, 'CKPT')
+    meta = load_weights(preflight.check_model(cfg), checkpoint, 'CKPT', compiled=True)
+    warn_of_other_classes(cfg, meta, checkpoint)
     preflight.check_agreement(cfg)
 
 
@@ -120,7 +126,7 @@ def evaluate(cfg, args, work_dir):
     Returns:
         tuple[dict, Runner, int]: The metrics, the runner, and how often the log warns.
     """
-    from mmengine.runner import Runner
+    from btkd_det.evaluation.runner import TestRunner
 
     cfg.update(work_dir=work_dir, load_from=args.checkpoint, resume=False)
     bar = on_terminal()
@@ -128,7 +134,7 @@ def evaluate(cfg, args, work_dir):
     # On a terminal what is shown goes above the bar.
     stream = FileProxy(screen, sys.stdout) if bar else sys.stdout
     with LogConsole(stream, visible=None if bar else TEST_LINE) as console:
-        runner = Runner.from_cfg(cfg)
+        runner = TestRunner.from_cfg(cfg)
         console.started(runner.logger, kept=bool(args.work_dir))
         if runner.rank == 0:
             data = runner.test_loop.dataloader.dataset
@@ -141,7 +147,8 @@ def evaluate(cfg, args, work_dir):
 
 def teacher_of(cfg):
     """The teacher that an evaluator compares with, or None."""
-    return next((part['teacher'] for part in cfg.test_evaluator if 'teacher' in part), None)
+    metrics = metrics_of(cfg.test_evaluator)
+    return next((metric['teacher'] for metric in metrics if 'teacher' in metric), None)
 
 
 def conclusion(args, runner, warnings):
@@ -170,9 +177,8 @@ def main():
     if args.predictions:
         print(f'Written: {args.predictions}')
     if args.out:
-        text = json.dumps(
-            dict(config=args.config, checkpoint=args.checkpoint, metrics=metrics), indent=2
-        )
+        found = dict(config=args.config, checkpoint=args.checkpoint, metrics=plain_value(metrics))
+        text = json.dumps(found, indent=2, allow_nan=False)
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         write_text(args.out, text + '\n')
         print(f'Written: {args.out}')

@@ -1,6 +1,7 @@
 """Weights into a model, and what of them does not fit, by what the model's modules say."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ _SHAPES = re.compile(
 )
 
 
-def load_weights(model: Model, source: str | Path, field: str) -> dict[str, Any]:
+def load_weights(
+    model: Model, source: str | Path, field: str, compiled: bool = False
+) -> dict[str, Any]:
     """Load all weights of ``model`` from a checkpoint, or say what does not fit.
 
     Keys under ``distill.`` in the checkpoint (what distillation learned) are passed over, so
@@ -31,6 +34,8 @@ def load_weights(model: Model, source: str | Path, field: str) -> dict[str, Any]
         model (nn.Module): Takes the weights.
         source (str | Path): As in :func:`read_checkpoint`.
         field (str): Where ``source`` stands in the config.
+        compiled (bool): Take the names of ``torch.compile``'s models, too. Defaults to False:
+            MMEngine, where it is to read the same file, leaves such weights out without a word.
 
     Returns:
         dict: The checkpoint's ``meta``.
@@ -40,6 +45,8 @@ def load_weights(model: Model, source: str | Path, field: str) -> dict[str, Any]
             infinite or no number.
     """
     state, meta = read_checkpoint(source, field)
+    if compiled:
+        state = _uncompiled(state)
     misfits = find_misfits(model, state)
     if misfits.lines:
         raise ConfigError(
@@ -54,6 +61,21 @@ def load_weights(model: Model, source: str | Path, field: str) -> dict[str, Any]
             'are weights of a training that did not diverge'
         )
     return meta
+
+
+def _uncompiled(state: Any) -> Any:
+    """The weights without the parts that ``torch.compile`` adds to their names."""
+    found = OrderedDict((_without_compile(key), value) for key, value in state.items())
+    versions = getattr(state, '_metadata', None)
+    if versions is not None:
+        found._metadata = {_without_compile(key): value for key, value in versions.items()}
+    return found
+
+
+def _without_compile(name: str) -> str:
+    name = '.'.join(part for part in name.split('.') if part != '_orig_mod')
+    # A parallel model's wrapper may be within the compiled one.
+    return name.removeprefix('module.')
 
 
 def _learned(model: Any) -> Iterator[Any]:

@@ -112,7 +112,7 @@ def state_of(
 
 
 def class_names(meta: dict[str, Any]) -> tuple[str, ...] | None:
-    """Class names in a checkpoint's ``meta``, by MMDetection 3's or 2's key.
+    """Class names in a checkpoint's ``meta``, by MMDetection 3's or 2's key, in any case.
 
     Args:
         meta (dict): Of a checkpoint.
@@ -122,7 +122,11 @@ def class_names(meta: dict[str, Any]) -> tuple[str, ...] | None:
         is in their place.
     """
     data = meta.get('dataset_meta')
-    names = (data if isinstance(data, dict) else {}).get('classes', meta.get('CLASSES'))
+    # Release candidates of MMDetection 3 wrote dataset_meta with MMDetection 2's key.
+    named = (
+        {str(key).lower(): value for key, value in data.items()} if isinstance(data, dict) else {}
+    )
+    names = named.get('classes', meta.get('CLASSES'))
     if isinstance(names, str):
         names = [names]
     if isinstance(names, np.ndarray):

@@ -55,8 +55,11 @@ def plain_config(cfg: Config) -> Config | None:
         saving.pop('on_error', None)
         saving['type'] = 'CheckpointHook'
     for key in ('val_evaluator', 'test_evaluator'):
-        if isinstance(cfg.get(key), list):
-            cfg[key] = [part for part in cfg[key] if type_name(part) != 'TeacherAgreement']
+        evaluator = cfg.get(key)
+        wrapped = isinstance(evaluator, dict) and isinstance(evaluator.get('metrics'), list)
+        place, name = (evaluator, 'metrics') if wrapped else (cfg, key)
+        if isinstance(place.get(name), list):
+            place[name] = [part for part in place[name] if type_name(part) != 'TeacherAgreement']
     _drop_import(cfg)
     return cfg
 

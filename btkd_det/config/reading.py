@@ -52,6 +52,21 @@ def head_of(model: dict[str, Any]) -> Any:
     return head[0] if isinstance(head, (list, tuple)) and head else head
 
 
+def metrics_of(evaluator: Any) -> list[Any]:
+    """The metrics of an evaluator's config.
+
+    Args:
+        evaluator (dict | list): A metric, several, or ``dict(type='Evaluator', metrics=...)``, all
+            of which MMEngine takes.
+
+    Returns:
+        list: The metrics' configs.
+    """
+    if isinstance(evaluator, dict) and 'metrics' in evaluator:
+        evaluator = evaluator['metrics']
+    return list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
+
+
 def innermost_dataset(dataset: Any) -> Any:
     """The config of a data set out of all that is wrapped around it, one in another."""
     while isinstance(dataset, dict) and isinstance(dataset.get('dataset'), dict):

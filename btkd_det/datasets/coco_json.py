@@ -6,7 +6,7 @@ import mmap
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from typing import Any
 DEEPEST = 900
 UTF_16 = (b'\xff\xfe', b'\xfe\xff')
 LFS = b'version https://git-lfs'
-# Absolute paths of the files that are mended whenever MMDetection reads them in this process.
+# Real paths of the files that are mended whenever MMDetection reads them in this process.
 _MENDED = set()
 
 
@@ -181,8 +181,8 @@ def is_number(value: Any) -> bool:
 def mend(content: dict) -> dict[str, tuple]:
     """Add what is missing in annotations and follows from the rest of them, in place.
 
-    A missing ``area`` becomes the box's, a missing ``iscrowd`` 0, an ``id`` that is missing, no
-    number or used before the next free one.
+    A missing ``area`` becomes the box's, a missing ``iscrowd`` 0, and ids are as
+    :func:`number_anew` has them.
 
     Args:
         content (dict): What a COCO file holds, its annotations a list of dicts.
@@ -191,16 +191,11 @@ def mend(content: dict) -> dict[str, tuple]:
         dict[str, tuple[int, object]]: The field to the number of annotations and the id of the
         first of them, for each field that was mended.
     """
-    done, seen = {}, set()
     annotations = content.get('annotations') or ()
-    free = 1 + max((i for a in annotations if type(i := a.get('id')) is int), default=0)
+    renumbered = number_anew(annotations)
+    done = {'id': [len(renumbered), renumbered[0]]} if renumbered else {}
     for annotation in annotations:
-        identity = annotation.get('id')
-        if not is_number(identity) or identity in seen:
-            _count(done, 'id', identity)
-            identity = annotation['id'] = free
-            free += 1
-        seen.add(identity)
+        identity = annotation['id']
         if not is_number(annotation.get('area')):
             _count(done, 'area', identity)
             box = annotation.get('bbox')
@@ -213,6 +208,33 @@ def mend(content: dict) -> dict[str, tuple]:
             annotation['iscrowd'] = 0
     content.setdefault('annotations', [])
     return {field: tuple(count) for field, count in done.items()}
+
+
+def number_anew(annotations: Sequence[dict]) -> list[Any]:
+    """Give every annotation an ``id`` of its own from 1 on, in place.
+
+    An ``id`` that is missing, no number, below 1 or used before becomes the next free one.
+    pycocotools notes the id of the annotation that a detection matches, and 0 where there is none:
+    an annotation of that id is never found.
+
+    Args:
+        annotations (Sequence[dict]): Of a COCO file.
+
+    Returns:
+        list: What stood in the place of the new ids.
+    """
+    seen: set[Any] = set()
+    faulty = []
+    for annotation in annotations:
+        identity = annotation.get('id')
+        if not is_number(identity) or identity < 1 or identity in seen:
+            faulty.append(annotation)
+        else:
+            seen.add(identity)
+    before = [annotation.get('id') for annotation in faulty]
+    for number, annotation in enumerate(faulty, 1 + int(max(seen, default=0))):
+        annotation['id'] = number
+    return before
 
 
 def _count(done: Any, field: str, identity: Any) -> None:
@@ -233,7 +255,7 @@ def mend_when_read(path: str | Path) -> None:
     """
     from mmdet.datasets.api_wrappers import coco_api
 
-    _MENDED.add(os.path.abspath(path))
+    _MENDED.add(os.path.realpath(path))
     if not hasattr(coco_api.COCO, 'reads_mended'):
         coco_api.COCO.__init__ = _reading_mended(coco_api.COCO.__init__)
         coco_api.COCO.reads_mended = True
@@ -241,7 +263,7 @@ def mend_when_read(path: str | Path) -> None:
 
 def _reading_mended(init: Any) -> Any:
     def __init__(self: Any, annotation_file: Any = None) -> None:
-        if annotation_file is None or os.path.abspath(annotation_file) not in _MENDED:
+        if annotation_file is None or os.path.realpath(annotation_file) not in _MENDED:
             init(self, annotation_file)
             return
         init(self, None)

@@ -12,6 +12,7 @@ from mmengine.fileio import load
 from mmengine.logging import MMLogger
 from pycocotools.cocoeval import COCOeval
 
+from ..datasets.coco_json import number_anew
 from ..errors import ConfigError
 from ..registry import METRICS
 
@@ -42,7 +43,8 @@ def coco_numbers(
     """Evaluate detections by pycocotools with COCO's own settings.
 
     Args:
-        ground_truth (pycocotools.coco.COCO): The annotations.
+        ground_truth (pycocotools.coco.COCO): The annotations; those without an id of their own
+            from 1 on are counted under a new one, as pycocotools would never find them.
         detections (list[dict]): COCO results: ``image_id``, ``category_id``, ``score`` and
             ``bbox`` (x, y, width, height in pixels) or ``segmentation``.
         iou_type (str): ``'bbox'`` or ``'segm'``.
@@ -63,6 +65,7 @@ def coco_numbers(
     category_ids = sorted(category_ids or ground_truth.getCatIds())
     names = [ground_truth.loadCats([i])[0]['name'] for i in category_ids]
     with contextlib.redirect_stdout(io.StringIO()):
+        ground_truth = _with_own_ids(ground_truth)
         if api is not None:
             ground_truth = api(ground_truth.dataset)
         results = _results(ground_truth, detections)
@@ -160,14 +163,23 @@ def _fast_evaluation() -> tuple[Any, Any]:
     return COCO, COCOeval_faster
 
 
+def _with_own_ids(ground_truth: Any) -> Any:
+    """The same annotations, or a copy where ids have to be changed."""
+    annotations = [dict(annotation) for annotation in ground_truth.dataset.get('annotations', ())]
+    return _copied(ground_truth, annotations) if number_anew(annotations) else ground_truth
+
+
+def _copied(ground_truth: Any, annotations: list[dict[str, Any]]) -> Any:
+    """The same images and categories with other annotations."""
+    copied = type(ground_truth)()
+    copied.dataset = {**ground_truth.dataset, 'annotations': annotations}
+    copied.createIndex()
+    return copied
+
+
 def _results(ground_truth: Any, detections: Any) -> Any:
     """Detections as pycocotools takes them; its own ``loadRes`` fails without any."""
-    if detections:
-        return ground_truth.loadRes(detections)
-    results = type(ground_truth)()
-    results.dataset = {**ground_truth.dataset, 'annotations': []}
-    results.createIndex()
-    return results
+    return ground_truth.loadRes(detections) if detections else _copied(ground_truth, [])
 
 
 def _mean(precision: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..config.reading import type_name
+from ..config.reading import metrics_of, type_name
 from ..errors import ConfigError
 
 #: What COCO's twelve numbers are of. Anything else stays MMDetection's.
@@ -18,7 +18,7 @@ def prepare_evaluators(
     class_count: int | None = None,
     predictions: str | None = None,
     fast: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any]] | dict[str, Any]:
     """The evaluators of a test.
 
     ``CocoMetric`` of boxes or masks becomes :class:`~btkd_det.evaluation.CocoAP`, with its
@@ -34,13 +34,14 @@ def prepare_evaluators(
         fast (bool): COCO's numbers by :func:`~btkd_det.evaluation.coco_numbers`'s fast way.
 
     Returns:
-        list[dict]: Evaluators.
+        list[dict] | dict: Evaluators; the config's own ``dict(type=..., metrics=...)`` around
+        them, where it has one.
 
     Raises:
-        ConfigError: ``predictions`` of a classifier.
+        ConfigError: ``predictions`` of a classifier, or as in :func:`with_metric`.
     """
-    given = cfg.test_evaluator
-    evaluators = copy.deepcopy(list(given) if isinstance(given, (list, tuple)) else [given])
+    given = copy.deepcopy(cfg.test_evaluator)
+    evaluators = metrics_of(given)
     for evaluator in evaluators:
         name = type_name(evaluator)
         if name == 'CocoMetric' and set(_listed(evaluator.get('metric', 'bbox'))) <= KINDS:
@@ -63,8 +64,40 @@ def prepare_evaluators(
             )
         files = [evaluator.get('ann_file') for evaluator in evaluators]
         metric = dict(type='btkd_det.CocoPredictions', file=str(predictions))
-        evaluators.append(dict(metric, ann_file=next(filter(None, files), None)))
-    return evaluators
+        metric['ann_file'] = next(filter(None, files), None)
+        return with_metric(_around(given, evaluators), metric, f'--predictions: {predictions}')
+    return _around(given, evaluators)
+
+
+def with_metric(
+    evaluator: list[dict[str, Any]] | dict[str, Any], metric: dict[str, Any], given: str
+) -> list[dict[str, Any]] | dict[str, Any]:
+    """An evaluator with one more metric.
+
+    Args:
+        evaluator (list[dict] | dict): As :func:`prepare_evaluators` gives it.
+        metric (dict): The metric's config.
+        given (str): The option that it comes from, and its value.
+
+    Returns:
+        list[dict] | dict: A new one, of the same form.
+
+    Raises:
+        ConfigError: MMDetection's ``MultiDatasetsEvaluator``, whose metrics have a data set each.
+    """
+    name = type_name(evaluator)
+    if name == 'MultiDatasetsEvaluator':
+        raise ConfigError(
+            f'{given}, but test_evaluator is a {name}, whose metrics are of one data set each; '
+            'valid: one data set with a metric, or a list of them'
+        )
+    return _around(evaluator, [*metrics_of(evaluator), metric])
+
+
+def _around(evaluator: Any, metrics: list[dict[str, Any]]) -> Any:
+    """The metrics in the form that an evaluator's config has."""
+    wrapped = isinstance(evaluator, dict) and 'metrics' in evaluator
+    return dict(evaluator, metrics=metrics) if wrapped else metrics
 
 
 def _listed(value: Any) -> list[Any]:

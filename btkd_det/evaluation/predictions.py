@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.evaluator import BaseMetric
 
 from ..checkpoint.writing import write_text
+from ..datasets.coco_json import read_json
 from ..errors import ConfigError
 from ..registry import METRICS
 
@@ -83,8 +84,7 @@ class CocoPredictions(BaseMetric):
         classes = self.dataset_meta['classes']
         if self.ann_file is None:
             return list(range(1, len(classes) + 1))
-        with open(self.ann_file, encoding='utf-8-sig') as file:
-            listed = json.load(file)['categories']
+        listed = read_json(self.ann_file)['categories']
         # CocoDataset numbers labels in the order of the file.
         return [entry['id'] for entry in listed if entry['name'] in classes]
 

@@ -31,7 +31,7 @@ VALID = {
 }
 MENDED = {
     'area': 'without an area: taken from the box',
-    'id': 'with a missing or doubled id: numbered anew',
+    'id': 'with an id that is missing, doubled or below 1, which COCO never finds: numbered anew',
     'iscrowd': 'without iscrowd: 0 is taken',
 }
 

@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..checks import check_file
-from ..config.reading import type_name
+from ..config.reading import metrics_of, type_name
 from ..errors import ConfigError
 from ..models.data_classes import listed
 from .annotations import check_coco_file
@@ -29,20 +29,32 @@ def check_evaluator(cfg: Config, split: str, parts: list[tuple[dict[str, Any], s
     given, loader = cfg.get(f'{split}_evaluator'), cfg.get(f'{split}_dataloader')
     if not given or not loader:
         return
-    several = isinstance(given, (list, tuple))
-    datasets = _coco_files(parts)
+    place = f'{split}_evaluator'
+    inner = given
+    if isinstance(given, dict) and 'metrics' in given:
+        place, inner = f'{place}.metrics', given['metrics']
+    several = isinstance(inner, (list, tuple))
     indices = {field: dataset.get('indices') for dataset, field in parts}
     chosen = {field: value for field, value in indices.items() if value is not None}
-    for i, evaluator in enumerate(given if several else [given]):
+    for i, evaluator in enumerate(metrics_of(given)):
         if not isinstance(evaluator, dict) or type_name(evaluator) not in COCO_EVALUATORS:
             continue
         path = evaluator.get('ann_file')
-        field = f'{split}_evaluator[{i}].ann_file' if several else f'{split}_evaluator.ann_file'
+        field = f'{place}[{i}].ann_file' if several else f'{place}.ann_file'
         if not path or '://' in str(path):
             continue
+        datasets = _coco_files(_measured(given, parts, i))
         valid = f'the annotation file of {split}_dataloader{_named(datasets)}'
         check_file(field, path, valid)
         _check_same_images(Path(path), datasets, field, chosen)
+
+
+def _measured(given: Any, parts: list, index: int) -> list:
+    """The data sets that an evaluator's metric measures; [] where nobody knows."""
+    if type_name(given) != 'MultiDatasetsEvaluator':
+        return parts
+    # One metric for each data set, in their order.
+    return [parts[index]] if len(parts) == len(metrics_of(given)) else []
 
 
 def _check_same_images(path: str | Path, datasets: Any, field: str, chosen: Any) -> None:

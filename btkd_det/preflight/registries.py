@@ -143,6 +143,8 @@ def typed_nodes(cfg: Config) -> Iterator[tuple]:
     for name in ('val_evaluator', 'test_evaluator'):
         evaluator = cfg.get(name)
         if isinstance(evaluator, dict) and 'metrics' in evaluator:
+            if 'type' in evaluator:
+                yield evaluator, root.EVALUATOR, name
             yield from _of_list(evaluator['metrics'], root.METRICS, f'{name}.metrics')
         else:
             yield from _of_list(evaluator, root.METRICS, name)

@@ -7,7 +7,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
 from ..checkpoint import class_names, read_checkpoint
-from ..config.reading import head_of, type_name
+from ..config.reading import head_of, metrics_of, type_name
 from ..errors import ConfigError
 from ..models.data_classes import check_classes, compares_classes
 from ..models.teacher import build_teacher, pretrained_address
@@ -98,8 +98,7 @@ def check_agreement(cfg: Config) -> None:
         ConfigError: The teacher does not build, is no classifier for a classifier or no detector
             for a detector, or tells other classes apart.
     """
-    evaluators = cfg.test_evaluator
-    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+    for evaluator in metrics_of(cfg.test_evaluator):
         kind = type_name(evaluator).rpartition('.')[2]
         if kind not in _OUTPUT_OF:
             continue

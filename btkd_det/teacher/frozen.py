@@ -116,7 +116,7 @@ class Teacher(nn.Module):
         elif checkpoint is not None:
             if checkpoint == 'pretrained':
                 checkpoint = pretrained_address(config)
-            meta = load_weights(self.model, checkpoint, 'teacher.checkpoint')
+            meta = load_weights(self.model, checkpoint, 'teacher.checkpoint', compiled=True)
             self.checkpoint = str(checkpoint)
             self.classes = class_names(meta)
             if self.classes and self.class_map is not None:

@@ -56,6 +56,19 @@ def test_the_wrapper_of_a_parallel_model_is_taken_off(tmp_path):
     assert list(read_checkpoint(path, 'field')[0]) == ['weight']
 
 
+@pytest.mark.parametrize(
+    'prefix', ['', 'module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.']
+)
+def test_the_weights_of_a_compiled_model_are_loaded(tmp_path, prefix):
+    model, other = nn.Sequential(nn.Linear(2, 3)), nn.Sequential(nn.Linear(2, 3))
+    state = {prefix + key.replace('0.', '0._orig_mod.'): v for key, v in model.state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / 'c.pth')
+    load_weights(other, tmp_path / 'c.pth', 'field', compiled=True)
+    assert torch.equal(other[0].weight, model[0].weight)
+    with pytest.raises(ConfigError, match='field: .* does not fit'):
+        load_weights(other, tmp_path / 'c.pth', 'field')
+
+
 def test_nothing_in_a_checkpoint_is_executed(tmp_path):
     path, trace = tmp_path / 'c.pth', tmp_path / 'executed'
     torch.save({'state_dict': {'w': torch.ones(1)}, 'x': Touch(trace)}, path)
@@ -239,6 +252,8 @@ def test_a_damaged_file_is_named(tmp_path, data):
     [
         (dict(dataset_meta=dict(classes=['a', 'b'])), ('a', 'b')),
         (dict(CLASSES=('a', 'b')), ('a', 'b')),
+        (dict(dataset_meta=dict(CLASSES=('a', 'b'), PALETTE=None)), ('a', 'b')),
+        (dict(dataset_meta=dict(CLASSES=('a',)), CLASSES=('b',)), ('a',)),
         (dict(dataset_meta=dict(classes='person')), ('person',)),
         (dict(dataset_meta=dict(classes=np.array(['a', 'b']))), ('a', 'b')),
         (dict(dataset_meta=[1], CLASSES=['a']), ('a',)),

@@ -150,6 +150,18 @@ def test_the_classes_of_a_file_in_any_order_keep_their_ap(tmp_path):
         assert by_class == pytest.approx({'class 1': 0.0, 'class 2': 1.0})
 
 
+@pytest.mark.parametrize('ids', [(0, 1), (-3, 0), (1, 1), (None, 2)])
+def test_an_annotation_is_found_whatever_its_id(tmp_path, ids):
+    boxes = [(1, 1, 0, 0, 50, 50, 0), (1, 1, 200, 200, 50, 50, 0)]
+    truth = ground_truth(tmp_path, boxes, [1])
+    for annotation, identity in zip(truth.dataset['annotations'], ids, strict=True):
+        annotation['id'] = identity
+    truth.createIndex()
+    found = detections(*((*box[:-1], 0.9) for box in boxes))
+    assert coco_numbers(truth, found)[0]['AP'] == pytest.approx(1)
+    assert tuple(a['id'] for a in truth.dataset['annotations']) == ids
+
+
 def test_detections_in_a_crowd_are_neither_right_nor_wrong(tmp_path):
     boxes = [(1, 1, 0, 0, 50, 50, 0), (1, 1, 200, 200, 300, 300, 1)]
     truth = ground_truth(tmp_path, boxes, [1])

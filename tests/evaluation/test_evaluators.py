@@ -74,6 +74,30 @@ def test_predictions_come_beside_what_is_measured():
         prepared(dict(type='Accuracy'), model='ImageClassifier', predictions='p.json')
 
 
+@pytest.mark.parametrize('kind', [dict(type='Evaluator'), dict(), dict(type='mine.Evaluator')])
+@pytest.mark.parametrize('several', [False, True])
+def test_an_evaluator_around_its_metrics_stays(kind, several):
+    inner = dict(type='CocoMetric', ann_file=FILE)
+    given = dict(kind, metrics=[inner] if several else inner)
+    found = prepared(given, classwise=True, predictions='p.json')
+    counts, writes = found.pop('metrics')
+    assert found == kind
+    assert counts == dict(type='btkd_det.CocoAP', ann_file=FILE, classwise=True, fast=False)
+    assert (writes['type'], writes['ann_file']) == ('btkd_det.CocoPredictions', FILE)
+    assert inner == dict(type='CocoMetric', ann_file=FILE)
+
+
+def test_an_evaluator_of_several_data_sets_keeps_its_metrics_number():
+    inner = [dict(type='CocoMetric', ann_file=name) for name in ('a.json', 'b.json')]
+    given = dict(type='MultiDatasetsEvaluator', metrics=inner, dataset_prefixes=['a', 'b'])
+    found = prepared(given)
+    assert (found['type'], found['dataset_prefixes']) == ('MultiDatasetsEvaluator', ['a', 'b'])
+    assert [each['type'] for each in found['metrics']] == ['btkd_det.CocoAP'] * 2
+    assert [each['ann_file'] for each in found['metrics']] == ['a.json', 'b.json']
+    with pytest.raises(ConfigError, match='^--predictions: p.json, but test_evaluator is a Multi'):
+        prepared(given, predictions='p.json')
+
+
 def outputs(masks=False):
     found = dict(
         bboxes=torch.tensor([[1.0, 2.0, 4.0, 8.0], [0.0, 0.0, 2.0, 2.0]]),
@@ -102,6 +126,17 @@ def test_predictions_are_cocos_results(tmp_path, masks, annotated):
     assert [entry['score'] for entry in entries] == [0.5, 0.25]
     assert {entry['image_id'] for entry in entries} == {7}
     assert all(('segmentation' in entry) == masks for entry in entries)
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+def test_category_ids_are_read_in_every_encoding_that_the_data_are(tmp_path, encoding):
+    listed = dict(categories=[dict(id=30, name='dog'), dict(id=9, name='cat')])
+    (tmp_path / FILE).write_text(json.dumps(listed), encoding=encoding)
+    metric = METRICS.build(
+        dict(type='btkd_det.CocoPredictions', file='p', ann_file=str(tmp_path / FILE))
+    )
+    metric.dataset_meta = dict(classes=('dog', 'cat'))
+    assert metric._categories() == [30, 9]
 
 
 def test_voc_is_printed_as_a_table():

@@ -73,7 +73,8 @@ def test_any_other_detector_is_its_host_again():
     assert plain.custom_imports.imports == ['me']
 
 
-def test_what_is_left_of_this_package_stays_imported():
+@pytest.mark.parametrize('around', [False, True])
+def test_what_is_left_of_this_package_stays_imported(around):
     model = dict(
         type='btkd_det.DistilledImageClassifier',
         backbone=dict(type='btkd_det.CIFARResNet'),
@@ -83,12 +84,15 @@ def test_what_is_left_of_this_package_stays_imported():
     )
     evaluators = [dict(type='Accuracy'), dict(type='btkd_det.TeacherAgreement', teacher=TEACHER)]
     imports = dict(imports=['btkd_det'])
+    if around:
+        evaluators = dict(type='Evaluator', metrics=evaluators)
     cfg = Config(dict(model=model, test_evaluator=evaluators, custom_imports=imports))
     plain = plain_config(cfg)
     assert plain.model.type == 'mmpretrain.ImageClassifier'
     assert plain.model.keys() == {'type', 'backbone'}
     assert plain.custom_imports.imports == ['btkd_det']
-    assert plain.test_evaluator == [dict(type='Accuracy')]
+    left = plain.test_evaluator.metrics if around else plain.test_evaluator
+    assert left == [dict(type='Accuracy')]
     assert cfg.model.mixed == 'drop'
 
 

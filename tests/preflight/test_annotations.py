@@ -106,6 +106,33 @@ def test_mending_adds_what_follows_from_the_rest():
     assert mend(content) == {}
 
 
+@pytest.mark.parametrize(
+    ('given', 'ids', 'mended'),
+    [
+        ([0, 1, 2], [3, 1, 2], (1, 0)),
+        ([-1, -2, 0], [1, 2, 3], (3, -1)),
+        ([7.0, 3, 0.5], [7, 3, 8], (1, 0.5)),
+        ([None, 2, True], [3, 2, 4], (2, None)),
+    ],
+)
+def test_ids_that_coco_takes_for_no_match_are_numbered_anew(given, ids, mended):
+    content = coco(1, 3)
+    for annotation, identity in zip(content['annotations'], given, strict=True):
+        annotation['id'] = identity
+    assert mend(content) == dict(id=mended)
+    assert [a['id'] for a in content['annotations']] == ids
+
+
+def test_an_evaluator_reads_a_mended_file_by_a_link_too(tmp_path):
+    content = coco()
+    content['annotations'][0]['id'] = 0
+    path = write(tmp_path / 'a.json', content)
+    (tmp_path / 'link.json').symlink_to(path)
+    check_coco_file(path, 'F')
+    metric = CocoMetric(str(tmp_path / 'link.json'))
+    assert [a['id'] for a in metric._coco_api.dataset['annotations']] == [3, 2]
+
+
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
 def test_mmdetection_reads_a_mended_file(tmp_path, encoding):
     content = coco()

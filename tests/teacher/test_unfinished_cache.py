@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -70,6 +71,46 @@ def test_what_another_teacher_left_is_thrown_away(tmp_path):
         assert UnfinishedCache(path, shape, other).done == 0
     (tmp_path / 'c.pt.unfinished.json').write_text('{')
     assert UnfinishedCache(path, shape, dict(checkpoint='a')).done == 0
+
+
+@pytest.mark.parametrize('shape', [(1, 4, 2), (1, 9, 5)], ids=['same shape', 'another shape'])
+def test_what_another_teacher_began_is_not_counted_as_ours(tmp_path, shape):
+    path, own = tmp_path / 'c.pt', (1, 4, 2)
+    first = UnfinishedCache(path, own, dict(checkpoint='a'))
+    first.logits[:] = 1
+    first.mark(3)
+    # Stopped before its first batch: it marks nothing.
+    UnfinishedCache(path, shape, dict(checkpoint='b'))
+    again = UnfinishedCache(path, own, dict(checkpoint='a'))
+    assert again.done == 0
+    assert tuple(again.logits.shape) == own
+
+
+@pytest.mark.parametrize(
+    'values',
+    [
+        np.zeros((1, 9, 5), np.float16),
+        np.zeros((1, 4, 2), np.float32),
+        np.zeros((1, 3, 2), np.float16),
+        None,
+    ],
+    ids=['shape', 'type', 'shorter', 'damaged'],
+)
+@pytest.mark.parametrize('done', [3, '3', 9])
+def test_values_that_are_not_of_the_state_are_thrown_away(tmp_path, values, done):
+    path, shape = tmp_path / 'c.pt', (1, 4, 2)
+    first = UnfinishedCache(path, shape, dict(checkpoint='a'))
+    first.mark(done)
+    del first
+    file = Path(f'{path}.unfinished.npy')
+    if values is not None:
+        np.save(file, values)
+    elif done == 3:
+        file.write_bytes(b'x')
+    again = UnfinishedCache(path, shape, dict(checkpoint='a'))
+    assert again.done == 0
+    assert tuple(again.logits.shape) == shape
+    assert again.logits.dtype == torch.float16
 
 
 def test_benchmarks_tell_how_far_they_are(capsys):

@@ -32,21 +32,26 @@ class UnfinishedCache:
     ) -> None:
         self._values, self._state = Path(f'{path}.unfinished.npy'), Path(f'{path}.unfinished.json')
         self._key = digest([list(shape), header])
-        found = self._found()
-        mode = 'w+' if found is None else 'r+'
         self._values.parent.mkdir(parents=True, exist_ok=True)
-        options = {} if found is not None else dict(dtype=np.float16, shape=tuple(shape))
-        self.logits = torch.from_numpy(np.lib.format.open_memmap(self._values, mode, **options))
-        self.done = found or 0
+        found = self._found(shape)
+        if found is None:
+            # Before the values: a state that outlives them would count another run's as done.
+            self._state.unlink(missing_ok=True)
+            values = np.lib.format.open_memmap(self._values, 'w+', np.float16, tuple(shape))
+            found = values, 0
+        self.logits, self.done = torch.from_numpy(found[0]), found[1]
 
-    def _found(self) -> Any:
-        """How many rows an earlier run of the same header left, or None."""
+    def _found(self, shape: tuple[int, int, int]) -> tuple[np.ndarray, int] | None:
+        """What an earlier run of the same header left, and how many rows of it, or None."""
         try:
             state = json.loads(self._state.read_text())
-        except (OSError, ValueError):
+            if state['key'] != self._key:
+                return None
+            values, done = np.lib.format.open_memmap(self._values, 'r+'), state['done']
+        except (OSError, ValueError, TypeError, KeyError):
             return None
-        same = isinstance(state, dict) and state.get('key') == self._key
-        return state['done'] if same and self._values.is_file() else None
+        same = values.shape == tuple(shape) and values.dtype == np.float16 and type(done) is int
+        return (values, done) if same and 0 <= done <= shape[0] * shape[1] else None
 
     def mark(self, done: int) -> None:
         """Note that the first rows are there.
