@@ -74,9 +74,10 @@ class AtomicCheckpointHook(CheckpointHook):
         for key in [key for key in info if key.startswith('best_ckpt') and info[key]]:
             path = self._here(info[key])
             runner.message_hub.update_info(key, path)
-            if key == 'best_ckpt':
+            # The config may save none any more, or one of several.
+            if key == 'best_ckpt' and hasattr(self, 'best_ckpt_path'):
                 self.best_ckpt_path = path
-            else:
+            elif key != 'best_ckpt' and hasattr(self, 'best_ckpt_path_dict'):
                 self.best_ckpt_path_dict[key.removeprefix('best_ckpt_')] = path
 
     def _remove_left_over(self, info: Any) -> None:

@@ -162,9 +162,9 @@ def _cells(row):
     return [row['title'], *numbers, parameters, f'{row["seconds_per_step"]:.3f}']
 
 
-def _curves(rows, width=640, height=260):
+def _curves(rows, width=690, height=260):
     """AP against the share of each training, drawn as SVG."""
-    left, bottom, right = 40, 28, 150
+    left, bottom, right = 40, 28, 200
     top = max([0.1, *(max(row['curve'], default=0) for row in rows)]) * 1.08
     x = lambda share: left + share * (width - left - right)
     y = lambda ap: 8 + (1 - ap / top) * (height - bottom - 8)

@@ -244,3 +244,29 @@ def test_a_best_one_that_could_not_be_written_is_not_the_best(tmp_path, monkeypa
     info = state['message_hub']['runtime_info']
     assert info['best_score'] == 4
     assert Path(info['best_ckpt']).name == 'best_score_epoch_4.pth'
+
+
+@pytest.mark.parametrize('best', [None, 'score', ['score', 'other']])
+def test_a_resumed_run_may_save_other_best_ones(tmp_path, best):
+    epochs = lambda number: dict(train_cfg=dict(by_epoch=True, max_epochs=number, val_interval=1))
+    keys = validation()
+    keys['val_evaluator'] = Evaluator(Two())
+    keys['default_hooks'] = saving(save_best=['score', 'other'], rule='greater')
+    train(tmp_path, NEW, **keys, **epochs(1))
+    keys['val_evaluator'] = Evaluator(Two())
+    keys['default_hooks'] = saving() if best is None else saving(save_best=best, rule='greater')
+    train(tmp_path, NEW, resume=True, **keys, **epochs(2))
+    assert (tmp_path / 'epoch_2.pth').is_file()
+    names = {path.name for path in tmp_path.glob('best*')}
+    if best is None:
+        assert names == {'best_score_epoch_1.pth', 'best_other_epoch_1.pth'}
+    else:
+        assert 'best_score_epoch_2.pth' in names
+
+
+class Two(BestOfAll):
+    """Two scores that grow."""
+
+    def compute_metrics(self, results):
+        found = super().compute_metrics(results)
+        return dict(found, other=found['score'])
