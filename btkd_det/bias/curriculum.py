@@ -69,9 +69,9 @@ def part_sums(rows: Tensor, right: Tensor, counted: Tensor | None = None) -> tup
     """
     mask = (right if counted is None else right & counted).to(rows.dtype)
     number = rows.shape[0] if counted is None else counted.sum(dtype=rows.dtype)
-    n_right, right_sum = mask.sum(), (rows * mask).sum()
+    n_right, right_sum, total = torch.stack([mask, rows * mask, rows]).sum(dim=1).unbind()
     counts = torch.stack([n_right, number - n_right])
-    return counts, torch.stack([right_sum, rows.sum() - right_sum])
+    return counts, torch.stack([right_sum, total - right_sum])
 
 
 def curriculum(

@@ -199,7 +199,7 @@ class BTKDLoss(LogitLoss):
         if self.noise:
             self.log_vars.update({name: options[name].detach() for name in self.noise})
         if self.calibration is not None:
-            self.log_vars['teacher_scale'] = self.calibration.scale()
+            self.log_vars['teacher_scale'] = self.calibration.last_scale
         if foreground is not None:
             objects = foreground if counted is None else foreground & counted
             self.log_vars['right_foreground'] = (right & objects).sum() / objects.sum().clamp(min=1)

@@ -33,10 +33,12 @@ class TeacherCalibration(nn.Module):
     Attributes:
         log_scale (Tensor): log(a), a buffer without dimensions, 0 at first.
         steps (Tensor): Iterations so far, a buffer without dimensions.
+        last_scale (Tensor): a of the last call, without dimensions.
     """
 
     log_scale: Tensor
     steps: Tensor
+    last_scale: Tensor
 
     def __init__(self, strength: float = 0.1) -> None:
         super().__init__()
@@ -60,7 +62,8 @@ class TeacherCalibration(nn.Module):
         """
         if self.training:
             self._step(teacher_logits, labels, counted)
-        return teacher_logits * self.scale().to(teacher_logits.dtype)
+        self.last_scale = self.scale()
+        return teacher_logits * self.last_scale.to(teacher_logits.dtype)
 
     def scale(self) -> Tensor:
         """a, without dimensions."""
@@ -74,15 +77,15 @@ class TeacherCalibration(nn.Module):
         variance = probs.mul_(gaps.square_()).sum(dim=1)
         rows = torch.stack([torch.ones_like(lead), lead, variance])
         # One row that is not finite would leave no scale for ever; its variance is no number.
-        known = variance == variance
-        rows = rows.masked_fill(~(known if counted is None else known & counted), 0)
+        left_out = variance != variance
+        rows = rows.masked_fill(left_out if counted is None else left_out | ~counted, 0)
         sums = sum_over_ranks(rows.sum(dim=1).to(self.log_scale.dtype))
         number, lead, variance = sums.unbind()
-        seen = number.clamp(max=1)
-        self.steps.add_(seen)
-        penalty = self.strength * number.clamp(min=1)
-        step = (penalty * self.log_scale - lead) / (penalty + variance)
+        self.steps.add_(number.clamp(max=1))
+        # Nothing without rows: the penalty alone would pull the scale back.
+        penalty = self.strength * number
+        curvature = (penalty + variance).clamp_(min=torch.finfo(variance.dtype).tiny)
+        step = torch.addcmul(lead, penalty, self.log_scale, value=-1) / curvature
         step = (step / self.steps.clamp(1, 1 / LEAST_RATE)).clamp_(-LARGEST_STEP, LARGEST_STEP)
         limit = math.log(LARGEST_SCALE)
-        # Without rows the penalty alone would pull it back.
-        self.log_scale.sub_(step.mul_(seen)).clamp_(-limit, limit)
+        self.log_scale.add_(step).clamp_(-limit, limit)

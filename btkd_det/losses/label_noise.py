@@ -67,11 +67,11 @@ class LabelNoise(nn.Module):
             differs = predicted != labels
             with_label = differs & (student_predicted == labels)
             with_choice = differs & (student_predicted == predicted)
-            rows = torch.stack([torch.ones_like(differs), differs, with_label, with_choice])
-            # A teacher whose logits are not finite is in no bin.
+            # A teacher whose logits are not finite has no confidence, and counts in no bin.
             known = confidence == confidence
-            rows = rows & (known if counted is None else known & counted)
-            bins = (confidence.nan_to_num() * self.BINS).long().clamp_(max=self.BINS - 1)
+            known = known if counted is None else known & counted
+            rows = torch.stack([known, differs, with_label, with_choice]) & known
+            bins = (confidence * self.BINS).long().clamp_(0, self.BINS - 1)
             batch = torch.zeros_like(self.sums).index_add_(1, bins, rows.to(self.sums.dtype))
             self.sums.mul_(self.momentum).add_(sum_over_ranks(batch))
         return self.estimate()
