@@ -8,7 +8,6 @@ from typing import Any
 from mmengine.evaluator import BaseMetric
 
 from ..checkpoint.writing import write_text
-from ..datasets.coco_json import read_json
 from ..errors import ConfigError
 from ..registry import METRICS
 
@@ -84,6 +83,9 @@ class CocoPredictions(BaseMetric):
         classes = self.dataset_meta['classes']
         if self.ann_file is None:
             return list(range(1, len(classes) + 1))
+        # Not before it is needed: the data sets need MMCV.
+        from ..datasets.coco_json import read_json
+
         listed = read_json(self.ann_file)['categories']
         # CocoDataset numbers labels in the order of the file.
         return [entry['id'] for entry in listed if entry['name'] in classes]
