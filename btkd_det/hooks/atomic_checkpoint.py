@@ -72,13 +72,15 @@ class AtomicCheckpointHook(CheckpointHook):
     def _find_best(self, runner: Runner, info: Any) -> None:
         """The best checkpoints are this folder's: in a copy, the original's are not touched."""
         for key in [key for key in info if key.startswith('best_ckpt') and info[key]]:
-            path = self._here(info[key])
-            runner.message_hub.update_info(key, path)
-            # The config may save none any more, or one of several.
-            if key == 'best_ckpt' and hasattr(self, 'best_ckpt_path'):
-                self.best_ckpt_path = path
-            elif key != 'best_ckpt' and hasattr(self, 'best_ckpt_path_dict'):
-                self.best_ckpt_path_dict[key.removeprefix('best_ckpt_')] = path
+            runner.message_hub.update_info(key, self._here(info[key]))
+        self._take_best(info)
+
+    def _take_best(self, info: Any) -> None:
+        """Believe what the hub says of the best checkpoints; a config may save none, or several."""
+        if hasattr(self, 'best_ckpt_path'):
+            self.best_ckpt_path = info.get('best_ckpt')
+        for key in getattr(self, 'best_ckpt_path_dict', ()):
+            self.best_ckpt_path_dict[key] = info.get(f'best_ckpt_{key}')
 
     def _remove_left_over(self, info: Any) -> None:
         """Remove half-written files, and what the checkpoint says is outdated."""
@@ -131,10 +133,6 @@ class AtomicCheckpointHook(CheckpointHook):
         backend, later = self.file_backend, _RemovesLater(self.file_backend, runner.message_hub)
         saver, info = _AtomicRunner(runner), runner.message_hub.runtime_info
         before = {key: info[key] for key in info if key.startswith(BEST)}
-        paths = (
-            getattr(self, 'best_ckpt_path', None),
-            dict(getattr(self, 'best_ckpt_path_dict', None) or {}),
-        )
         self.file_backend = later
         try:
             with self._errors_handled(runner, 'the best one') as failed:
@@ -150,10 +148,7 @@ class AtomicCheckpointHook(CheckpointHook):
             for key in [key for key in info if key.startswith(BEST)]:
                 info.pop(key)
             info.update(before)
-            if hasattr(self, 'best_ckpt_path'):
-                self.best_ckpt_path = paths[0]
-            if hasattr(self, 'best_ckpt_path_dict'):
-                self.best_ckpt_path_dict = paths[1]
+            self._take_best(info)
 
     def _keep(self, runner: Runner, steps: Any) -> None:
         self.keep_ckpt_ids.clear()

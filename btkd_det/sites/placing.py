@@ -39,8 +39,7 @@ def check_place(
         valid (dict[str, type[Site]]): The sites of the model.
     """
     families = {name: MODELS.get(f'btkd_det.{cls.family}') for name, cls in valid.items()}
-    losses = losses.get('losses', losses) if isinstance(losses, dict) else losses
-    for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+    for loss in _each(losses):
         name = loss.get('type') if isinstance(loss, dict) else None
         cls = MODELS.module_dict.get(name.rpartition('.')[2]) if isinstance(name, str) else None
         if not isinstance(cls, type):
@@ -64,14 +63,19 @@ def check_options(
         valid (dict[str, type[Site]]): The sites of the model.
         error (ConfigError): What building the losses raised.
     """
-    losses = losses.get('losses', losses) if isinstance(losses, dict) else losses
-    for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+    for loss in _each(losses):
         for option in valid[site].options:
             if isinstance(loss, dict) and f'unknown key {option!r} ' in str(error):
                 raise ConfigError(
                     f'{error}; {option} is an option of the site: distill.{site}='
                     f'dict(losses=dict(type={loss.get("type")!r}, ...), {option}=...)'
                 ) from error
+
+
+def _each(losses: dict[str, Any] | list[Any]) -> Sequence[Any]:
+    """The losses of a site as its config states them: one, several, or beside its options."""
+    losses = losses.get('losses', losses) if isinstance(losses, dict) else losses
+    return losses if isinstance(losses, (list, tuple)) else [losses]
 
 
 def warn_if_nothing_is_distilled(sites: Mapping, valid: Iterable[str]) -> None:

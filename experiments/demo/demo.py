@@ -210,7 +210,7 @@ class Demo:
         progress.start(entry.title)
         shutil.rmtree(folder, ignore_errors=True)
         self._train(entry, folder, progress)
-        checkpoint = (folder / 'last_checkpoint').read_text().strip()
+        checkpoint = self._trained(entry.key)
         row = self._test(entry, folder, checkpoint)
         log = training_log(folder)
         row.update(
