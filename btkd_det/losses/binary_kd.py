@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ..checks import check_positive
+from ..checks import check_not_negative, check_positive
 from ..registry import MODELS
 from .divergences import as_float, binary_kl
 from .logit_loss import LogitLoss
@@ -17,12 +17,16 @@ class BinaryKDLoss(LogitLoss):
 
     Args:
         temperature (float): Divides all logits; the factor of its square is included.
+        focus (float): Each divergence is weighed by ``|p_s - p_t| ** focus``, so that what the two
+            agree on, the background of most anchors, does not drown the rest. The factor has no
+            gradient. Source: the modulating factor of focal loss (arXiv 1708.02002) in its form for
+            soft targets (Quality Focal Loss, arXiv 2006.04388). Defaults to 0: none.
         background (bool): The last column stands for background and is left out, as the
             distilled single-stage detectors give it.
         loss_weight (float): Factor of the loss.
 
     Raises:
-        ConfigError: ``temperature`` is not above 0, or ``loss_weight`` is below 0.
+        ConfigError: ``temperature`` is not above 0, or ``focus`` or ``loss_weight`` is below 0.
 
     Examples:
         >>> import torch
@@ -42,10 +46,16 @@ class BinaryKDLoss(LogitLoss):
     bounds_logits = False
 
     def __init__(
-        self, temperature: float = 1.0, background: bool = True, loss_weight: float = 1.0
+        self,
+        temperature: float = 1.0,
+        background: bool = True,
+        loss_weight: float = 1.0,
+        focus: float = 0.0,
     ) -> None:
         super().__init__(loss_weight)
         check_positive(temperature=temperature)
+        check_not_negative(focus=focus)
+        self.focus = focus
         self.temperature = temperature
         self.background = background
 
@@ -57,4 +67,6 @@ class BinaryKDLoss(LogitLoss):
         if self.temperature != 1:
             student_logits = student_logits / self.temperature
             teacher_logits = teacher_logits / self.temperature
-        return self.temperature**2 * binary_kl(student_logits, teacher_logits).sum(dim=1)
+        return self.temperature**2 * binary_kl(student_logits, teacher_logits, self.focus).sum(
+            dim=1
+        )

@@ -120,6 +120,8 @@ class BTKDLoss(LogitLoss):
         self.space = space
         self.schedule = schedule
         self.normalize = normalize
+        # Where each row has its own share of N, whatever the others are, the weights need no more.
+        self.means_of_parts = schedule != 'none' and normalize == 'subset'
         self.judge = judge
         # Where nobody reads boxes, nobody has to compute them.
         own = [n for n in self.extra_inputs if n != 'box_ious' or judge == 'class_and_box']
@@ -272,14 +274,12 @@ class BTKDLoss(LogitLoss):
         gamma = None if self.schedule == 'none' else coefficient(progress, self.schedule)
         counts, sums = part_sums(rows.detach(), right, counted)
         self.log_vars = {'right': counts[0] / number}
-        # Where each row has its own share of N, whatever the others are, the weights need no more.
-        by_part = gamma is not None and self.normalize == 'subset'
-        total = number if by_part else rows.shape[0]
+        total = number if self.means_of_parts else rows.shape[0]
         if self.training and get_world_size() > 1:
             # With its own counts each rank would give its few wrong rows the full weight, and two
             # processes would not train as one does on the joined batch.
             counts = sum_over_ranks(counts).clamp_(min=1) / get_world_size()
-            total = self.count(rows, counted) if by_part else total
+            total = self.count(rows, counted) if self.means_of_parts else total
         else:
             counts.clamp_(min=1)
         self.log_vars['easy'], self.log_vars['hard'] = (sums / counts).unbind()

@@ -39,18 +39,20 @@ def kl_divergence(log_student: Tensor, log_teacher: Tensor, dim: int = 1) -> Ten
     return F.kl_div(log_student, log_teacher, reduction='none', log_target=True).sum(dim=dim)
 
 
-def binary_kl(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+def binary_kl(student_logits: Tensor, teacher_logits: Tensor, focus: float = 0.0) -> Tensor:
     """``KL(sigmoid(z_t) || sigmoid(z_s))``, of two distributions over yes and no.
 
     Args:
         student_logits (Tensor): Any shape.
         teacher_logits (Tensor): The same shape; no gradient goes there.
+        focus (float): Each value is weighed by ``|p_s - p_t| ** focus``, which has no gradient.
+            Defaults to 0, the divergence alone.
 
     Returns:
         Tensor: The same shape; at most :data:`LARGEST` for any finite logits, no number where one
         is infinite.
     """
-    return _BinaryKL.apply(student_logits, teacher_logits)
+    return _BinaryKL.apply(student_logits, teacher_logits, focus)
 
 
 class _BinaryKL(torch.autograd.Function):
@@ -62,7 +64,7 @@ class _BinaryKL(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, focus: float) -> Tensor:
         flip = torch.copysign(teacher.new_ones(()), teacher).neg_()
         ours, theirs = flip.mul_(student), teacher.abs().neg_()
         odds = theirs.exp()
@@ -73,15 +75,21 @@ class _BinaryKL(torch.autograd.Function):
         value.addcmul_(yes, theirs).addcmul_(yes, ours, value=-1)
         # What is infinite stays seen: 0 times it is no number.
         value.clamp_(max=LARGEST).add_(ours, alpha=0)
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(student.sigmoid().sub_(teacher.sigmoid()))
+        if focus or ctx.needs_input_grad[0]:
+            slope = student.sigmoid().sub_(teacher.sigmoid())
+            if focus:
+                factor = slope.abs()
+                factor = factor if focus == 1 else factor.pow_(focus)
+                value.mul_(factor)
+                slope.mul_(factor)
+            ctx.save_for_backward(slope)
         return value
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
-        return gradients[0] * slope, None
+        return gradients[0] * slope, None, None
 
 
 def _log1p(x: Tensor) -> Tensor:

@@ -118,6 +118,7 @@ class Site(nn.ModuleList):
         recorder (type): The :class:`Recorder` that fills what it reads.
         options (tuple[str]): The keys beside ``losses``.
         compares_classes (bool): Whether teacher and student need the same classes.
+        common_inputs (tuple[str]): The extras that every loss of the family takes.
         stop_at (float): The share of training after which the site is not active any more.
         every (int): The site is active in one iteration of so many, the first of them, where its
             losses weigh so many times as much (ours): the teacher's time shrinks to that share.
@@ -133,6 +134,7 @@ class Site(nn.ModuleList):
     stop_at: float = 1.0
     every: int = 1
     compares_classes = False
+    common_inputs: tuple[str, ...] = ()
     last_stage = False
 
     def __init__(self, name: str, cfg: dict[str, Any] | list[dict[str, Any]]) -> None:
@@ -246,7 +248,7 @@ class Site(nn.ModuleList):
             loss (nn.Module): Of this site.
 
         Returns:
-            dict: Keyword arguments, some of which ``loss.extra_inputs`` may name.
+            dict: Keyword arguments.
         """
         return {}
 
@@ -266,8 +268,7 @@ class Site(nn.ModuleList):
         prefix = f'distill.{self.name}.' if stage is None else f'distill.{self.name}.s{stage}.'
         inputs = self.inputs(record, teacher_outputs)
         for loss, (label, number) in zip(self, self._labels, strict=True):
-            extras = {}
-            declared = getattr(loss, 'extra_inputs', ())
+            extras, declared = {}, (*self.common_inputs, *getattr(loss, 'extra_inputs', ()))
             if declared:
                 for extra, value in self.extras(record, teacher_outputs, loss).items():
                     if extra in declared:

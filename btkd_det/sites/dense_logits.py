@@ -1,15 +1,21 @@
 """The site ``dense_logits``: the class logits of all anchors of a dense head."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from ..checks import check_choice
 from ..errors import ConfigError
 from ..hints import Model
+from ..losses.ranks import mean_over_ranks
 from ..registry import MODELS, SITES
 from .base import Site
 from .dense import DenseOutputs, DenseRecord, DenseRecorder, check_rows
 from .dense_checks import check_equal, check_head_classes, check_levels, heads_of
 from .dense_readers import has_sigmoids
+
+AVERAGES = ('anchors', 'foreground')
 
 
 @SITES.register_module(name='dense_logits')
@@ -19,11 +25,23 @@ class DenseLogits(Site):
     A head with sigmoids has no logit for background, so one is put beside the classes; see
     :func:`with_background`. Anchors that the student's own classification loss leaves out count
     in none of the losses here.
+
+    With ``average='foreground'`` the sum over the anchors is divided by the number of those that
+    were assigned an object, as dense heads divide their own losses; with ``'anchors'``, the
+    default, by that of all.
     """
 
     family = 'LogitLoss'
+    options = (*Site.options, 'average')
+    common_inputs = ('avg_factor',)
     recorder = DenseRecorder
     compares_classes = True
+
+    def set_options(self, where: str, *, average: str = 'anchors', **common: Any) -> None:
+        """See :meth:`Site.set_options`; ``average`` is ``'anchors'`` or ``'foreground'``."""
+        super().set_options(where, **common)
+        check_choice(f'{where}.average', average, AVERAGES)
+        self.average = average
 
     def check(self, student: Model, teacher: Model) -> None:
         """Both heads need the same classes and anchors, and logits of the same kind."""
@@ -34,6 +52,13 @@ class DenseLogits(Site):
         check_levels(student, teacher.model)
         for field, loss in self.named():
             check_logit_loss(loss, field, head.num_classes)
+            if self.average == 'foreground' and getattr(loss, 'means_of_parts', False):
+                raise ConfigError(
+                    f"distill.{self.name}.average: 'foreground' with the curriculum of {field}, "
+                    'which takes the mean over the right anchors and over the wrong ones each; '
+                    "valid: average='anchors', or normalize='all' or schedule='none' of "
+                    f'{type(loss).__name__}'
+                )
 
     def inputs(self, record: DenseRecord, teacher_outputs: DenseOutputs) -> tuple:
         """Logits of both with a column for background, and the labels."""
@@ -46,8 +71,12 @@ class DenseLogits(Site):
     def extras(
         self, record: DenseRecord, teacher_outputs: DenseOutputs, loss: Model
     ) -> dict[str, Tensor]:
-        """Which anchors show an object, and which count at all."""
-        return dict(foreground=record.foreground, counted=record.counted)
+        """Which anchors show an object, which count at all, and what the sum is divided by."""
+        foreground, counted = record.foreground, record.counted
+        extras = dict(foreground=foreground, counted=counted)
+        if self.average == 'foreground':
+            extras['avg_factor'] = mean_over_ranks((foreground & counted).sum())
+        return extras
 
 
 def with_background(logits: Tensor) -> Tensor:

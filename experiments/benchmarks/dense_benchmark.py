@@ -7,7 +7,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 import btkd_det
 from btkd_det.config.distilled_types import SINGLE_STAGE
-from btkd_det.config.presets import btkd, loss_of, robust
+from btkd_det.config.presets import PRESETS
 from btkd_det.config.reading import read_config
 from btkd_det.models import Teacher
 from btkd_det.sites.base import Step
@@ -27,9 +27,8 @@ HEADS = {
 OWN = 'own classification loss'
 #: As the presets put them there.
 LOGITS = {
-    'dense_logits: KD': loss_of('binary'),
-    'dense_logits: btkd-paper': btkd('binary'),
-    'dense_logits: btkd': robust('binary', SINGLE_STAGE),
+    f'dense_logits: {label}': PRESETS[preset][SINGLE_STAGE]['dense_logits']
+    for label, preset in {'KD': 'kd', 'btkd-paper': 'btkd-paper', 'btkd': 'btkd'}.items()
 }
 BOXES = {'dense_boxes: sides': dict(type='btkd_det.DistributionLoss')}
 SITES = dict(dense_logits=DenseLogits, dense_boxes=DenseBoxes)
@@ -132,7 +131,7 @@ def _distilled(name, teacher):
         narrow(name),
         type='btkd_det.DistilledSingleStageDetector',
         teacher=teacher,
-        distill=dict(dense_logits=loss_of('binary')),
+        distill=PRESETS['kd'][SINGLE_STAGE],
     )
     return MODELS.build(config)
 

@@ -34,21 +34,43 @@ cells['boxes-dropped-30'] = dict(
     teacher=dict(annotations=dict(drop=0.3)),
 )
 
-kd = dict(type='btkd_det.BinaryKDLoss')
-paper = dict(type='btkd_det.BTKDLoss', loss=kd)
+binary = dict(type='btkd_det.BinaryKDLoss')
+focused = dict(binary, focus=1.0)
+paper = dict(type='btkd_det.BTKDLoss', loss=binary)
 robust = dict(
-    paper,
+    type='btkd_det.BTKDLoss',
+    loss=focused,
     rectify=dict(type='posterior', label_noise='estimated'),
+    judge='object',
     schedule='none',
     trust='relative',
 )
 arms = dict(
     alone=dict(title='student alone'),
-    kd=dict(title='KD', distill=dict(dense_logits=kd)),
+    kd=dict(title='KD', distill=dict(dense_logits=dict(losses=focused, average='foreground'))),
 )
-arms['btkd-paper'] = dict(title='BTKD as published', distill=dict(dense_logits=paper))
-arms['btkd'] = dict(title='BTKD, robust', distill=dict(dense_logits=robust))
-del kd, paper, robust
+arms['btkd-paper'] = dict(title='BTKD as published', distill=dict(dense_logits=dict(losses=paper)))
+arms['btkd'] = dict(
+    title='BTKD, robust', distill=dict(dense_logits=dict(losses=robust, average='foreground'))
+)
+
+# The student alone has nothing to choose.
+weights = (1.0, 3.0)
+arms['kd']['trials'] = [{'distill.dense_logits.losses.loss_weight': w} for w in weights]
+for arm in ('btkd-paper', 'btkd'):
+    arms[arm]['trials'] = [{'distill.dense_logits.losses.loss.loss_weight': w} for w in weights]
+tuning = dict(trials=len(weights), seeds=[100], cells=['good', 'class-flips-30'])
+
+# What the presets' choices are held against. They have no trials of their own.
+arms['kd-plain'] = dict(
+    title='KD, the mean over all anchors', distill=dict(dense_logits=binary), part='kd'
+)
+arms['btkd-class'] = dict(
+    title='robust, every doubt of an object rectified',
+    distill=dict(dense_logits=dict(losses=dict(robust, judge='class'), average='foreground')),
+    part='btkd',
+)
+del binary, focused, paper, robust, weights, arm
 
 references = dict(alone='alone', kd='kd')
 seeds = list(range(10))

@@ -39,3 +39,18 @@ def test_the_divergence_of_two_races_of_two():
     expected = (log_teacher.exp() * (log_teacher - log_student)).sum(dim=0)
     torch.testing.assert_close(binary_kl(student, teacher), expected)
     assert expected[2] == 2e4
+
+
+def test_a_divergence_weighed_by_how_far_the_two_are_apart():
+    student = torch.tensor([0.3, -1.0, 2.0, -4.0], dtype=torch.float64, requires_grad=True)
+    teacher = torch.tensor([-0.7, 2.0, 2.0, -9.0], dtype=torch.float64)
+    apart = student.detach().sigmoid() - teacher.sigmoid()
+
+    weighed = binary_kl(student, teacher, focus=1.5)
+    weighed.sum().backward()
+
+    factor = apart.abs() ** 1.5
+    torch.testing.assert_close(weighed, factor * binary_kl(student, teacher))
+    # The factor is a number to the gradient.
+    torch.testing.assert_close(student.grad, factor * apart)
+    assert weighed[2] == student.grad[2] == 0

@@ -8,6 +8,7 @@ import torch
 from torch.distributions import Bernoulli, Categorical, kl_divergence
 
 from btkd_det.bias import rectify
+from btkd_det.errors import ConfigError
 from btkd_det.sites.dense_logits import with_background
 from tests.conftest import build_detector, detection_batch
 from tests.single_stage import CONFIGS, distilled, save, step, tiny
@@ -121,6 +122,34 @@ def test_the_logits_are_those_of_the_anchor_and_its_label(name, tmp_path):
     wanted['loss_btkd'], wanted['right'] = btkd(student, teacher, labels)
     wanted['loss_btkd2'], wanted['right2'] = btkd(student, teacher, labels, foreground_only=True)
     assert {key: found[key] for key in wanted} == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize('name', ['RetinaNet', 'FCOS'])
+def test_a_sum_over_the_anchors_divided_by_the_number_of_foreground_ones(name, tmp_path):
+    robust = dict(BTKD, schedule='none', rectify='none')
+    sites = dict(losses=[BINARY, dict(BINARY, focus=1.5), robust], average='foreground')
+    scene = Scene(name, dict(dense_logits=sites), tmp_path)
+    student, teacher, labels, weights = scene.rows(0, NUM_CLASSES)
+    shown = ((labels < NUM_CLASSES) & (weights > 0)).sum().item()
+    assert shown > 1
+    counted = weights > 0
+    student, teacher = student[counted], teacher[counted]
+    gap = ((student / 2).sigmoid() - (teacher / 2).sigmoid()).abs()
+    parts = kl_divergence(Bernoulli(logits=teacher / 2), Bernoulli(logits=student / 2))
+    wanted = dict(
+        loss_binary_kd=binary_costs(student, teacher).sum().item() / shown,
+        loss_binary_kd2=4 * (gap**1.5 * parts).sum().item() / shown,
+        loss_btkd=binary_costs(student, teacher).sum().item() / shown,
+    )
+    found = {key.removeprefix('distill.dense_logits.'): scene.log[key].item() for key in scene.log}
+    assert {key: found[key] for key in wanted} == pytest.approx(wanted, rel=1e-4)
+
+
+def test_means_of_parts_are_not_divided_by_the_foreground(tmp_path):
+    with pytest.raises(ConfigError, match=r"average: 'foreground' with .*normalize='all'"):
+        Scene('FCOS', dict(dense_logits=dict(losses=BTKD, average='foreground')), tmp_path)
+    with pytest.raises(ConfigError, match="average: 'rows'; valid: anchors, foreground"):
+        Scene('FCOS', dict(dense_logits=dict(losses=BTKD, average='rows')), tmp_path)
 
 
 def test_the_teachers_classes_in_the_students_order(tmp_path):
