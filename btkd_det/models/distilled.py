@@ -107,8 +107,9 @@ class Distilled:
     The student stays itself: its ``state_dict`` has the host's keys, and what distillation
     learns or counts lies under the one prefix ``distill.``. The teacher is no submodule, so it
     is in no ``parameters()``, ``state_dict()``, DDP wrapping or EMA average; it follows every
-    ``to``, ``cuda`` and ``half``. Building it draws no random number from the student's
-    generators: the student starts as the plain model does under the same seed.
+    ``to``, ``cuda`` and ``half``. A deep copy shares it until it goes to another device or
+    precision. Building it draws no random number from the student's generators: the student starts
+    as the plain model does under the same seed.
 
     A subclass says by :attr:`recorders` which kinds of heads it has, and thereby its sites.
 
@@ -127,6 +128,7 @@ class Distilled:
     #: :class:`btkd_det.sites.base.Recorder`.
     recorders = ()
     _first_loss = True
+    _teacher_of: int | None = None
 
     def __init__(
         self, *args: Any, teacher: Any = None, distill: dict[str, Any] | None = None, **kwargs: Any
@@ -142,6 +144,7 @@ class Distilled:
             )
         # Not through nn.Module's own __setattr__, which would make it a submodule.
         object.__setattr__(self, 'teacher', teacher)
+        self._teacher_of = id(self)
         if teacher is not None:
             teacher.follow(self.data_preprocessor)
             self._follow_teacher()
@@ -251,7 +254,14 @@ class Distilled:
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> 'Distilled':
         super()._apply(fn, *args, **kwargs)
-        if self.__dict__.get('teacher') is not None:
+        teacher = self.__dict__.get('teacher')
+        if teacher is None:
+            return self
+        if self._teacher_of != id(self) and teacher.would_change(fn):
+            # A copy, which shares the teacher of a model that stays where it is.
+            object.__setattr__(self, 'teacher', teacher.separate())
+            self._teacher_of = id(self)
+        if self._teacher_of == id(self):
             self.teacher._apply(fn, *args, **kwargs)
         return self
 

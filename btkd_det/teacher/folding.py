@@ -32,7 +32,7 @@ class FoldedFeatures:
     """
 
     def __init__(self, model: Any, extract_feat: Callable) -> None:
-        self._model, self._extract_feat = model, extract_feat
+        self._model, self.extract_feat = model, extract_feat
         found = [getattr(model, name, None) for name in PARTS]
         self._parts = [part for part in found if isinstance(part, nn.Module)]
         modules = [module for part in self._parts for module in part.modules()]
@@ -48,7 +48,7 @@ class FoldedFeatures:
             self._fold(images, args, kwargs)
         if images.is_cuda:
             images = images.contiguous(memory_format=torch.channels_last)
-        return self._extract_feat(images, *args, **kwargs)
+        return self.extract_feat(images, *args, **kwargs)
 
     def _fold(self, images: Tensor, args: Any, kwargs: Any) -> None:
         """Fold, and hold the maps against those of before.

@@ -1,9 +1,10 @@
 """The teacher: a frozen model beside the student's training."""
 
 import contextlib
+import copy
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -124,6 +125,7 @@ class Teacher(nn.Module):
         self.requires_grad_(False)
         self.eval()
         self._renormalize: Renormalize | None = None
+        self._compile = compile
         self.extract_feat = _compiled(getattr(self.model, 'extract_feat', None), compile)
         check_choice('teacher.fuse', fuse, (False, True))
         if fuse:
@@ -136,6 +138,31 @@ class Teacher(nn.Module):
     def __deepcopy__(self, memo: Any) -> 'Teacher':
         """A copy of the student (EMA) shares its teacher: it is frozen, so nothing can differ."""
         return self
+
+    def separate(self) -> 'Teacher':
+        """The same teacher once more, for a copy of the student that goes elsewhere.
+
+        Returns:
+            Teacher: With weights of its own.
+        """
+        twin = self.__class__.__new__(self.__class__)
+        twin.__dict__.update(copy.deepcopy(self.__dict__, {id(self): twin}))
+        if self._compile is not False:
+            # What was compiled knows this model alone.
+            compiled = _compiled(twin.model.extract_feat, self._compile)
+            if isinstance(twin.extract_feat, FoldedFeatures):
+                twin.extract_feat.extract_feat = compiled
+            else:
+                twin.extract_feat = compiled
+        return twin
+
+    def would_change(self, function: Callable[[Tensor], Tensor]) -> bool:
+        """Whether ``function`` of ``_apply`` gives its weights another device or precision."""
+        for weight in self.parameters():
+            if weight.is_floating_point():
+                applied = function(weight.data)
+                return (applied.device, applied.dtype) != (weight.device, weight.dtype)
+        return False
 
     def at_work(self, device_type: str) -> contextlib.AbstractContextManager:
         """Within this context the teacher computes without gradients, in its own precision.

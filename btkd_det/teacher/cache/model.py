@@ -1,7 +1,7 @@
 """A teacher that answered beforehand: its logits of the training data, in a file."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -75,6 +75,10 @@ class CachedTeacher(nn.Module):
     def __deepcopy__(self, memo: Any) -> 'CachedTeacher':
         """A copy of the student (EMA) shares the cache."""
         return self
+
+    def would_change(self, function: Callable) -> bool:
+        """It has no weights that could go to another device."""
+        return False
 
     def at_work(self, device_type: str) -> Any:
         """A context in which nothing has to be done; see :class:`btkd_det.teacher.Teacher`."""
