@@ -21,7 +21,8 @@ class PKDLoss(FeatureLoss):
 
     Each channel is normalized over batch and positions; half the squared error between two
     normalized channels is 1 minus their Pearson correlation (up to the unbiased deviation). In
-    training nothing is held but the maps themselves, in the precision that they have.
+    training nothing is held but the maps themselves, in the precision that they have; the gradient
+    has no gradient of its own.
 
     Source: PKD (Cao et al., NeurIPS 2022), equation 5. With a gate (ours) the normalization is
     that of the whole map, and the squared error is gated.

@@ -51,6 +51,13 @@ def _ssd(head: Model, args: Sequence[Any], result: Any) -> tuple[Tensor, Tensor]
     return labels, counted
 
 
+def _yolact(head: Model, args: Sequence[Any], result: Any) -> tuple[Tensor, Tensor]:
+    """As SSD's; of an image without objects all background, for YOLACT then mines none."""
+    labels, counted = _ssd(head, args, result)
+    no_object = ~((labels >= 0) & (labels < head.num_classes)).any()
+    return labels, counted | no_object & (labels == head.num_classes) & (args[4] > 0)
+
+
 def _targets(head: Model, args: Sequence[Any], result: Any) -> tuple[Tensor, Tensor]:
     """What was assigned, before positives are weighed against each other."""
     labels, weights = (torch.cat([part.flatten() for part in parts]) for parts in result[:2])
@@ -90,7 +97,7 @@ def _centernet(head: Model, args: Sequence[Any], result: Any) -> tuple[Tensor, T
 READERS = {
     dense_heads.SSDHead: Reader('loss_by_feat_single', _ssd, by_image=True),
     dense_heads.PISASSDHead: Reader('loss_by_feat_single', _ssd, by_image=True),
-    dense_heads.YOLACTHead: Reader('OHEMloss_by_feat_single', _ssd, by_image=True),
+    dense_heads.YOLACTHead: Reader('OHEMloss_by_feat_single', _yolact, by_image=True),
     dense_heads.PISARetinaHead: Reader('get_targets', _targets, alone=True),
     dense_heads.YOLOXHead: Reader('_get_targets_single', _yolox, by_image=True),
     dense_heads.PAAHead: Reader('paa_reassign', _paa, by_image=True),

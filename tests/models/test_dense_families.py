@@ -13,6 +13,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.logging import MessageHub
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
 import btkd_det
@@ -213,6 +214,28 @@ def test_ssd_counts_what_its_own_loss_counts(tmp_path):
     assert (record.counted & ~record.foreground).sum() == 3 * positive
     total = torch.cat(losses['loss_cls']).sum() if isinstance(losses['loss_cls'], list) else 0
     assert (costs[record.counted].sum() / positive).item() == pytest.approx(float(total), rel=1e-4)
+
+
+@pytest.mark.parametrize('objects', [0, 2])
+def test_yolact_counts_what_its_own_loss_counts(objects):
+    config = read_config('mmdet::yolact/yolact_r50_1xb8-55e_coco.py', 'test').model
+    small = dict(num_classes=3, in_channels=8, feat_channels=8, _scope_='mmdet')
+    beside = dict(train_cfg=config.train_cfg, test_cfg=config.test_cfg)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        head = MODELS.build(dict(config.bbox_head, **small, **beside))
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(20, 4, generator=generator, requires_grad=True)
+    labels, weights = torch.full((20,), 3), torch.ones(20)
+    labels[:objects] = 1
+    # In the padding.
+    weights[-2:] = 0
+    args = (logits, torch.zeros(20, 4), torch.rand(20, 4), labels, weights)
+    loss, _ = head.OHEMloss_by_feat_single(*args, torch.zeros(20, 4), torch.zeros(20, 4), 1)
+    loss.sum().backward()
+    told, counted = reader_of(head).read(head, args, None)
+    assert torch.equal(told, labels)
+    assert torch.equal(counted, logits.grad.abs().sum(dim=1) > 0)
+    assert counted.sum() == (18 if objects == 0 else 4 * objects)
 
 
 @pytest.mark.parametrize('reweighs', [True, False])
