@@ -18,7 +18,8 @@ def picture_data(study, results):
 
     Returns:
         dict: In JSON's types: ``gains``, the differences of all but parts to the student alone,
-        and ``errors``, the teachers' error rates in percent by cell.
+        and ``errors``, the teachers' error rates in percent by cell; of a detector without RoIs
+        what its AP lacks of 100, and ``errors_are`` says so.
     """
     alone = study.references.get('alone')
     found = differences(study, samples(study, results))
@@ -30,7 +31,10 @@ def picture_data(study, results):
         for cell, teacher in teachers.items()
         if teacher
     }
-    return dict(metric=study.metric, gains=gains, errors=errors)
+    data = dict(metric=study.metric, gains=gains, errors=errors)
+    if study.kind == 'detection' and any('error' not in part for part in teachers.values() if part):
+        data['errors_are'] = f"100 less the teacher's {study.metric} on the test images"
+    return data
 
 
 def draw(study, data, folder):
@@ -84,7 +88,7 @@ def _gain(study, data):
                 label, dashed = None, dashed or spoiled
     if dashed:
         axes.plot([], [], '--', color='gray', label="the student's own data differ, too")
-    axes.set_xlabel("the teacher's error rate on the test images, %")
+    axes.set_xlabel(data.get('errors_are', "the teacher's error rate on the test images, %"))
     axes.set_ylabel(f'{data["metric"]} over the student alone')
     if known:
         axes.legend(fontsize=8)
