@@ -75,7 +75,8 @@ class DenseLogits(Site):
         foreground, counted = record.foreground, record.counted
         extras = dict(foreground=foreground, counted=counted)
         if self.average == 'foreground':
-            extras['avg_factor'] = mean_over_ranks((foreground & counted).sum())
+            number = (foreground & counted).sum()
+            extras['avg_factor'] = mean_over_ranks(number) if loss.training else number.clamp(min=1)
         return extras
 
 

@@ -44,12 +44,19 @@ def faster_rcnn(folder):
     return distilled(student, teacher, str(folder / 'teacher.pth'), losses)
 
 
-def gfl(folder):
+def gfl(folder, logits=LOSSES):
     student, teacher = tiny('GFL'), tiny('GFL')
     save(teacher, folder / 'teacher.pth')
     student.backbone.norm_eval = True
-    losses = dict(dense_logits=LOSSES, dense_boxes=dict(type='btkd_det.DistributionLoss'))
+    losses = dict(dense_logits=logits, dense_boxes=dict(type='btkd_det.DistributionLoss'))
     return distilled_single(student, teacher, str(folder / 'teacher.pth'), losses)
+
+
+def gfl_by_foreground(folder):
+    """Divided by the anchors of objects, of which the ranks have unequally many, or none."""
+    binary = dict(type='btkd_det.BinaryKDLoss', focus=1.0)
+    losses = [binary, dict(LOSSES[1], loss=binary), dict(LOSSES[2], loss=binary), IKD]
+    return gfl(folder, dict(losses=losses, average='foreground'))
 
 
 def images(step):
@@ -101,7 +108,7 @@ def process(rank, config, folder):
     distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize('detector', [faster_rcnn, gfl])
+@pytest.mark.parametrize('detector', [faster_rcnn, gfl, gfl_by_foreground])
 def test_two_processes_are_one_on_the_joined_images(detector, tmp_path, progress):
     config = detector(tmp_path)
     # Forked, so that nobody imports all the packages again.
