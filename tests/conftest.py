@@ -9,11 +9,20 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
+from yapf.yapflib import yapf_api
 
 import btkd_det  # noqa: F401
 from btkd_det.config.reading import read_config
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def unformatted_configs():
+    """MMEngine writes a config several times a run, and to lay out its lines takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yapf_api, 'FormatCode', lambda text, **style: (text, False))
+        yield
 
 
 def tiny_faster_rcnn(num_classes=3, width=8, neck=16):

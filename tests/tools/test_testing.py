@@ -13,6 +13,7 @@ from btkd_det import preflight
 from btkd_det.preflight import learned_classes
 from btkd_det.preflight.work_dir import check_work_dir
 from tests.classifiers import distilled_resnet, save_teacher, tiny_resnet, write_images
+from tests.conftest import same_globals
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'test.py'
 CLASSES = ('cat', 'dog', 'hen')
@@ -57,7 +58,9 @@ def evaluate(folder, monkeypatch, capsys):
         given = [str(folder / config), str(folder / checkpoint), *map(str, args)]
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *given])
         monkeypatch.setenv('LOCAL_RANK', '0')
-        runpy.run_path(str(TOOL), run_name='__main__')
+        # Two runs of one second have one name, and MMEngine keeps what it made under it.
+        with same_globals():
+            runpy.run_path(str(TOOL), run_name='__main__')
         return capsys.readouterr().out
 
     return run
