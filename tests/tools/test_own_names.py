@@ -2,6 +2,7 @@
 
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
@@ -13,6 +14,7 @@ import btkd_det
 from btkd_det.config import plain_config, without_distillation
 from btkd_det.config.log_options import MEAN_PATTERN, average_log
 from btkd_det.config.named_types import builds, class_of
+from btkd_det.errors import ConfigError
 from btkd_det.evaluation.evaluators import prepare_evaluators
 from btkd_det.hooks import FiniteLossesHook
 from btkd_det.report.loaders import one_pass
@@ -152,3 +154,21 @@ def test_what_is_not_registered_goes_by_what_is_written():
     assert class_of('Metric', METRICS) is None
     assert builds(dict(type='Unknown'), METRICS, 'mmengine', 'Unknown')
     assert not builds(dict(type='nowhere.Unknown'), METRICS, 'mmengine', 'Unknown')
+
+
+def test_a_cache_is_of_our_classifiers_teacher(tmp_path):
+    make_config = runpy.run_path(str(TRAIN.with_name('cache_teacher.py')))['make_config']
+    args = SimpleNamespace(
+        cfg_options=None, teacher_config=None, teacher_checkpoint=None, checkpoint=None, views=None
+    )
+    args.config = str(tmp_path / 'c.py')
+    for scope in ('btkd_det', 'mine'):
+        model = dict(type=f'{scope}.DistilledImageClassifier', backbone={})
+        model['teacher'] = dict(config='t.py', checkpoint='t.pth')
+        data = dict(dataset=dict(type='CustomDataset'))
+        Path(args.config).write_text(f'model = {model!r}\ntrain_dataloader = {data!r}')
+        if scope == 'mine':
+            with pytest.raises(ConfigError, match='has no teacher to ask'):
+                make_config(args)
+        else:
+            assert make_config(args).model.teacher.config == 't.py'
