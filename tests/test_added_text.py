@@ -17,12 +17,13 @@ from .conftest import build_detector, tiny_faster_rcnn
 
 ROOT = Path(__file__).parents[1]
 DINO = 'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py'
+RTMDET = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
 PLAIN = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
 
 @pytest.mark.parametrize(
     ('plain', 'preset'),
-    [(PLAIN, 'ikd'), (PLAIN, 'btkd-pkd'), (DINO, 'feature')],
+    [(PLAIN, 'ikd'), (PLAIN, 'btkd-pkd'), (DINO, 'feature'), (RTMDET, 'btkd')],
 )
 def test_the_printed_lines_follow_the_plain_config(plain, preset, tmp_path):
     cfg = btkd_det.distill(plain, dict(config=PLAIN, checkpoint='my teacher.pth'), preset)

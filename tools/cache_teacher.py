@@ -20,6 +20,7 @@ import btkd_det.config
 from btkd_det import preflight, teacher_cache
 from btkd_det.checkpoint import weights_only
 from btkd_det.config.command_line import add_config_options, add_teacher_options
+from btkd_det.config.named_types import is_type
 from btkd_det.config.reading import type_name
 from btkd_det.errors import ConfigError
 from btkd_det.models.probe import input_shape
@@ -55,7 +56,8 @@ def make_config(args):
         checkpoint = args.teacher_checkpoint or args.checkpoint
         cfg.model.teacher = btkd_det.config.teacher_from_options(args.teacher_config, checkpoint)
     teacher = cfg.model.get('teacher') or {}
-    if type_name(cfg.model) != 'DistilledImageClassifier' or 'config' not in teacher:
+    ours = is_type(cfg.model, 'btkd_det', 'DistilledImageClassifier')
+    if not ours or 'config' not in teacher:
         raise ConfigError(
             f'CONFIG.model: {type_name(cfg.model)} has no teacher to ask; valid is a config of a '
             'btkd_det.DistilledImageClassifier with teacher=dict(config=..., checkpoint=...), or '

@@ -7,11 +7,13 @@ python tools/train.py CONFIG --teacher-config T --teacher-checkpoint C [--distil
 
 import argparse
 import contextlib
+import itertools
 import os
 import sys
 from pathlib import Path
 
 from mmengine.device import get_device
+from mmengine.registry import HOOKS
 
 import btkd_det.config
 from btkd_det import cpu_processes, preflight
@@ -25,8 +27,8 @@ from btkd_det.config.command_line import (
     set_local_rank,
 )
 from btkd_det.config.log_options import average_log
+from btkd_det.config.named_types import builds, class_of
 from btkd_det.config.options import merge_options, split_options
-from btkd_det.config.reading import type_name
 from btkd_det.errors import BUILD_ERRORS, ConfigError, InterruptedTraining, TrainingError
 from btkd_det.hooks.progress_bar import ProgressBarHook, bars_closed
 from btkd_det.interrupts import noted
@@ -143,7 +145,11 @@ def make_config(args):
 def add_hook(cfg, name, **options):
     """Add a hook of this package; where the config has it already, it gets the options."""
     hooks = cfg.get('custom_hooks') or []
-    own = [hook for hook in hooks if type_name(hook) == name.rpartition('.')[2]]
+    ours, scope = HOOKS.get(name), cfg.get('default_scope')
+    kinds = [class_of(hook, HOOKS, scope) for hook in hooks]
+    # A subclass of the user's does what ours does, in its own way.
+    same = [isinstance(kind, type) and issubclass(kind, ours) for kind in kinds]
+    own = list(itertools.compress(hooks, same))
     if not own:
         cfg.custom_hooks = [*hooks, dict(type=name, **options)]
     elif options:
@@ -156,7 +162,7 @@ def save_atomically(cfg):
     if not isinstance(hooks, dict):
         return
     saving = hooks.get('checkpoint', dict(type='CheckpointHook'))
-    if isinstance(saving, dict) and type_name(saving) == 'CheckpointHook':
+    if builds(saving, HOOKS, 'mmengine', 'CheckpointHook', scope=cfg.get('default_scope')):
         cfg.default_hooks = {
             **hooks,
             'checkpoint': {**saving, 'type': 'btkd_det.AtomicCheckpointHook'},

@@ -9,11 +9,14 @@ from mmengine.config import Config
 
 from ..checks import check_choice
 from ..errors import ConfigError
-from .distilled_types import ANY, distilled_type, host_name, preset_keys
+from .distilled_types import ANY, SINGLE_STAGE, distilled_type, host_name, preset_keys
 from .new_style import with_names
 from .options import with_options
 from .presets import PRESETS
 from .reading import head_of, read_config, type_name
+
+#: What :func:`make_distilled` may set in a model.
+ADDED = ('type', 'host', 'teacher', 'distill', 'use_syncbn')
 
 
 def distill(
@@ -43,9 +46,9 @@ def distill(
             "'pretrained' for the model zoo's weights"
         )
     check_choice('preset', preset, PRESETS)
-    host = type_name(cfg.model)
-    distilled = distilled_type(cfg.model)
-    keys = preset_keys(cfg.model)
+    host, scope = type_name(cfg.model), cfg.get('default_scope')
+    distilled = distilled_type(cfg.model, scope=scope)
+    keys = preset_keys(cfg.model, scope)
     found = next((key for key in keys if key in PRESETS[preset]), None)
     if found is None:
         able = [name for name, sites in PRESETS.items() if any(key in sites for key in keys)]
@@ -97,12 +100,15 @@ def make_distilled(
         teacher (dict): See :class:`btkd_det.models.Teacher`.
         sites (dict): Site name to losses.
     """
-    host = type_name(cfg.model)
-    full = host_name(cfg.model).removeprefix('mmdet.')
+    scope = cfg.get('default_scope')
+    host = host_name(cfg.model, scope)
+    if scope in (None, 'mmdet'):
+        host = host.removeprefix('mmdet.')
+    of_rtmdet = distilled == SINGLE_STAGE and 'RTMDet' in preset_keys(cfg.model, scope)
     cfg.model.update(type=distilled, teacher=teacher, distill=sites)
     if distilled == ANY:
-        cfg.model.host = full
-    if host == 'RTMDet':
+        cfg.model.host = host
+    if of_rtmdet:
         cfg.model.setdefault('use_syncbn', True)
     given = dict(cfg.get('custom_imports') or {})
     # MMEngine takes a single name as text, too.
@@ -186,6 +192,5 @@ def added_text(cfg: Config) -> str:
     Returns:
         str: To follow the plain config's ``_base_``.
     """
-    names = ('type', 'host', 'teacher', 'distill')
-    added = {name: cfg.model[name] for name in names if name in cfg.model}
+    added = {name: cfg.model[name] for name in ADDED if name in cfg.model}
     return Config(dict(custom_imports=cfg.custom_imports, model=added)).pretty_text

@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.config import Config
 
 from .distilled_types import plain_type
+from .named_types import is_type, type_package
 from .reading import type_name
 
 _OF_DISTILLATION = ('teacher', 'distill', 'host', 'mixed')
@@ -22,7 +23,8 @@ def without_distillation(cfg: Config) -> Config:
     """
     cfg = copy.deepcopy(cfg)
     # Other models may have a teacher, too: MMRazor's do.
-    if 'distill' in cfg.model or type_name(cfg.model).startswith('Distilled'):
+    ours = _is_ours(cfg.model) and type_name(cfg.model).startswith('Distilled')
+    if ours or 'distill' in cfg.model:
         for key in ('distill', 'teacher'):
             if key in cfg.model:
                 cfg.model[key] = None
@@ -51,7 +53,7 @@ def plain_config(cfg: Config) -> Config | None:
     if cfg.get('custom_hooks'):
         cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not _is_ours(hook)]
     saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    if _is_ours(saving) and type_name(saving) == 'AtomicCheckpointHook':
+    if is_type(saving, 'btkd_det', 'AtomicCheckpointHook') and _is_ours(saving):
         saving.pop('on_error', None)
         saving['type'] = 'CheckpointHook'
     for key in ('val_evaluator', 'test_evaluator'):
@@ -59,14 +61,15 @@ def plain_config(cfg: Config) -> Config | None:
         wrapped = isinstance(evaluator, dict) and isinstance(evaluator.get('metrics'), list)
         place, name = (evaluator, 'metrics') if wrapped else (cfg, key)
         if isinstance(place.get(name), list):
-            place[name] = [part for part in place[name] if type_name(part) != 'TeacherAgreement']
+            place[name] = [
+                part for part in place[name] if not is_type(part, 'btkd_det', 'TeacherAgreement')
+            ]
     _drop_import(cfg)
     return cfg
 
 
 def _is_ours(part: Any) -> bool:
-    kind = part.get('type')
-    return str(getattr(kind, '__module__', kind)).startswith('btkd_det.')
+    return type_package(part) == 'btkd_det'
 
 
 def _drop_import(cfg: Config) -> None:

@@ -4,7 +4,9 @@ import copy
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import METRICS
 
+from ..config.named_types import builds
 from ..config.reading import metrics_of, type_name
 from ..errors import ConfigError
 
@@ -43,7 +45,7 @@ def prepare_evaluators(
     given = copy.deepcopy(cfg.test_evaluator)
     evaluators = metrics_of(given)
     for evaluator in evaluators:
-        name = type_name(evaluator)
+        name = _known_metric(evaluator, cfg.get('default_scope'))
         if name == 'CocoMetric' and set(_listed(evaluator.get('metric', 'bbox'))) <= KINDS:
             for key in ('proposal_nums', 'metric_items', 'iou_thrs', 'use_mp_eval'):
                 evaluator.pop(key, None)
@@ -67,6 +69,13 @@ def prepare_evaluators(
         metric['ann_file'] = next(filter(None, files), None)
         return with_metric(_around(given, evaluators), metric, f'--predictions: {predictions}')
     return _around(given, evaluators)
+
+
+def _known_metric(evaluator: Any, scope: str | None) -> str | None:
+    """The name of a metric of the hosts' that :func:`prepare_evaluators` knows, else None."""
+    known = (('mmdet', 'CocoMetric'), ('mmdet', 'VOCMetric'), ('mmpretrain', 'Accuracy'))
+    found = (name for host, name in known if builds(evaluator, METRICS, host, name, scope=scope))
+    return next(found, None)
 
 
 def with_metric(

@@ -5,9 +5,11 @@ import inspect
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from ..config import CLASSIFIER, distilled_type, make_distilled
+from ..config.named_types import builds, is_type, type_package
 from ..config.reading import read_config, type_name
 from ..errors import ConfigError
 from .conversion import Conversion
@@ -16,8 +18,16 @@ from .learned import without_connectors
 from .losses import find_loss, joined
 from .places import Places
 from .runner_config import RunnerConfig
-from .scopes import RAZOR, Settler, razor_configs_load, renamed
-from .sides import Side, given_type, kind_of, normalization, read_side, zoo_address
+from .scopes import RAZOR, Settler, by_todays_names, razor_configs_load, renamed
+from .sides import (
+    Side,
+    given_type,
+    kind_of,
+    normalization,
+    read_side,
+    type_text,
+    zoo_address,
+)
 
 ALGORITHMS = ('SingleTeacherDistill', 'FpnTeacherDistill')
 DISTILLERS = ('ConfigurableDistiller', 'BTKDDistiller')
@@ -74,7 +84,8 @@ class _Converter:
                 f'MMRazor with one teacher: {", ".join(ALGORITHMS)}'
             )
         self.distiller = self.razor.get('distiller')
-        if kind_of(self.distiller) not in DISTILLERS:
+        own = is_type(self.distiller, 'btkd_det', 'BTKDDistiller')
+        if not own and kind_of(self.distiller) != 'ConfigurableDistiller':
             raise ConfigError(
                 f'config: model.distiller is {given_type(self.distiller)!r}; valid: '
                 f'{", ".join(DISTILLERS)}'
@@ -108,7 +119,7 @@ class _Converter:
         if not side.model.get('type'):
             raise ConfigError(f'{where}: names no model; valid: type, cfg_path')
         if name == 'architecture':
-            self.distilled = distilled_type(side.model, where)
+            self.distilled = distilled_type(by_todays_names(side.model), where, side.scope)
             scope = 'mmpretrain' if self.distilled == CLASSIFIER else 'mmdet'
         elif side.model.pop('init_cfg', None):
             self.note(f'{where}.init_cfg: left out; the checkpoint gives all weights')
@@ -133,8 +144,9 @@ class _Converter:
 
     def _preprocessor(self, preprocessor: Any) -> Any:
         """As a classifier takes it, where it is MMEngine's general one."""
-        general = type_name(preprocessor) == 'ImgDataPreprocessor'
-        if self.distilled != CLASSIFIER or not general:
+        if self.distilled != CLASSIFIER or not builds(
+            preprocessor, MODELS, 'mmengine', 'ImgDataPreprocessor', scope='mmpretrain'
+        ):
             return preprocessor
         if preprocessor.pop('rgb_to_bgr', False):
             self.missing.append('model.data_preprocessor.rgb_to_bgr: classifiers have to_rgb alone')
@@ -225,7 +237,7 @@ class _Converter:
                 site, levels, loss = self._loss(name, razor, places, student)
             except NoCounterpart as reason:
                 where = f'model.distiller.distill_losses.{name}'
-                self.missing.append(f'{where}: {kind_of(razor) or razor}: {reason}')
+                self.missing.append(f'{where}: {type_text(razor) or razor}: {reason}')
                 continue
             found.setdefault(site, []).append((levels, loss))
         sites = {site: joined(entries) for site, entries in found.items()}
@@ -243,16 +255,16 @@ class _Converter:
     def _loss(self, name: str, razor: Any, places: Any, student: Any) -> tuple:
         """The site of one loss, its levels in student and teacher, and ours of it."""
         mapping = (self.distiller.get('loss_forward_mappings') or {}).get(name)
-        if not kind_of(razor):
+        if not type_name(razor):
             raise NoCounterpart("no loss; valid: dict(type='PKDLoss', ...)")
         if not isinstance(mapping, dict):
             raise NoCounterpart('it has no entry in loss_forward_mappings')
         if 'loss' not in name:
             raise NoCounterpart("a name without 'loss' is logged and not learned from")
-        keys, translate, takes_maps = find_loss(razor.type, mapping)
-        mapping, learned = without_connectors(type_name(razor), mapping, self.distiller)
+        keys, translate, takes_maps = find_loss(razor, mapping)
+        mapping, learned = without_connectors(kind_of(razor), mapping, self.distiller)
         site, levels = places.of_loss(mapping, keys, takes_maps)
-        if takes_maps and str(razor.type).startswith('btkd_det.') and None not in levels:
+        if takes_maps and type_package(razor) == 'btkd_det' and None not in levels:
             raise NoCounterpart('it takes all maps of a model, and is given one')
         args = {key: value for key, value in razor.items() if key not in ('type', '_scope_')}
         args.update(learned)

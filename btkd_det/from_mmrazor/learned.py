@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ..config.reading import type_name
 from .errors import NoCounterpart
+from .sides import kind_of
 
 #: A loss's connectors: the argument that each gives, and its type.
 CONNECTORS = {
@@ -21,7 +21,7 @@ def without_connectors(
     """A loss's records without the connectors that are a part of the loss itself.
 
     Args:
-        kind (str): MMRazor's class of the loss.
+        kind (str): MMRazor's class of the loss; empty where it is of none.
         mapping (dict): Its entry in ``loss_forward_mappings``.
         distiller (dict): The ``ConfigurableDistiller``.
 
@@ -39,7 +39,7 @@ def without_connectors(
         record = dict(mapping.get(argument) or {})
         name = record.pop('connector', None)
         connector = (distiller.get('connectors') or {}).get(name)
-        if not isinstance(connector, dict) or type_name(connector) != expected:
+        if not isinstance(connector, dict) or kind_of(connector) != expected:
             raise NoCounterpart(
                 f'its {argument} comes through the connector {name!r}; valid for a translation is '
                 f'a {expected}, which learns what btkd_det.{kind} learns'

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from ..config.named_types import is_type
 from ..config.reading import type_name
 from .errors import NoCounterpart
 
@@ -30,7 +31,7 @@ def neck_level(source: str, data_idx: Any, neck: Any) -> Any:
     if not found:
         raise NoCounterpart(f'{source!r} is none of neck, neck.fpn_convs.N, neck.fpn_convs.N.conv')
     check_no_index(source, data_idx)
-    if not (isinstance(neck, dict) and _is_of('mmdet', neck, ('FPN',))):
+    if not is_type(neck, 'mmdet', 'FPN'):
         kind = type_name(neck) if isinstance(neck, dict) else neck
         raise NoCounterpart(
             f'{source!r} is what the neck gives for FPN alone, and this neck is {kind}'
@@ -63,7 +64,7 @@ def stage_level(source: str, data_idx: Any, backbone: Any) -> Any:
         return map_index(data_idx, stages, 'the backbone')
     check_no_index(source, data_idx)
     found = re.fullmatch(r'backbone\.layer([1-9])', source)
-    staged = _is_of('mmpretrain', backbone, _STAGED)
+    staged = is_type(backbone, 'mmpretrain', *_STAGED)
     if not (found and staged and int(found[1]) - 1 in stages):
         raise NoCounterpart(
             f'the backbone {type_name(backbone)} gives no maps of {source!r} (out_indices={stages})'
@@ -76,7 +77,7 @@ def pooled_level(source: Any, data_idx: Any, model: Any) -> Any:
     check_no_index(source, data_idx)
     neck, backbone = model.get('neck') or {}, model.get('backbone') or {}
     stages = _stages(backbone)
-    if not _is_of('mmpretrain', neck, ('GlobalAveragePooling',)) or len(stages or ()) != 1:
+    if not is_type(neck, 'mmpretrain', 'GlobalAveragePooling') or len(stages or ()) != 1:
         raise NoCounterpart(
             f'{source!r} is the mean of one map for a GlobalAveragePooling behind a backbone of '
             f'one map alone; here {type_name(neck) or neck!r} and out_indices={stages}'
@@ -87,7 +88,7 @@ def pooled_level(source: Any, data_idx: Any, model: Any) -> Any:
 def _stages(backbone: Any) -> list[Any] | None:
     """Which stages a classifier's backbone gives: of those known, the last where none is named."""
     named = out_indices(backbone)
-    return [3] if named is None and _is_of('mmpretrain', backbone, _STAGED) else named
+    return [3] if named is None and is_type(backbone, 'mmpretrain', *_STAGED) else named
 
 
 def out_indices(backbone: Any) -> list[Any] | None:
@@ -119,13 +120,3 @@ def map_index(data_idx: Any, maps: Any, what: str) -> Any:
 def check_no_index(source: str, data_idx: Any) -> None:
     if data_idx is not None:
         raise NoCounterpart(f'data_idx={data_idx}, but {source!r} gives a single tensor')
-
-
-def _is_of(package: Any, node: Any, names: Any) -> bool:
-    """Whether a part of a model is one of these classes of a package."""
-    kind = node.get('type')
-    if isinstance(kind, type):
-        return kind.__name__ in names and kind.__module__.startswith(f'{package}.')
-    scope, _, name = str(kind).rpartition('.')
-    scope = scope or node.get('_scope_', package)
-    return name in names and scope.partition('.')[0] == package

@@ -8,8 +8,10 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from ..config.named_types import type_package
 from ..config.reading import type_name
 from .errors import NoCounterpart
+from .sides import kind_of
 
 #: Rows and classes of the logits of a batch, where the config tells them.
 Rows: TypeAlias = tuple[int | None, int | None]
@@ -159,11 +161,11 @@ LOSSES = {
 }
 
 
-def find_loss(kind: str | type, mapping: dict[str, Any]) -> tuple:
+def find_loss(loss: dict[str, Any], mapping: dict[str, Any]) -> tuple:
     """How a loss is translated.
 
     Args:
-        kind (str | type): MMRazor's class, or one of ours, which is taken as it is.
+        loss (dict): Of MMRazor's class, or of one of ours, which is taken as it is.
         mapping (dict): Its entry in ``loss_forward_mappings``.
 
     Returns:
@@ -172,15 +174,14 @@ def find_loss(kind: str | type, mapping: dict[str, Any]) -> tuple:
     Raises:
         NoCounterpart: It is not among them.
     """
-    name = type_name(dict(type=kind))
-    if str(kind).startswith('btkd_det.'):
-        as_it_is = functools.partial(_ours, f'btkd_det.{name}')
+    if type_package(loss) == 'btkd_det':
+        as_it_is = functools.partial(_ours, f'btkd_det.{type_name(loss)}')
         if 'student_maps' in mapping:
             return ('student_maps', 'teacher_maps', None), as_it_is, True
         return ('student_logits', 'teacher_logits', 'labels'), as_it_is, False
-    if name not in LOSSES:
-        raise NoCounterpart(f'not among {", ".join(LOSSES)}')
-    return LOSSES[name]
+    if kind_of(loss) not in LOSSES:
+        raise NoCounterpart(f'not among {", ".join(LOSSES)} of MMRazor')
+    return LOSSES[kind_of(loss)]
 
 
 def _ours(name: str, args: Any, rows: Rows, note: Callable[[str], None]) -> Any:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..config import ANY, CLASSIFIER, TWO_STAGE
-from ..config.reading import type_name
 from .errors import NoCounterpart
 from .levels import check_no_index, map_index, neck_level, out_indices, pooled_level, stage_level
 from .losses import POOLED
+from .sides import kind_of, type_text
 
 FEATURE_SITES = ('fpn', 'backbone', 'features')
 _RECORD = ('recorder', 'from_student', 'record_idx', 'data_idx', 'connector', 'connector_idx')
@@ -117,7 +117,7 @@ class Places:
         recorder = self._recorder(record, key)
         if bool(record.get('from_student')) != from_student:
             raise NoCounterpart(f'{key} comes from the wrong model')
-        if type_name(recorder) != 'ModuleOutputs':
+        if kind_of(recorder) != 'ModuleOutputs':
             raise NoCounterpart(f'its recorder {recorder.get("type")!r} is not ModuleOutputs')
         if record.get('connector') and not from_student:
             raise NoCounterpart(
@@ -153,7 +153,7 @@ class Places:
         """Ours are always the true labels of the rows."""
         recorder = self._recorder(record, key)
         kind, source, index = _LABELS[site]
-        found = type_name(recorder), str(recorder.get('source')), record.get('data_idx')
+        found = type_text(recorder), str(recorder.get('source')), record.get('data_idx')
         if found[0] != kind or not re.fullmatch(source, found[1]) or found[2] != index:
             raise NoCounterpart(
                 f'{key} comes from {found[0]} of {found[1]!r} with data_idx={found[2]}; valid for '
@@ -211,8 +211,8 @@ def _place_text(site: str, level: int) -> Any:
 
 def _not_plain(connector: Any) -> str | None:
     """What makes a connector more than a plain 1 x 1 convolution; None if nothing does."""
-    if type_name(connector) != 'ConvModuleConnector':
-        return f'is a {type_name(connector)}'
+    if kind_of(connector) != 'ConvModuleConnector':
+        return f'is a {type_text(connector)}'
     for key, value in connector.items():
         if key not in (*_PLAIN_CONVOLUTION, *_IDLE):
             return f'has the unknown key {key!r}'

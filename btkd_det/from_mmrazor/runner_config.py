@@ -5,8 +5,9 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..config.reading import type_name
 from .scopes import others
-from .sides import kind_of
+from .sides import given_type, kind_of
 
 
 class RunnerConfig:
@@ -38,6 +39,8 @@ class RunnerConfig:
             sites (dict): Site name to losses; changed in place.
         """
         hooks = self.cfg.get('custom_hooks') or []
+        for hook in hooks:
+            self._name_own(hook, 'custom_hooks', 'StopDistillHook')
         stops = [hook for hook in hooks if kind_of(hook) == 'StopDistillHook']
         if not stops:
             return
@@ -55,8 +58,14 @@ class RunnerConfig:
             stop_at = min(epoch / epochs, options.get('stop_at', 1.0))
             sites[site] = dict(options, stop_at=stop_at)
 
+    def _name_own(self, part: Any, where: str, name: str) -> None:
+        """Say what becomes of a class of the user's that has the name of one of MMRazor's."""
+        if type_name(part) == name and not kind_of(part):
+            self.refuse(f"{where}: {given_type(part)} stays as it is; it is not MMRazor's {name}")
+
     def _leave_loop(self) -> None:
         cfg = self.cfg
+        self._name_own(cfg.get('val_cfg'), 'val_cfg', 'SingleTeacherDistillValLoop')
         if kind_of(cfg.get('val_cfg')) == 'SingleTeacherDistillValLoop':
             cfg.val_cfg = dict(cfg.val_cfg, type='ValLoop', _scope_=None)
             self.note(

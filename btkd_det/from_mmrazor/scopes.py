@@ -62,6 +62,19 @@ def renamed(name: str) -> Any:
     return re.sub(r'^mmcls(?=$|\.|::)', 'mmpretrain', name) if isinstance(name, str) else name
 
 
+def by_todays_names(model: dict[str, Any]) -> dict[str, Any]:
+    """A model's config with ``mmcls`` by its name of today in its own type and scope.
+
+    Args:
+        model (dict): The config; where its scope is MMRazor's, it says nothing of the model.
+
+    Returns:
+        dict: A copy.
+    """
+    scope = renamed(model.get('_scope_'))
+    return dict(model, type=renamed(model.get('type')), _scope_=None if scope == RAZOR else scope)
+
+
 class Settler:
     """Writes the parts of a config so that they mean the same outside MMRazor.
 

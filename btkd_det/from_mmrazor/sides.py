@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import ConfigDict
 
+from ..config.named_types import is_type, type_package
 from ..config.reading import read_config, type_name
 from ..errors import ConfigError
 from ..teacher.zoo import pretrained_address
@@ -40,7 +41,7 @@ def read_side(node: Any, where: str) -> Side:
         )
     if node.get('cfg_path') and not node.get('type'):
         field, known = 'cfg_path', ('cfg_path', 'pretrained', '_scope_')
-    elif type_name(node) == 'ModelOfConfig':
+    elif is_type(node, 'btkd_det', 'ModelOfConfig'):
         field, known = 'config', ('type', 'config', '_scope_')
     else:
         scope = renamed(node.get('_scope_'))
@@ -82,8 +83,16 @@ def normalization(preprocessor: Any) -> tuple:
 
 
 def kind_of(node: Any) -> Any:
-    """The type's name where a part of a config is a dict that has one, else the empty text."""
-    return type_name(node) if isinstance(node, dict) else ''
+    """The type's name where a part of a config has one of MMRazor's, else the empty text.
+
+    Of a class of the user's with a name of MMRazor's nothing is known.
+    """
+    return type_name(node) if type_package(node) in ('', RAZOR) else ''
+
+
+def type_text(node: Any) -> Any:
+    """The type of a part of a config for a message: with its scope, unless it is of MMRazor."""
+    return kind_of(node) or given_type(node)
 
 
 def given_type(node: Any) -> Any:

@@ -163,7 +163,10 @@ def _resizing(model: Model) -> list[tuple[str, Any]]:
     return [
         (name, part)
         for name, part in model.named_modules()
-        if any(cls.__name__ == 'BatchSyncRandomResize' for cls in type(part).__mro__)
+        if any(
+            cls.__name__ == 'BatchSyncRandomResize' and cls.__module__.startswith('mmdet.')
+            for cls in type(part).__mro__
+        )
     ]
 
 

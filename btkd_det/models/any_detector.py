@@ -5,6 +5,7 @@ from typing import Any
 
 from mmdet.models.detectors import DetectionTransformer, SingleStageDetector, TwoStageDetector
 from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstanceSegmentor
+from mmengine.registry import DefaultScope
 
 from ..config.distilled_types import detector_class
 from ..errors import ConfigError
@@ -91,7 +92,8 @@ def build_distilled_detector(host: str | None = None, **kwargs: Any) -> Model:
     """
     if host is None:
         raise ConfigError("host: missing; valid: the type of the plain detector, such as 'DINO'")
-    cls = detector_class(dict(type=host))
+    scope = DefaultScope.get_current_instance()
+    cls = detector_class(dict(type=host), scope and scope.scope_name)
     if cls is None:
         raise ConfigError(f"host: {host!r} is no registered detector; valid: such as 'DINO'")
     return distilled_class(cls)(**kwargs)

@@ -5,7 +5,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from ..config.reading import type_name
+from ..config.named_types import is_type
 from ..errors import ConfigError
 
 
@@ -21,7 +21,7 @@ def check_collecting(cfg: Config) -> None:
     for site, losses in (cfg.model.get('distill') or {}).items():
         losses = losses.get('losses', losses) if isinstance(losses, dict) else losses
         for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
-            if type_name(loss) == 'IKDLoss' and loss.get('class_means') is None:
+            if is_type(loss, 'btkd_det', 'IKDLoss') and loss.get('class_means') is None:
                 _check_collecting(loss, cfg.get('train_cfg') or {}, f'model.distill.{site}')
 
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
+from mmengine.dataset import ConcatDataset
+from mmengine.registry import DATASETS, DefaultScope
 
-from ..config.reading import type_name
+from ..config.named_types import class_of, is_type
 from ..errors import ConfigError
 from ..teacher_cache import kept_classes
 from .classes import check_label_order, label_classes
@@ -52,16 +53,21 @@ def check_data(cfg: Config, loaders: Iterable[str] = DATALOADERS) -> dict[str, A
         # A transform may build a part of itself when it is called.
         with DefaultScope.overwrite_default_scope(scope), confined(cfg):
             contents = check_datasets(parts, loader, scope, on_bad_image(cfg), classes_of)
-        length = contents.length if _is_joined(cfg[loader].get('dataset')) else None
+        length = contents.length if _is_joined(cfg[loader].get('dataset'), scope) else None
         contents.batches = check_loader(cfg[loader], loader, scope, length)
         found[loader] = contents
     check_label_order(cfg, all_datasets(cfg, loaders), scope)
     return found
 
 
-def _is_joined(dataset: Any) -> bool:
+def _is_joined(dataset: Any, scope: str) -> bool:
     """Whether a data set is as long as its parts are together."""
-    while type_name(dataset) == 'ConcatDataset' and dataset.get('datasets'):
+    if not isinstance(dataset, dict):
+        return False
+    while 'datasets' in dataset:
+        kind = class_of(dataset, DATASETS, scope)
+        if not (isinstance(kind, type) and issubclass(kind, ConcatDataset) and dataset['datasets']):
+            return False
         dataset = dataset['datasets'][0]
     return 'dataset' not in dataset
 
@@ -111,7 +117,7 @@ def all_datasets(cfg: Config, loaders: Any = DATALOADERS) -> list[Any]:
 def in_memory(dataset: Any) -> Any:
     """The ``InMemoryImages`` among wrapped data sets, or None."""
     while isinstance(dataset, dict) and 'dataset' in dataset:
-        if type_name(dataset) == 'InMemoryImages':
+        if is_type(dataset, 'btkd_det', 'InMemoryImages'):
             return dataset
         dataset = dataset['dataset']
     return None

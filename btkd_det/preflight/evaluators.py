@@ -4,14 +4,28 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import METRICS
 
 from ..checks import check_file
+from ..config.named_types import builds, is_type
 from ..config.reading import metrics_of, type_name
 from ..errors import ConfigError
 from ..models.data_classes import listed
 from .annotations import check_coco_file
 
-COCO_EVALUATORS = ('CocoMetric', 'CocoAP')
+
+def measures_coco(evaluator: Any, scope: str | None) -> bool:
+    """Whether a metric is MMDetection's of COCO, or ours.
+
+    Args:
+        evaluator (dict): The metric's config.
+        scope (str | None): The default scope.
+
+    Returns:
+        bool: False for a class of the user's, of which nothing is known.
+    """
+    ours = is_type(evaluator, 'btkd_det', 'CocoAP')
+    return ours or builds(evaluator, METRICS, 'mmdet', 'CocoMetric', scope=scope)
 
 
 def check_evaluator(cfg: Config, split: str, parts: list[tuple[dict[str, Any], str]]) -> None:
@@ -37,7 +51,7 @@ def check_evaluator(cfg: Config, split: str, parts: list[tuple[dict[str, Any], s
     indices = {field: dataset.get('indices') for dataset, field in parts}
     chosen = {field: value for field, value in indices.items() if value is not None}
     for i, evaluator in enumerate(metrics_of(given)):
-        if not isinstance(evaluator, dict) or type_name(evaluator) not in COCO_EVALUATORS:
+        if not measures_coco(evaluator, cfg.get('default_scope')):
             continue
         path = evaluator.get('ann_file')
         field = f'{place}[{i}].ann_file' if several else f'{place}.ann_file'

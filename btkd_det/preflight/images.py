@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..checks import check_choice
+from ..config.named_types import is_type
 from ..config.reading import type_name
 from ..errors import ConfigError
 from .confined import check_confined
@@ -188,7 +189,7 @@ def _wrap(node: Any, key: str) -> None:
     if not isinstance(node, dict):
         return
     transforms = node.get(key)
-    if transforms and type_name(transforms[0]) != 'SkipBadImages':
+    if transforms and not is_type(transforms[0], 'btkd_det', 'SkipBadImages'):
         node[key] = [dict(type='btkd_det.SkipBadImages', transforms=transforms)]
     _wrap(node.get('dataset'), key)
     for part in node.get('datasets') or ():

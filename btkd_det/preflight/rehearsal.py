@@ -15,10 +15,10 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 
-from ..config.reading import type_name
 from ..errors import ConfigError
 from ..hints import Model
 from .building import build_part, reason
+from .evaluators import measures_coco
 from .registries import typed_nodes
 from .samples import collated
 
@@ -132,7 +132,7 @@ def _check_evaluators(cfg: Config, sample: Any, result: Any, metainfo: Any) -> N
     for node, registry, field in typed_nodes(cfg):
         if registry is not root.METRICS or not field.startswith('val_'):
             continue
-        if type_name(node) in ('CocoMetric', 'CocoAP'):
+        if measures_coco(node, scope):
             _check_masks(node, results, field)
         if node.get('ann_file'):
             continue

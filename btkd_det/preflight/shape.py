@@ -3,8 +3,10 @@
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import MODELS as MMENGINE_MODELS
 
 from ..checks import suggest
+from ..config.named_types import class_of
 from ..config.reading import type_name
 from ..errors import ConfigError
 from ..registry import MODELS, check_keys
@@ -43,7 +45,7 @@ def check_shape(cfg: Config) -> None:
     model = cfg.get('model') or {}
     _check_dict(model.get('teacher'), 'model.teacher')
     _check_dict(model.get('distill'), 'model.distill')
-    _check_model(model)
+    _check_model(model, cfg.get('default_scope'))
 
 
 def _check_dict(value: Any, field: str) -> None:
@@ -53,14 +55,16 @@ def _check_dict(value: Any, field: str) -> None:
         raise ConfigError(f'{field}: {value!r}; valid: {_EXAMPLES.get(field, _DICT)}')
 
 
-def _check_model(model: Any) -> None:
+def _check_model(model: Any, scope: str | None) -> None:
     kind = model.get('type')
     if not isinstance(kind, str):
         return
     own = {name for name in MODELS.module_dict if name.startswith('Distilled')}
     own.add('DistilledImageClassifier')
     name = type_name(model)
-    if '.' not in kind and (name in own or suggest(name, own) and name.startswith('Distil')):
+    without = '.' not in kind and (name in own or suggest(name, own) and name.startswith('Distil'))
+    # The user may have registered a class of such a name.
+    if without and class_of(model, MMENGINE_MODELS, scope) is None:
         near = name if name in own else suggest(name, own).split("'")[1]
         raise ConfigError(
             f"model.type: {kind!r} has no scope; valid: 'btkd_det.{near}' (with custom_imports="

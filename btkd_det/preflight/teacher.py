@@ -7,6 +7,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
 from ..checkpoint import class_names, read_checkpoint
+from ..config.named_types import is_type
 from ..config.reading import head_of, metrics_of, type_name
 from ..errors import ConfigError
 from ..models.data_classes import check_classes, compares_classes
@@ -99,8 +100,8 @@ def check_agreement(cfg: Config) -> None:
             for a detector, or tells other classes apart.
     """
     for evaluator in metrics_of(cfg.test_evaluator):
-        kind = type_name(evaluator).rpartition('.')[2]
-        if kind not in _OUTPUT_OF:
+        kind = type_name(evaluator)
+        if not is_type(evaluator, 'btkd_det', *_OUTPUT_OF):
             continue
         classes = classes_of_data(cfg)
         if classes is not None:

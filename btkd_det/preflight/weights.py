@@ -6,9 +6,11 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.registry import WEIGHT_INITIALIZERS
 
 from ..checkpoint import find_misfits, read_checkpoint, read_content, state_of
-from ..config.reading import read_config, type_name
+from ..config.named_types import builds
+from ..config.reading import read_config
 from ..errors import ConfigError
 from ..hints import Model
 from ..run_facts import KEY, differences, run_facts
@@ -45,7 +47,7 @@ def _check_pretrained(node: Any, field: str) -> None:
     """Read the files that parts of a model name as their initial weights."""
     if isinstance(node, dict):
         source = node.get('checkpoint')
-        if type_name(node) in ('Pretrained', 'PretrainedInit'):
+        if builds(node, WEIGHT_INITIALIZERS, 'mmengine', 'Pretrained', 'PretrainedInit'):
             # What lies elsewhere is fetched when it is needed, and read weights only as well.
             if isinstance(source, str) and '://' not in source:
                 read_checkpoint(source, f'{field}.checkpoint')

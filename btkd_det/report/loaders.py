@@ -3,6 +3,9 @@
 import copy
 from typing import Any
 
+from mmengine.registry import DATA_SAMPLERS
+
+from ..config.named_types import builds
 from ..config.reading import type_name
 
 #: Keys of a data set's config under which other data sets stand.
@@ -25,7 +28,7 @@ def one_pass(loader: dict[str, Any]) -> dict[str, Any]:
     """
     loader = copy.deepcopy(loader)
     sampler = loader.get('sampler')
-    if isinstance(sampler, dict) and type_name(sampler) == 'InfiniteSampler':
+    if builds(sampler, DATA_SAMPLERS, 'mmengine', 'InfiniteSampler'):
         loader['sampler'] = dict(type='DefaultSampler', shuffle=sampler.get('shuffle', True))
     _load_first(loader.get('dataset'))
     return loader

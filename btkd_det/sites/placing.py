@@ -6,8 +6,10 @@ from typing import Any
 
 from mmengine.logging import print_log
 
+from ..config.named_types import type_package
+from ..config.reading import type_name
 from ..errors import ConfigError
-from ..registry import MODELS, SITES, registered
+from ..registry import MODELS, SCOPE, SITES, registered
 from .base import Site
 
 
@@ -41,7 +43,8 @@ def check_place(
     families = {name: MODELS.get(f'btkd_det.{cls.family}') for name, cls in valid.items()}
     for loss in _each(losses):
         name = loss.get('type') if isinstance(loss, dict) else None
-        cls = MODELS.module_dict.get(name.rpartition('.')[2]) if isinstance(name, str) else None
+        ours = type_package(loss) in ('', SCOPE)
+        cls = MODELS.module_dict.get(type_name(loss)) if ours else None
         if not isinstance(cls, type):
             continue
         places = [other for other, family in families.items() if issubclass(cls, family)]

@@ -8,13 +8,15 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 
-from ...config.reading import innermost_dataset
+from ...config.named_types import is_type, type_package
+from ...config.reading import innermost_dataset, type_name
 from ...errors import ConfigError
 from ...provenance import digest, sample_digest
 
 # Transforms that do the same to an image each time. Those of the first line leave the pixels
-# alone; whatever is in neither line counts as augmentation.
+# alone; whatever is in neither line, or of somebody else's, counts as augmentation.
 PASSIVE = {'LoadImageFromFile', 'PackInputs', 'Collect', 'ToPIL', 'ToNumpy', 'ToTensor'}
+HOSTS = ('', 'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'torchvision')
 FIXED = {'Resize', 'ResizeEdge', 'CenterCrop', 'EfficientNetCenterCrop', 'Pad', 'Normalize'}
 
 
@@ -50,7 +52,7 @@ def describe_data(cfg: Config) -> dict[str, Any]:
     labels = [int(dataset.get_data_info(i)['gt_label']) for i in range(len(dataset))]
     images = sample_digest(dataset, [i for i, label in enumerate(labels) if label in order])
     labels = [order.index(label) for label in labels if label in order]
-    steps = [step for step in fixed_pipeline(cfg) if _name(step) not in PASSIVE]
+    steps = [step for step in fixed_pipeline(cfg) if not _is_of(step, PASSIVE)]
     return dict(
         describe_images(kept, labels, images, memory),
         dataset=_name(inner),
@@ -117,7 +119,7 @@ def find_dataset(cfg: Config) -> tuple[dict[str, Any], dict[str, Any] | None]:
                 f'{field}: {dataset.get("type")} joins data sets that count their images each by '
                 'itself, so a cache cannot tell them apart; valid is one data set'
             )
-        if _name(dataset) == 'InMemoryImages':
+        if is_type(dataset, 'btkd_det', 'InMemoryImages'):
             return dataset['dataset'], dataset
         dataset, field = dataset['dataset'], f'{field}.dataset'
     return dataset, None
@@ -206,8 +208,12 @@ def fixed_pipeline(cfg: Config) -> list[dict[str, Any]]:
 
 
 def _name(step: Any) -> Any:
-    return str(step.get('type')).rpartition('.')[2].rpartition('/')[2]
+    return type_name(step).rpartition('/')[2]
+
+
+def _is_of(step: Any, names: set[str]) -> bool:
+    return _name(step) in names and type_package(step) in HOSTS
 
 
 def _random_steps(pipeline: Any) -> list[Any]:
-    return [step for step in pipeline or () if _name(step) not in PASSIVE | FIXED]
+    return [step for step in pipeline or () if not _is_of(step, PASSIVE | FIXED)]
