@@ -39,10 +39,31 @@ def test_the_class_follows_from_the_models_type(name, expected, host):
     assert 'btkd_det' in cfg.custom_imports['imports']
 
 
+SOFTMAX = ('ssd/ssd300_coco', 'pisa/ssd300_pisa_coco', 'yolact/yolact_r50_1xb8-55e_coco')
+SIGMOIDS = (
+    'retinanet/retinanet_r50_fpn_1x_coco',
+    'yolox/yolox_s_8xb8-300e_coco',
+    'rtmdet/rtmdet_tiny_8xb32-300e_coco',
+    'centernet/centernet_r18_8xb16-crop512-140e_coco',
+)
+
+
+def loss_at_anchors(preset, plain):
+    """The innermost loss that a preset puts at the anchors of a plain config."""
+    loss = btkd_det.distill(plain, TEACHER, preset).model.distill.dense_logits
+    loss = loss.get('losses', loss)
+    return loss.get('loss', loss).type
+
+
 @pytest.mark.parametrize('preset', ['kd', 'btkd', 'btkd-paper', 'btkd-pkd'])
-def test_ssd_has_a_softmax_and_its_presets_one_too(preset):
-    loss = btkd_det.distill('mmdet::ssd/ssd300_coco.py', TEACHER, preset).model.distill.dense_logits
-    assert loss.get('loss', loss).type == 'btkd_det.KDLoss'
+def test_where_the_head_has_a_softmax_the_preset_has_one_too(preset):
+    for name in SOFTMAX:
+        assert loss_at_anchors(preset, f'mmdet::{name}.py') == 'btkd_det.KDLoss', name
+    for name in SIGMOIDS:
+        assert loss_at_anchors(preset, f'mmdet::{name}.py') == 'btkd_det.BinaryKDLoss', name
+    cfg = read_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', 'test')
+    cfg.model.bbox_head.loss_cls = dict(type='CrossEntropyLoss', loss_weight=1.0)
+    assert loss_at_anchors(preset, cfg) == 'btkd_det.KDLoss'
 
 
 @pytest.mark.parametrize('preset', list(PRESETS))

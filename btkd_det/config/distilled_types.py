@@ -11,6 +11,8 @@ from .reading import type_name
 
 TWO_STAGE = 'btkd_det.DistilledTwoStageDetector'
 SINGLE_STAGE = 'btkd_det.DistilledSingleStageDetector'
+#: The key of a preset for single-stage detectors whose head has no sigmoids.
+SOFTMAX = 'softmax'
 ANY = 'btkd_det.DistilledDetector'
 CLASSIFIER = 'btkd_det.DistilledImageClassifier'
 #: DETR's relatives, as MMDetection calls their common base.
@@ -137,7 +139,8 @@ def preset_keys(model: dict[str, Any], scope: str | None = None) -> list[str]:
     Returns:
         list[str]: What its dense head's class is called in MMDetection, with what it inherits;
         for each class of the hosts' that the model's inherits its name, and the distilled class
-        of its family where it has one; for a detector at last :data:`ANY`.
+        of its family where it has one, :data:`SOFTMAX` before that of a single-stage detector with
+        such a head; for a detector at last :data:`ANY`.
     """
     names = _names_of(model, scope)
     if _known(model, scope) == CLASSIFIER:
@@ -146,7 +149,18 @@ def preset_keys(model: dict[str, Any], scope: str | None = None) -> list[str]:
     heads = _names_of(head, model.get('_scope_') or scope) if type_name(head) else []
     family = {**DISTILLED, **AS}
     keys = [key for known in names for key in (known, family.get(known)) if key]
+    if SINGLE_STAGE in keys and _has_softmax(head, heads):
+        keys.insert(keys.index(SINGLE_STAGE), SOFTMAX)
     return list(dict.fromkeys([*heads, *keys, ANY]))
+
+
+def _has_softmax(head: dict[str, Any], names: list[str]) -> bool:
+    """Whether the classes of a dense head are one distribution: SSD's always, others' by a loss.
+
+    MMDetection's heads take a ``loss_cls`` for one of a softmax unless it says ``use_sigmoid``.
+    """
+    loss = head.get('loss_cls')
+    return 'SSDHead' in names or (isinstance(loss, dict) and not loss.get('use_sigmoid', False))
 
 
 def plain_type(model: dict[str, Any]) -> str | None:

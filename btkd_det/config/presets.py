@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from .distilled_types import ANY, CLASSIFIER, QUERIES, SINGLE_STAGE, TWO_STAGE
+from .distilled_types import ANY, CLASSIFIER, QUERIES, SINGLE_STAGE, SOFTMAX, TWO_STAGE
 from .feature_presets import FEATURE_PRESETS
 
 
@@ -177,26 +177,26 @@ def _at_queries(
 
 _ROBUST_AT_QUERIES = (robust('binary', QUERIES), robust('kd at rois', QUERIES))
 
-#: What each preset puts where, by the distilled class, by a plain class that is inherited, or by a
-#: dense head: SSD's alone has a softmax.
+#: What each preset puts where, by the distilled class, by a plain class that is inherited, or by
+#: what a dense head has.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     'kd': {
         **_at_queries(loss_of('binary'), loss_of('kd at rois')),
-        'SSDHead': dict(dense_logits=loss_of('kd at rois')),
+        SOFTMAX: dict(dense_logits=loss_of('kd at rois')),
         TWO_STAGE: dict(roi_logits=loss_of('kd at rois')),
         SINGLE_STAGE: _at_anchors(loss_of('binary at anchors')),
         CLASSIFIER: dict(logits=loss_of('kd')),
     },
     'btkd': {
         **_at_queries(*_ROBUST_AT_QUERIES),
-        'SSDHead': dict(dense_logits=robust('kd at rois', SINGLE_STAGE)),
+        SOFTMAX: dict(dense_logits=robust('kd at rois', SINGLE_STAGE)),
         TWO_STAGE: dict(roi_logits=robust('kd at rois', TWO_STAGE)),
         SINGLE_STAGE: _at_anchors(robust('binary at anchors', SINGLE_STAGE)),
         CLASSIFIER: dict(logits=robust('kd')),
     },
     'btkd-paper': {
         **_at_queries(btkd('binary'), btkd('kd at rois')),
-        'SSDHead': dict(dense_logits=btkd('kd at rois')),
+        SOFTMAX: dict(dense_logits=btkd('kd at rois')),
         TWO_STAGE: dict(roi_logits=btkd('kd at rois')),
         SINGLE_STAGE: dict(dense_logits=btkd('binary')),
         CLASSIFIER: dict(logits=btkd('kd')),
@@ -207,7 +207,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     'btkd-pkd': {
         **_at_queries(*_ROBUST_AT_QUERIES, fpn=loss_of('pkd')),
-        'SSDHead': dict(dense_logits=robust('kd at rois', SINGLE_STAGE), fpn=loss_of('pkd')),
+        SOFTMAX: dict(dense_logits=robust('kd at rois', SINGLE_STAGE), fpn=loss_of('pkd')),
         TWO_STAGE: dict(roi_logits=robust('kd at rois', TWO_STAGE), fpn=loss_of('pkd')),
         SINGLE_STAGE: _at_anchors(robust('binary at anchors', SINGLE_STAGE), fpn=loss_of('pkd')),
     },

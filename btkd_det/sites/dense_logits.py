@@ -51,7 +51,7 @@ class DenseLogits(Site):
         check_equal(head, its, ('use_sigmoid_cls', 'num_base_priors'))
         check_levels(student, teacher.model)
         for field, loss in self.named():
-            check_logit_loss(loss, field, head.num_classes)
+            check_logit_loss(loss, field, head)
             if self.average == 'foreground' and getattr(loss, 'means_of_parts', False):
                 raise ConfigError(
                     f"distill.{self.name}.average: 'foreground' with the curriculum of {field}, "
@@ -95,16 +95,23 @@ def with_background(logits: Tensor) -> Tensor:
     return torch.cat([logits, -logits.amax(dim=1, keepdim=True)], dim=1)
 
 
-def check_logit_loss(loss: Model, field: str, num_classes: int) -> None:
+def check_logit_loss(loss: Model, field: str, head: Model) -> None:
     """Raise a ConfigError where a loss asks for what the anchors of a dense head do not have."""
     if 'box_ious' in loss.extra_inputs:
         raise ConfigError(
             f"{field}.judge: 'class_and_box' of {type(loss).__name__} needs the boxes of RoIs, and "
             "a dense head has anchors; valid in a single-stage detector: 'class'"
         )
+    count = head.num_classes
     by_class = isinstance(loss, MODELS.get('btkd_det.IKDLoss'))
-    if by_class and loss.num_classes != num_classes + 1:
+    if by_class and loss.num_classes != count + 1:
         raise ConfigError(
-            f'{field}.num_classes: {loss.num_classes}; valid: {num_classes + 1}, the '
-            f"{num_classes} classes of the student's bbox_head and a column for background"
+            f'{field}.num_classes: {loss.num_classes}; valid: {count + 1}, the '
+            f"{count} classes of the student's bbox_head and a column for background"
+        )
+    host = getattr(loss, 'host', loss)
+    if isinstance(host, MODELS.get('btkd_det.BinaryKDLoss')) and not has_sigmoids(head):
+        raise ConfigError(
+            f'{field}.type: BinaryKDLoss compares sigmoids, and the {type(head).__name__} has a '
+            'softmax; valid: KDLoss'
         )

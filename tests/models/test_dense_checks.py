@@ -41,6 +41,17 @@ def test_a_head_that_cannot_be_recorded_distills_its_features(head, tmp_path):
     assert set(build(config, dict(fpn=PKD), tmp_path).distill) == {'fpn'}
 
 
+def test_sigmoids_are_not_compared_where_there_are_none(tmp_path):
+    config = tiny('RetinaNet')
+    config.bbox_head.loss_cls = dict(type='CrossEntropyLoss')
+    for loss in (BINARY, BTKD):
+        with pytest.raises(
+            ConfigError, match='dense_logits.type: BinaryKDLoss.*RetinaHead.*KDLoss'
+        ):
+            build(config, dict(dense_logits=loss), tmp_path)
+    assert build(config, dict(dense_logits=dict(type='btkd_det.KDLoss')), tmp_path).distill
+
+
 class Obedient(RetinaHead):
     """A user's head that adds to the loss and leaves its way alone."""
 
