@@ -6,8 +6,10 @@ import sys
 
 from .compat.probe import NEEDS
 from .config.tools import FOLDER
+from .interrupts import stopped_in_one_line
 
 
+@stopped_in_one_line()
 def main() -> None:
     """Run the tool that the command line names, as if it were called by its file."""
     names = sorted(path.stem for path in FOLDER.glob('*.py'))

@@ -62,11 +62,16 @@ def main() -> int:
     """Print the report.
 
     Returns:
-        int: Exit code, 0 where all that is installed works and all that is needed is there.
+        int: Exit code, 0 where all that is installed works and all that is needed is there; 130
+        after Ctrl-C.
     """
     system = f'{platform.system()} {platform.machine()}'
     print(f'Python {platform.python_version()} on {system}, {sys.executable}\n', flush=True)
-    results = diagnose(lambda name, result: print(_row(name, result), end='', flush=True))
+    try:
+        results = diagnose(lambda name, result: print(_row(name, result), end='', flush=True))
+    except KeyboardInterrupt:
+        print('\nStopped.', file=sys.stderr)
+        return 130
     print()
     for part, name in PARTS.items():
         print(_line(part, _part(name, results)), end='')

@@ -1,8 +1,9 @@
-"""Signals that ask a training to end."""
+"""Signals that ask a training, or another command, to end."""
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -49,6 +50,23 @@ class Requests:
             os.kill(self._process, number)
         self.number = number
         self._first = self._first or time.monotonic()
+
+
+@contextlib.contextmanager
+def stopped_in_one_line(kept: str = '') -> Iterator[None]:
+    """Within this context Ctrl-C ends the process with one line and the exit code 130.
+
+    Args:
+        kept (str): What there is now, a sentence. Defaults to none.
+
+    Raises:
+        SystemExit: Instead of a ``KeyboardInterrupt``.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        print('\n' + f'Stopped. {kept}'.strip(), file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 _current = Requests()

@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 from btkd_det.checkpoint import weights_only  # noqa: E402
 from btkd_det.checkpoint.writing import write_text  # noqa: E402
 from btkd_det.errors import ConfigError  # noqa: E402
+from btkd_det.interrupts import stopped_in_one_line  # noqa: E402
 from btkd_det.preflight.output import check_output  # noqa: E402
 from experiments.benchmarks import (  # noqa: E402
     benchmark_suite,
@@ -64,6 +65,7 @@ def parse_args():
     return parser.parse_args()
 
 
+@stopped_in_one_line()
 @weights_only()
 def main():
     options = vars(parse_args())

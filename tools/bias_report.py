@@ -16,6 +16,7 @@ from pathlib import Path
 from btkd_det.checkpoint import weights_only
 from btkd_det.config.command_line import add_config_options, add_walk_options
 from btkd_det.errors import ConfigError
+from btkd_det.interrupts import stopped_in_one_line
 from btkd_det.preflight.output import check_output
 from btkd_det.report import bias_report, rows, teacher_bias
 from btkd_det.report.advice import advise
@@ -67,6 +68,7 @@ def describe(args, result):
     return about
 
 
+@stopped_in_one_line('The report is not finished.')
 @weights_only()
 def main():
     args = parse_args()

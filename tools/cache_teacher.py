@@ -23,8 +23,11 @@ from btkd_det.config.command_line import add_config_options, add_teacher_options
 from btkd_det.config.named_types import is_type
 from btkd_det.config.reading import type_name
 from btkd_det.errors import ConfigError
+from btkd_det.interrupts import stopped_in_one_line
 from btkd_det.models.probe import input_shape
+from btkd_det.preflight.images import on_bad_image
 from btkd_det.preflight.output import check_output
+from btkd_det.preflight.unreadable import readable
 from btkd_det.report.batch_bar import BatchBar
 from btkd_det.report.introduction import describe_config, titled
 from btkd_det.teacher.cache.unfinished import UnfinishedCache
@@ -55,6 +58,12 @@ def make_config(args):
         cfg.model.type = 'btkd_det.DistilledImageClassifier'
         checkpoint = args.teacher_checkpoint or args.checkpoint
         cfg.model.teacher = btkd_det.config.teacher_from_options(args.teacher_config, checkpoint)
+    if on_bad_image(cfg) == 'skip':
+        raise ConfigError(
+            "CONFIG.on_bad_image: 'skip', but a cache has the logits of every image and can leave "
+            "none out; valid: 'error', by --cfg-options on_bad_image=error, and data without bad "
+            'images'
+        )
     teacher = cfg.model.get('teacher') or {}
     ours = is_type(cfg.model, 'btkd_det', 'DistilledImageClassifier')
     if not ours or 'config' not in teacher:
@@ -104,6 +113,7 @@ def prepare(args):
     return cfg, model.to(args.device), header
 
 
+@stopped_in_one_line('What is there is kept: the same command goes on from there.')
 @weights_only()
 def main():
     args = parse_args()
@@ -116,9 +126,6 @@ def main():
         logits = gather(cfg, model, shape, unfinished)
     except ConfigError as error:
         sys.exit(f'error: {error}')
-    except KeyboardInterrupt:
-        print('\nStopped. What is there is kept: the same command goes on from there.')
-        sys.exit(130)
     teacher_cache.write_cache(args.out, logits, header)
     unfinished.remove()
     size = Path(args.out).stat().st_size / 2**20
@@ -137,12 +144,17 @@ def gather(cfg, model, shape, unfinished):
     batches, total = gathering.training_batches(cfg, unfinished.done)
     teacher = cfg.model.teacher
     names = f'{describe_config(teacher.config)}, {teacher.checkpoint}'
-    dataset = type_name(teacher_cache.find_dataset(cfg)[0])
+    inner = teacher_cache.find_dataset(cfg)[0]
+    dataset = type_name(inner)
     print(titled([('Teacher', names), ('Data', f'{dataset}: {shape[1]} images')]))
     if unfinished.done:
         print(f'Goes on after {unfinished.done} of {shape[0] * shape[1]} rows of an earlier run.')
     with BatchBar('batches', total) as bar:
-        return gathering.gather(model, batches, shape, bar.update, unfinished)
+        whole = readable(
+            *(batches, getattr(batches, 'dataset', None), inner),
+            'CONFIG.train_dataloader.dataset',
+        )
+        return gathering.gather(model, whole, shape, bar.update, unfinished)
 
 
 if __name__ == '__main__':

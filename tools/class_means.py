@@ -12,6 +12,7 @@ import sys
 from btkd_det.checkpoint import weights_only
 from btkd_det.config.command_line import add_config_options, add_walk_options
 from btkd_det.errors import ConfigError
+from btkd_det.interrupts import stopped_in_one_line
 from btkd_det.losses.class_means import write_class_means
 from btkd_det.models.data_classes import classes_of_meta
 from btkd_det.preflight.output import check_output
@@ -32,7 +33,7 @@ def parse_args():
 
 
 def gather(args):
-    """Run the model over the config's training data; the means, counts and header."""
+    """Run the model over the config's training data; what was found, and the header."""
     cfg, model = rows.load(args.config, args.checkpoint, args.cfg_options, place=args.device)
     data = rows.data(cfg, seed=args.seed, max_iters=args.max_iters)
     print(introduction(args.config, args.checkpoint, data.dataset))
@@ -41,18 +42,22 @@ def gather(args):
     # By the names that teacher and student are compared by, the config's.
     names = classes_of_meta(getattr(data.dataset, 'metainfo', None))
     header = class_means.describe(cfg, args.checkpoint, data.dataset, names)
-    return found['class_means'], found['class_counts'], header
+    return found, header
 
 
+@stopped_in_one_line('Nothing was written.')
 @weights_only()
 def main():
     args = parse_args()
     try:
         check_output(args.out, '--out')
-        means, counts, header = gather(args)
+        found, header = gather(args)
     except ConfigError as error:
         sys.exit(f'error: {error}')
+    means, counts = found['class_means'], found['class_counts']
     write_class_means(args.out, means, counts, header)
+    if found['left_out']:
+        print(f'\n{found["left_out"]} rows are left out: their logits are not finite.')
     print(
         f'\n{int(counts.sum())} rows of {int((counts > 0).sum())} of {len(counts)} classes\n'
         f'Written: {args.out}\n'

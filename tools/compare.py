@@ -14,6 +14,7 @@ from pathlib import Path
 
 from btkd_det.checkpoint.writing import write_text
 from btkd_det.errors import ConfigError
+from btkd_det.interrupts import stopped_in_one_line
 from btkd_det.preflight.output import check_output
 from btkd_det.report.comparison import compare, draw, grouped
 from btkd_det.report.runs import common_metric, read_run
@@ -32,6 +33,7 @@ def parse_args():
     return parser.parse_args()
 
 
+@stopped_in_one_line()
 def main():
     args = parse_args()
     try:

@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 from btkd_det.checkpoint import weights_only  # noqa: E402
 from btkd_det.errors import ConfigError  # noqa: E402
+from btkd_det.interrupts import stopped_in_one_line  # noqa: E402
 from btkd_det.preflight.output import check_output  # noqa: E402
 from experiments.demo.demo import Demo, available_cpus  # noqa: E402
 from experiments.demo.report import demo_table  # noqa: E402
@@ -29,6 +30,7 @@ def parse_args():
     return parser.parse_args()
 
 
+@stopped_in_one_line('What is finished is kept: the same command goes on from there.')
 @weights_only()
 def main():
     args = parse_args()
@@ -47,9 +49,6 @@ def main():
         sys.exit(f'error: {error}')
     except CommandFailed as error:
         sys.exit(f'\nerror: {error}')
-    except KeyboardInterrupt:
-        print('\nStopped. What is finished is kept: the same command goes on from there.')
-        sys.exit(130)
     print(f'\n{demo_table(rows, demo.spec.test)}\n')
     print(f'Open next  {demo.report}')
     print(f'Pictures   {demo.out / "pictures"}')

@@ -11,6 +11,7 @@ from pathlib import Path
 from btkd_det.checkpoint.writing import write_text
 from btkd_det.errors import ConfigError
 from btkd_det.from_mmrazor import convert_config, read_student, save_student
+from btkd_det.interrupts import stopped_in_one_line
 
 
 def parse_args(args=None):
@@ -47,6 +48,7 @@ def check_outputs(args):
         raise ConfigError(f'--checkpoint-out: {args.checkpoint_out} is --out, too; valid: another')
 
 
+@stopped_in_one_line()
 def main():
     args = parse_args()
     try:

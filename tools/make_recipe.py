@@ -19,6 +19,7 @@ from pathlib import Path
 from btkd_det.checkpoint.writing import write_text
 from btkd_det.config.tools import tool_command
 from btkd_det.errors import ConfigError
+from btkd_det.interrupts import stopped_in_one_line
 from btkd_det.preflight.output import check_output
 from btkd_det.recipes import (
     EVERY_DATASET,
@@ -164,6 +165,7 @@ def _arguments(args):
     return arguments
 
 
+@stopped_in_one_line()
 def main():
     args = parse_args()
     try:

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from btkd_det.errors import ConfigError  # noqa: E402
+from btkd_det.interrupts import stopped_in_one_line  # noqa: E402
 from btkd_det.preflight.output import check_output  # noqa: E402
 from experiments.demo.shapes import ShapesSpec, make_shapes  # noqa: E402
 
@@ -44,6 +45,7 @@ def parse_args():
     return parser.parse_args()
 
 
+@stopped_in_one_line()
 def main():
     args = vars(parse_args())
     out = Path(args.pop('out'))

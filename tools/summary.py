@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from btkd_det.errors import ConfigError
+from btkd_det.interrupts import stopped_in_one_line
 from btkd_det.preflight.output import check_output
 from btkd_det.report.summary import FILE, write_summary
 
@@ -21,6 +22,7 @@ def parse_args():
     return parser.parse_args()
 
 
+@stopped_in_one_line()
 def main():
     args = parse_args()
     try:

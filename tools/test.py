@@ -32,6 +32,7 @@ from btkd_det.errors import ConfigError
 from btkd_det.evaluation.evaluators import prepare_evaluators, with_metric
 from btkd_det.evaluation.plain_values import plain_value
 from btkd_det.hooks.evaluation_bar import EvaluationBarHook
+from btkd_det.interrupts import stopped_in_one_line
 from btkd_det.log_console import TEST_LINE, LogConsole, log_file
 from btkd_det.preflight.learned_classes import warn_of_other_classes
 from btkd_det.preflight.output import check_output
@@ -159,6 +160,7 @@ def conclusion(args, runner, warnings):
     return f'Log: not kept{count}; --work-dir FOLDER keeps it'
 
 
+@stopped_in_one_line('The evaluation is not finished.')
 @weights_only()
 def main():
     args = parse_args()

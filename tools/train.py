@@ -31,7 +31,7 @@ from btkd_det.config.named_types import builds, class_of
 from btkd_det.config.options import merge_options, split_options
 from btkd_det.errors import BUILD_ERRORS, ConfigError, InterruptedTraining, TrainingError
 from btkd_det.hooks.progress_bar import ProgressBarHook, bars_closed
-from btkd_det.interrupts import noted
+from btkd_det.interrupts import noted, stopped_in_one_line
 from btkd_det.log_console import dumps_hidden, log_file
 from btkd_det.lost_ranks import introduce, lost_ranks_named
 from btkd_det.models.probe import input_shape
@@ -174,6 +174,7 @@ def has_begun(runner):
     return not isinstance(runner._train_loop, dict) and runner.iter > 0
 
 
+@stopped_in_one_line()
 @weights_only()
 def main():
     args = parse_args()

@@ -11,7 +11,8 @@ from ..registry import TRANSFORMS
 
 def is_bad_image(error: Exception) -> bool:
     """Whether a transform failed at an image's file or size, and not at its own code."""
-    read = isinstance(error, AssertionError) and str(error).startswith('failed to load image')
+    # A data loader's worker puts its traceback before the message.
+    read = isinstance(error, AssertionError) and 'failed to load image' in str(error)
     return read or isinstance(error, (OSError, cv2.error))
 
 

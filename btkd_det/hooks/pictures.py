@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,8 +139,9 @@ class PicturesHook(Hook):
                 for (_, batch), pair in zip(self._images, answers, strict=True)
             ]
             return classification_sheet(cells, names, title)
+        decoding = _decoding(runner)
         rows = [
-            _detection_row(dataset.get_data_info(index), *pair, self.score)
+            _detection_row(dataset.get_data_info(index), *pair, self.score, decoding)
             for (index, _), pair in zip(self._images, answers, strict=True)
         ]
         return detection_sheet(rows, names, title)
@@ -196,13 +196,24 @@ def _objects(info: dict[str, Any]) -> list[dict[str, Any]]:
     return [item for item in info.get('instances') or () if not item.get('ignore_flag')]
 
 
-def _detection_row(info: dict[str, Any], teacher: Any, student: Any, score: float) -> DetectionRow:
-    from PIL import Image, ImageOps
+def _decoding(runner: Runner) -> dict[str, str]:
+    """How the validation data are decoded; of several data sets the first one counts."""
+    from ..preflight.data import innermost
+    from ..preflight.images import decoding_options
 
+    described = runner.cfg.get('val_dataloader') or {}
+    parts = innermost(described.get('dataset'), 'val_dataloader')
+    return decoding_options(next((part.get('pipeline') or () for part, _ in parts), ()))
+
+
+def _detection_row(
+    info: dict[str, Any], teacher: Any, student: Any, score: float, decoding: dict[str, str]
+) -> DetectionRow:
+    from ..report.pixels import decoded_image
     from ..report.side_by_side import DetectionRow
 
     # From the file, and annotations as the data set has them: detections are in its pixels.
-    image = ImageOps.exif_transpose(Image.open(io.BytesIO(read_bytes(info['img_path']))))
+    image = decoded_image(read_bytes(info['img_path']), **decoding)
     boxes = lambda items: torch.tensor([item['bbox'] for item in items]).float().view(-1, 4)
     objects = _objects(info)
     ignored = [item for item in info['instances'] if item.get('ignore_flag')]
@@ -221,16 +232,12 @@ def _found(instances: Any, score: float) -> Found:
 
 
 def _classified(runner: Runner, batch: Any, teacher: Any, student: Any) -> ClassifiedImage:
-    from PIL import Image
-
+    from ..report.pixels import image_of_input
     from ..report.rows import blue_first
     from ..report.side_by_side import ClassifiedImage
 
-    pixels = batch['inputs'][0].clamp(0, 255).byte()
-    pixels = pixels.expand(3, -1, -1)
-    if blue_first(runner.cfg, model_of(runner), 'val_dataloader'):
-        pixels = pixels.flip(0)
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    turned = blue_first(runner.cfg, model_of(runner), 'val_dataloader')
+    image = image_of_input(batch['inputs'][0], turned)
     chosen = [
         (int(sample.pred_label), float(sample.pred_score.max())) for sample in (teacher, student)
     ]

@@ -31,6 +31,16 @@ def add_rows(means: Tensor, counts: Tensor, logits: Tensor, labels: Tensor, kept
     means.add_((sums - means * added) / rows_so_far)
 
 
+def has_rows(counts: Tensor, background: bool = True) -> bool:
+    """Whether there is a row of any class that takes part.
+
+    Args:
+        counts (Tensor): Rows of each class, (C,).
+        background (bool): Whether the last class takes part. Defaults to True.
+    """
+    return bool((counts if background else counts[:-1]).gt(0).any())
+
+
 def check_has_rows(file: ClassMeans, background: bool) -> None:
     """Raise a ConfigError where a file has rows of no class that takes part.
 
@@ -38,8 +48,7 @@ def check_has_rows(file: ClassMeans, background: bool) -> None:
         file (ClassMeans): The file.
         background (bool): Whether the last class takes part.
     """
-    counts = file.counts if background else file.counts[:-1]
-    if not bool((counts > 0).any()):
+    if not has_rows(file.counts, background):
         classes = '' if background else ', the background apart'
         raise ConfigError(
             f'class_means: {file.path} has no rows of any class{classes}, so that the term would '

@@ -20,7 +20,7 @@ from ..errors import ConfigError
 from ..models.distilled import undisturbed_rng
 from .annotations import check_coco_file, is_plain_coco
 from .building import build_part, reason
-from .images import check_images
+from .images import can_skip, check_images
 from .voc import check_voc, is_plain_voc, voc_folders
 
 
@@ -205,7 +205,7 @@ def _take(node: Any, place: str, scope: str, action: str) -> Any:
             with undisturbed_rng():
                 sample = built.prepare_data(index)
         except Exception as error:  # transforms are anybody's code
-            if action == 'skip' and not node.get('test_mode') and is_bad_image(error):
+            if action == 'skip' and can_skip(node, place) and is_bad_image(error):
                 continue
             raise ConfigError(
                 f'{place}.pipeline: fails at {image.get("img_path")}, {image.get("width")} x '

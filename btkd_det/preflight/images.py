@@ -3,6 +3,7 @@
 import os
 import stat
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,28 @@ def check_images(paths: list, dataset: dict, field: str, action: str) -> None:
         return
     path, reason = next(iter(bad.items()))
     message = f'{field}: {path}: {reason} ({len(bad)} of {len(paths)} images cannot be used'
-    if action == 'error' or dataset.get('test_mode'):
-        option = '' if dataset.get('test_mode') else "; on_bad_image='skip' trains without them"
+    trains = can_skip(dataset, field)
+    if action == 'error' or not trains:
+        option = "; on_bad_image='skip' trains without them" if trains else ''
         raise ConfigError(f'{message}); valid: images that OpenCV or Pillow can read{option}')
     if len(bad) == len(paths):
         raise ConfigError(f'{message}); valid: at least one image to train on')
     print_log(f"{message}): on_bad_image='skip' leaves them out", 'current', level=30)
+
+
+def can_skip(dataset: dict[str, Any], field: str) -> bool:
+    """Whether bad images of a data set can be left out.
+
+    Args:
+        dataset (dict): Its config.
+        field (str): Where it stands in the config.
+
+    Returns:
+        bool: Only of training: an evaluation would be of other data. MMEngine's data sets give no
+        other image in test mode.
+    """
+    evaluates = field.startswith(('val_dataloader', 'test_dataloader'))
+    return not evaluates and not dataset.get('test_mode')
 
 
 def find_bad_images(paths: list, dataset: dict) -> tuple[dict, dict]:
@@ -143,18 +160,31 @@ def _is_whole(path: str | Path) -> bool | bool | None:
     return None if start.startswith(STARTS) else False
 
 
+def decoding_options(pipeline: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """How a pipeline decodes images, as ``mmcv.imfrombytes`` takes it.
+
+    Args:
+        pipeline (Sequence[dict]): Transforms of a config.
+
+    Returns:
+        dict[str, str]: ``flag`` and ``backend``.
+    """
+    loading = next((t for t in pipeline if type_name(t).endswith('LoadImageFromFile')), {})
+    return dict(
+        flag=loading.get('color_type', 'color'), backend=loading.get('imdecode_backend', 'cv2')
+    )
+
+
 def _decoder(pipeline: Any) -> Any:
     """A function that says why an image cannot be decoded as the pipeline will, or None."""
-    loading = next((t for t in pipeline if type_name(t).endswith('LoadImageFromFile')), {})
-    flag = loading.get('color_type', 'color')
-    backend = loading.get('imdecode_backend', 'cv2')
+    options = decoding_options(pipeline)
 
     def decode(path: str | Path) -> str | None:
         try:
             content = Path(path).read_bytes()
             if not content:
                 return 'an empty file'
-            image = mmcv.imfrombytes(content, flag=flag, backend=backend)
+            image = mmcv.imfrombytes(content, **options)
         except Exception as error:  # a decoder's own errors share no base
             return f'cannot be decoded: {type(error).__name__}'
         if image is not None:
@@ -189,7 +219,9 @@ def _wrap(node: Any, key: str) -> None:
     if not isinstance(node, dict):
         return
     transforms = node.get(key)
-    if transforms and not is_type(transforms[0], 'btkd_det', 'SkipBadImages'):
+    skips = transforms and is_type(transforms[0], 'btkd_det', 'SkipBadImages')
+    # In test mode no other image would come in its place.
+    if transforms and not skips and not node.get('test_mode'):
         node[key] = [dict(type='btkd_det.SkipBadImages', transforms=transforms)]
     _wrap(node.get('dataset'), key)
     for part in node.get('datasets') or ():

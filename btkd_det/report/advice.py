@@ -17,20 +17,25 @@ STUDY = 'docs/results.md'
 
 @dataclass
 class Advice:
-    """A recommendation.
+    """A recommendation, or that there can be none.
 
     Attributes:
-        preset (str | None): Of ``--distill``; None advises against distilling the logits.
+        preset (str | None): Of ``--distill``; None advises against distilling the logits, where
+            something was measured.
         reasons (list[str]): Sentences with the figures that it rests on.
         study (str): The page with the measurements behind the rules.
+        measured (bool): Whether there is anything to rest on. If not, it advises nothing.
     """
 
     preset: str | None
     reasons: list[str] = field(default_factory=list)
     study: str = STUDY
+    measured: bool = True
 
     def lines(self) -> list[str]:
         """The recommendation in words, the preset first."""
+        if not self.measured:
+            return ['No advice.', *self.reasons]
         if self.preset is None:
             first = 'Advice: do not distill the logits of this teacher.'
         else:
@@ -49,26 +54,30 @@ def advise(result: dict, student: dict | None = None) -> Advice:
     Returns:
         Advice: The recommendation.
     """
-    rates = judged(result)
-    if rates['rows'] == 0:
-        return Advice('btkd', ['The data showed no object: nothing was measured.'])
-    rate, subject = rates['right_rate'], 'objects' if 'foreground' in result else 'images'
-    reasons = [f'The teacher is right on {100 * rate:.1f} % of the {subject}.']
-    if student is not None:
-        against = _beside_the_student(rate, judged(student)['right_rate'], reasons)
-        if against:
-            return Advice(None, reasons)
+    rate, subject = judged(result)['right_rate'], 'object' if 'foreground' in result else 'image'
+    if rate is None:
+        reasons = [f'The teacher was judged on no {subject}: nothing was measured.']
+        return Advice(None, reasons, measured=False)
+    reasons = [f'The teacher is right on {100 * rate:.1f} % of the {subject}s.']
+    students = None if student is None else judged(student)['right_rate']
+    if students is not None and _beside_the_student(rate, students, reasons):
+        return Advice(None, reasons)
+    if student is not None and students is None:
+        reasons.append(f'The student was judged on no {subject}: the two are not compared.')
     if rate >= ALWAYS_RIGHT and result['right_rate'] >= ALWAYS_RIGHT:
         reasons.append(
-            'It leaves nothing to put right: btkd is then KD, and btkd-paper fades to nothing at '
-            'the end of training.'
+            'The teacher leaves nothing to put right: btkd is then KD, and btkd-paper fades to '
+            'nothing at the end of training.'
         )
         return Advice('kd', reasons)
-    if student is None and rate < HARDLY_EVER:
+    if students is None and rate < HARDLY_EVER:
         reasons.append(
-            'It has learned hardly anything: look for a better one, or train it longer. A student '
-            'alone, given as --student, would show whether it is ahead of that.'
+            'The teacher has learned hardly anything: look for a better one, or train it longer.'
         )
+        if student is None:
+            reasons.append(
+                'A student alone, given as --student, would show whether it is ahead of that.'
+            )
         return Advice(None, reasons)
     if student is None and rate < 0.5:
         reasons.append(
@@ -86,7 +95,7 @@ def judged(result: dict) -> dict:
         result (dict): See :func:`advise`.
 
     Returns:
-        dict: With ``rows``, ``right`` and ``right_rate``.
+        dict: With ``rows``, ``right`` and ``right_rate``, which is None without rows.
     """
     return result.get('foreground', result)
 
@@ -113,8 +122,8 @@ def _kinds_of_mistakes(result: dict) -> list[str]:
     found = []
     wrong = result['rows'] - result['right']
     background = result['kinds'].get('background_as_object', 0)
-    known = result.get('background', {}).get('right_rate', 1.0)
-    if known < 0.5:
+    known = result.get('background', {}).get('right_rate')
+    if known is not None and known < 0.5:
         found.append(
             f'It knows the background on {100 * known:.0f} % of its places alone: its box head has '
             'not learned it yet.'

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from .pictures import crop, grid
+from .pixels import image_of_input
 
 RIGHT, WRONG, INK, PAPER = '#1e8848', '#d03030', '#262a36', '#fcfcfa'
 #: More classes than this are not to be read in a picture; the JSON has all.
@@ -100,11 +101,7 @@ def example_sheet(
     """
     cells, captions = [], []
     for example in examples:
-        pixels = example['picture'].clamp(0, 255).byte().cpu()
-        if pixels.shape[0] == 1:
-            pixels = pixels.expand(3, -1, -1)
-        pixels = (pixels.flip(0) if swap_channels else pixels).permute(1, 2, 0).numpy()
-        image = Image.fromarray(pixels)
+        image = image_of_input(example['picture'], swap_channels)
         drawn = [(truth, RIGHT) for truth in example['truth']]
         drawn += [(example['box'], WRONG)] if example['box'] else []
         cells.append(crop(image, example['box'], CROP, drawn))

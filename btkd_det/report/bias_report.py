@@ -65,7 +65,7 @@ def _tables(result: dict[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
 
 
 def _hints(result: dict[str, Any]) -> list[str]:
-    return [curriculum_line(result), *background_line(result)]
+    return [*left_out_line(result), curriculum_line(result), *background_line(result)]
 
 
 RULE_HEADER = ['rule', 'space', "label's entry largest %", "label's probability %", 'moved %']
@@ -82,6 +82,8 @@ def _rule_cells(result: Any) -> list[Any]:
 
 def curriculum_line(result: Any) -> Any:
     """What the schedule makes of these numbers, a sentence."""
+    if not result['rows']:
+        return 'The teacher was judged on no row: nothing was measured.'
     if result['right'] >= MOSTLY_RIGHT * result['rows']:
         return (
             f'The teacher is right on {_share(result)} of the rows, so there is hardly anything to '
@@ -109,6 +111,17 @@ def _share(result: Any) -> str:
     if result['right'] == result['rows']:
         return '100 %'
     return f'{min(100 * result["right"] / result["rows"], 99.99):.2f} %'
+
+
+def left_out_line(result: dict[str, Any]) -> list[str]:
+    """How many rows are in none of the tables, a list of one or none."""
+    count = result.get('left_out', 0)
+    if not count:
+        return []
+    total = count + result['rows']
+    return [
+        f"{count} of {total} rows are left out: the teacher's logits or boxes are not finite there."
+    ]
 
 
 def background_line(result: Any) -> list[Any]:

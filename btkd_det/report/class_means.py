@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 from ..errors import ConfigError
 from ..hints import Model
 from ..losses import IKDLoss
+from ..losses.class_mean_table import has_rows
 from ..provenance import describe_teacher, digest, sample_digest
-from .rows import walk
+from .rows import check_some_finite, walk
 
 
 def gather(
@@ -36,21 +37,39 @@ def gather(
 
     Returns:
         dict[str, Tensor]: ``class_means``, (C, C) float64, and ``class_counts``, (C,), for
-        :class:`~btkd_det.losses.IKDLoss`.
+        :class:`~btkd_det.losses.IKDLoss`; and ``left_out`` (int), the rows that are not finite.
 
     Raises:
-        ConfigError: The model is of neither kind, or there was no batch.
+        ConfigError: The model is of neither kind, there was no batch, or no row to count.
     """
-    table = None
+    table, count, left_out = None, 0, 0
     for _, parts in walk(model, loader, report):
         for rows in parts:
             if table is None:
                 classes = rows.logits.shape[1]
                 table = IKDLoss(classes, only_right=only_right).to(rows.logits.device)
             table.update(rows.logits, rows.labels)
+            count, left_out = count + len(rows.labels), left_out + rows.left_out
     if table is None:
         raise ConfigError('CONFIG.train_dataloader: gave no batch; valid is a set with images')
-    return dict(class_means=table.class_means.cpu(), class_counts=table.class_counts.cpu())
+    check_some_finite(count, left_out)
+    means, counts = table.class_means.cpu(), table.class_counts.cpu()
+    if not has_rows(counts):
+        raise ConfigError(_no_row(count, only_right))
+    return dict(class_means=means, class_counts=counts, left_out=left_out)
+
+
+def _no_row(count: int, only_right: bool) -> str:
+    """Why training would refuse the means."""
+    if count and only_right:
+        return (
+            f'--only-right: the teacher is right on none of {count} rows, so that there is no mean '
+            'of any class; valid: no --only-right, or a teacher that has learned these classes'
+        )
+    return (
+        'CONFIG.train_dataloader: the teacher gave no row, so that there is no mean of any class; '
+        'valid is a set with objects of its classes'
+    )
 
 
 def describe(

@@ -39,7 +39,7 @@ class Examples:
         Args:
             rows (Rows): The batch's.
             choice, confidence, right (Tensor): From :meth:`BiasCount.update`.
-            pictures (Sequence[Tensor]): The batch's images, (3, H, W) uint8 each.
+            pictures (Sequence[Tensor]): The batch's images, (C, H, W) each.
         """
         wrong = (~right).nonzero().flatten()
         order = wrong[confidence[wrong].argsort(descending=True)].tolist()

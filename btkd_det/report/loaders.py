@@ -43,10 +43,18 @@ def _load_first(dataset: Any) -> None:
         return
     pipeline = dataset.get('pipeline')
     if isinstance(pipeline, (list, tuple)):
-        # Sorting is stable: the loading steps keep their order, and so do the others.
-        dataset['pipeline'] = sorted(pipeline, key=lambda step: not _loads(step))
+        dataset['pipeline'] = _loading_first(pipeline)
     for key in WRAPPED:
         _load_first(dataset.get(key))
+
+
+def _loading_first(pipeline: Any) -> list[Any]:
+    """The steps that load, then the others; likewise within what skips bad images."""
+    for step in pipeline:
+        if isinstance(step, dict) and type_name(step) == 'SkipBadImages':
+            step['transforms'] = _loading_first(step['transforms'])
+    # Sorting is stable: the loading steps keep their order, and so do the others.
+    return sorted(pipeline, key=lambda step: not _loads(step))
 
 
 def _loads(step: Any) -> Any:

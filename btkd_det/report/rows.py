@@ -18,6 +18,7 @@ from ..errors import ConfigError
 from ..hints import Model
 from ..models.data_classes import classes_of_meta
 from ..preflight.classes import label_classes
+from ..preflight.unreadable import readable
 from ..sites.roi_checks import check_logits
 from ..sites.rois import box_heads, record_rois
 from .loaders import one_pass
@@ -35,6 +36,7 @@ class Rows:
             where a row is a whole image.
         truths (list[Tensor] | None): The annotated boxes of each image, (G, 4) in pixels of the
             input; ``None`` where a row is a whole image.
+        left_out (int): Rows of the batch that are not here: their logits or boxes are not finite.
     """
 
     logits: Tensor
@@ -42,6 +44,7 @@ class Rows:
     images: Tensor
     boxes: Tensor | None = None
     truths: list | None = None
+    left_out: int = 0
 
 
 def load(
@@ -61,7 +64,8 @@ def load(
         place (str): The model's device.
 
     Returns:
-        tuple[Config, nn.Module]: The config and the model, in eval mode.
+        tuple[Config, nn.Module]: The config and the model, in eval mode. With
+        ``on_bad_image='skip'`` the training data leave bad images out, as in training.
 
     Raises:
         ConfigError: One of them cannot be used.
@@ -73,6 +77,7 @@ def load(
     preflight.check_samples(cfg, (loader,), found)
     model = preflight.check_model(cfg)
     load_weights(model, checkpoint, 'CKPT')
+    preflight.skip_bad_images(cfg)
     return cfg, model.to(place).eval()
 
 
@@ -108,7 +113,7 @@ def data(
         Data: Their batches.
 
     Raises:
-        ConfigError: ``max_iters`` is below 1.
+        ConfigError: ``max_iters`` is below 1; in the walk, an image that cannot be read.
     """
     from mmengine.registry import DefaultScope
     from mmengine.runner import Runner, set_random_seed
@@ -123,12 +128,8 @@ def data(
     names = tuple(names or ()) or classes_of_meta(getattr(found.dataset, 'metainfo', None))
     # Any other sampler without an end is cut off after one pass, too.
     count = min(filter(None, (total, max_iters)), default=None)
-    return Data(
-        itertools.islice(found, count),
-        count or 0,
-        names,
-        found.dataset,
-    )
+    batches = readable(found, found.dataset, cfg[loader].dataset, f'CONFIG.{loader}.dataset')
+    return Data(itertools.islice(batches, count), count or 0, names, found.dataset)
 
 
 def blue_first(cfg: Config, model: Model, loader: str = 'train_dataloader') -> bool:
@@ -165,7 +166,7 @@ def walk(
 
     Yields:
         tuple[dict, list[Rows]]: A batch, and its rows: one entry, or one for each stage of a
-        cascade.
+        cascade. Rows with a logit or a box that is not finite are left out and counted.
 
     Raises:
         ConfigError: The model is of neither kind, or its RoI head or its box heads' loss gives
@@ -176,9 +177,45 @@ def walk(
     for batch in loader:
         with torch.no_grad():
             rows = read(model, model.data_preprocessor(batch, training=False))
-        yield batch, rows
+        yield batch, [finite(part) for part in rows]
         if report is not None:
             report()
+
+
+def finite(rows: Rows) -> Rows:
+    """The rows whose numbers are all finite.
+
+    Args:
+        rows (Rows): All rows of a batch.
+
+    Returns:
+        Rows: The same where all are; else fewer, and ``left_out`` says how many are missing.
+    """
+    kept = rows.logits.isfinite().all(dim=1)
+    if rows.boxes is not None:
+        kept = kept & rows.boxes.isfinite().all(dim=1)
+    if bool(kept.all()):
+        return rows
+    boxes = None if rows.boxes is None else rows.boxes[kept]
+    parts = rows.logits[kept], rows.labels[kept], rows.images[kept], boxes
+    return Rows(*parts, rows.truths, rows.left_out + int((~kept).sum()))
+
+
+def check_some_finite(count: int, left_out: int) -> None:
+    """Refuse a model that gave rows, and none of finite numbers.
+
+    Args:
+        count (int): Rows with finite numbers.
+        left_out (int): The others.
+
+    Raises:
+        ConfigError: There are only others.
+    """
+    if left_out and not count:
+        raise ConfigError(
+            f'CKPT: all {left_out} rows of logits that this model gives are not finite; valid: '
+            'weights of a training that did not diverge, and images as the model was trained on'
+        )
 
 
 def _reader(model: Any) -> Any:

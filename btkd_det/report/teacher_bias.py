@@ -14,8 +14,9 @@ from ..bias.judge import is_right
 from ..bias.rectify import RULES, apply_rule
 from ..errors import ConfigError
 from ..hints import Model
+from ..losses.logit_loss import bounded
 from .examples import EXAMPLES, KINDS, Examples
-from .rows import Rows, walk
+from .rows import Rows, check_some_finite, walk
 
 __all__ = ['EXAMPLES', 'KINDS', 'BiasCount', 'Examples', 'examine']
 
@@ -40,7 +41,7 @@ class BiasCount:
         self, num_classes: int, background: bool = False, device: torch.device | str = 'cpu'
     ) -> None:
         self.background = num_classes - 1 if background else None
-        self.batches = 0
+        self.batches = self.left_out = 0
         self.confusion = torch.zeros(num_classes, num_classes, dtype=torch.long, device=device)
         self.confidence = torch.zeros(2, BINS, dtype=torch.long, device=device)
         self.sizes = torch.zeros(len(SIZES), 2, dtype=torch.long, device=device)
@@ -88,6 +89,8 @@ class BiasCount:
         return choice, confidence, right
 
     def _rectify(self, logits: Tensor, labels: Tensor, choice: Any) -> None:
+        # As the losses do: the rules add logits up.
+        logits = bounded(logits)
         before = logits.softmax(dim=1)
         for (name, space), sums in self.rules.items():
             values = before if space == 'probs' else logits
@@ -106,8 +109,9 @@ class BiasCount:
                 background's.
 
         Returns:
-            dict: ``rows``, ``right``, ``right_rate``; ``foreground`` and ``background`` with the
-            same three, where there is a background; ``kinds`` of mistakes and how many;
+            dict: ``rows``, ``right``, ``right_rate``; ``left_out``, rows that are not finite;
+            ``foreground`` and ``background`` with ``rows``, ``right``, ``right_rate``, where there
+            is a background; ``kinds`` of mistakes and how many;
             ``classes``, one dict for each class that came by; ``sizes`` and ``overlaps`` of
             RoIs; ``confidence``; ``rules``; ``curriculum``; ``confusion``.
         """
@@ -115,7 +119,7 @@ class BiasCount:
         confusion = self.confusion.cpu()
         right, totals = confusion.diagonal(), confusion.sum(dim=1)
         rows = int(totals.sum())
-        found = _rates(right.sum(), rows) | dict(batches=self.batches)
+        found = _rates(right.sum(), rows) | dict(batches=self.batches, left_out=self.left_out)
         if self.background is not None:
             found['foreground'] = _rates(right[:-1].sum(), totals[:-1].sum())
             found['background'] = _rates(right[-1], totals[-1])
@@ -173,7 +177,8 @@ def examine(
         list[tuple[BiasCount, Examples]]: One, or one for each stage of a cascade.
 
     Raises:
-        ConfigError: The model gives no logits per class, or there was no batch.
+        ConfigError: The model gives no logits per class or none that are finite, or there was no
+            batch.
     """
     found = []
     for batch, parts in walk(model, loader, report):
@@ -184,10 +189,13 @@ def examine(
                 count = BiasCount(classes, background, rows.logits.device)
                 found.append((count, Examples(count.background)))
             count, examples = found[stage]
+            count.left_out += rows.left_out
             at = _boxes(rows, batch['data_samples']) if background else {}
             examples.add(rows, *count.update(rows.logits, rows.labels, **at), batch['inputs'])
     if not found:
         raise ConfigError('CONFIG: its data gave no batch; valid is a set with images')
+    for count, _ in found:
+        check_some_finite(int(count.confusion.sum()), count.left_out)
     return found
 
 

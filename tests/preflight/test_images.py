@@ -80,6 +80,21 @@ def test_the_error_names_path_and_count(folder, action, test_mode):
     assert ('on_bad_image' in str(caught.value)) is not test_mode
 
 
+@pytest.mark.parametrize('loader', ['val_dataloader', 'test_dataloader'])
+def test_what_evaluates_is_never_skipped(folder, loader):
+    paths = [str(folder / 'good.png'), str(folder / 'empty.png')]
+    with pytest.raises(ConfigError, match='empty file') as caught:
+        check_images(paths, {}, f'{loader}.dataset', 'skip')
+    assert 'on_bad_image' not in str(caught.value)
+
+
+def test_data_in_test_mode_do_not_skip():
+    dataset = dict(type='CocoDataset', pipeline=[LOAD], test_mode=True)
+    cfg = Config(dict(on_bad_image='skip', train_dataloader=dict(dataset=dataset)))
+    skip_bad_images(cfg)
+    assert cfg.train_dataloader.dataset.pipeline == [LOAD]
+
+
 def test_skip_leaves_out_what_can_be_left_out(folder, said):
     bad = str(folder / 'empty.png')
     check_images([bad, str(folder / 'good.png')], {}, 'F', 'skip')

@@ -62,10 +62,47 @@ def test_few_mistakes_of_kinds_are_not_named():
     assert 'sure of its mistakes' not in text
 
 
-def test_data_without_objects_say_nothing():
+def without_objects():
     result = found(900, foreground=0)
     result['foreground'] = dict(rows=0, right=0, right_rate=None)
-    assert 'nothing was measured' in advise(result).reasons[0]
+    return result
+
+
+@pytest.mark.parametrize('student', [None, found(800, foreground=70)], ids=['alone', 'student'])
+def test_data_without_objects_give_no_advice(student):
+    advice = advise(without_objects(), student)
+    assert (advice.preset, advice.measured) == (None, False)
+    assert advice.lines() == [
+        'No advice.',
+        'The teacher was judged on no object: nothing was measured.',
+    ]
+
+
+def test_no_advice_without_an_image():
+    result = dict(found(0), rows=0, right=0, right_rate=None)
+    assert 'judged on no image: nothing' in ' '.join(advise(result).lines())
+
+
+@pytest.mark.parametrize(
+    ('teacher', 'preset', 'words'),
+    [(90, 'btkd', 'right on 90.0 %'), (5, None, 'hardly anything'), (100, 'kd', 'put right')],
+)
+def test_a_student_that_was_judged_on_no_object_is_not_compared(teacher, preset, words):
+    advice = advise(found(999, foreground=teacher), without_objects())
+    text = ' '.join(advice.lines())
+    assert (advice.preset, advice.measured) == (preset, True)
+    assert words in text
+    assert 'The student was judged on no object: the two are not compared.' in text
+    assert '--student' not in text
+
+
+def test_a_detector_without_background_rows_gets_advice():
+    result = found(500, foreground=50)
+    result['background'] = dict(rows=0, right=0, right_rate=None)
+    result['kinds']['background_as_object'] = 0
+    advice = advise(result)
+    assert advice.preset == 'btkd'
+    assert 'background' not in ' '.join(advice.lines())
 
 
 def test_the_mean_confidence_is_that_of_the_bins():
