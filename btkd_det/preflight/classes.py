@@ -81,7 +81,7 @@ def stated_classes(dataset: dict[str, Any], scope: str = 'mmdet') -> list[str] |
         names = file.read_text(encoding='utf-8').splitlines() if file.is_file() else [names]
     if names is None:
         own = getattr(dataset_class(dataset, scope), 'METAINFO', None) or {}
-        names = own.get('classes') or _classes_of_file(dataset) or _folder_names(dataset)
+        names = own.get('classes') or _classes_of_file(dataset) or _folder_names(dataset, scope)
     if isinstance(names, str):
         names = [names]
     return list(names) if isinstance(names, (list, tuple)) else None
@@ -172,10 +172,18 @@ def _classes_of_file(dataset: Any) -> Any:
     return None if path is None or path.suffix != '.json' else openmmlab_classes(path)
 
 
-def _folder_names(dataset: Any) -> Any:
+def is_custom(cls: type) -> bool:
+    """Whether a class is MMPretrain's ``CustomDataset`` itself."""
+    return cls.__name__ == 'CustomDataset' and cls.__module__.startswith('mmpretrain.')
+
+
+def _folder_names(dataset: Any, scope: str) -> Any:
     """Sub-folders, by which MMPretrain's ``CustomDataset`` names its classes."""
     described = dataset.get('ann_file') or dataset.get('classes')
     if described or not type_name(dataset).endswith('CustomDataset'):
+        return None
+    cls = dataset_class(dataset, scope)
+    if cls is not None and not any(map(is_custom, cls.__mro__)):
         return None
     prefix = dataset.get('data_prefix') or {}
     folders = [prefix] if isinstance(prefix, str) else list(prefix.values())

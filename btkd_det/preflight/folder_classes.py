@@ -6,7 +6,7 @@ from typing import Any
 from ..datasets.class_folders import class_folders
 from ..errors import ConfigError
 from ..models.data_classes import listed
-from .classes import dataset_class, stated_classes
+from .classes import dataset_class, is_custom, stated_classes
 
 
 def check_folder_order(dataset: dict[str, Any], field: str, scope: str) -> None:
@@ -38,7 +38,7 @@ def check_folder_order(dataset: dict[str, Any], field: str, scope: str) -> None:
 def _numbered_folders(dataset: Any, scope: str) -> Path | None:
     """Where the folders are that number the labels; None where none do."""
     cls = dataset_class(dataset, scope)
-    own = next((c for c in getattr(cls, '__mro__', ()) if _is_custom(c)), None)
+    own = next((c for c in getattr(cls, '__mro__', ()) if is_custom(c)), None)
     if own is None or cls.load_data_list is not own.load_data_list:
         return None
     split, root = dataset.get('split') or '', Path(str(dataset.get('data_root') or ''))
@@ -51,7 +51,3 @@ def _numbered_folders(dataset: Any, scope: str) -> Path | None:
     if dataset.get('with_label') is False or not folder.is_dir():
         return None
     return folder
-
-
-def _is_custom(cls: type) -> bool:
-    return cls.__name__ == 'CustomDataset' and cls.__module__.startswith('mmpretrain.')

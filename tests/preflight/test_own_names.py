@@ -12,6 +12,7 @@ from btkd_det.config.reading import read_config
 from btkd_det.errors import ConfigError
 from btkd_det.hooks import exact_resume
 from btkd_det.preflight import data, evaluators, images, parts, rehearsal, weights
+from btkd_det.preflight.classes import stated_classes
 from btkd_det.preflight.shape import check_shape
 from btkd_det.sites import Features, Logits
 from btkd_det.sites.placing import check_place
@@ -89,6 +90,23 @@ def test_an_own_data_set_of_several_may_have_any_length(monkeypatch):
     for name in ('mine.ConcatDataset', 'OwnDataset'):
         assert not data._is_joined(dict(inner, type=name), 'mmdet')
     assert not data._is_joined(other(), 'mmdet')
+
+
+def test_an_own_data_set_may_name_its_classes_otherwise(monkeypatch, tmp_path):
+    datasets = pytest.importorskip('mmpretrain.datasets')
+    for name in ('hen', 'cat'):
+        (tmp_path / name).mkdir()
+    for name, base in (
+        ('OwnCustomDataset', object),
+        ('FurtherCustomDataset', datasets.CustomDataset),
+    ):
+        kind = type(name, (base,), {})
+        monkeypatch.setitem(root.DATASETS.module_dict, name, kind)
+    for name in ('mmpretrain.CustomDataset', 'FurtherCustomDataset'):
+        found = stated_classes(dict(type=name, data_root=str(tmp_path)), 'mmpretrain')
+        assert found == ['cat', 'hen']
+    given = dict(type='OwnCustomDataset', data_root=str(tmp_path))
+    assert stated_classes(given, 'mmpretrain') is None
 
 
 def test_an_own_transform_may_be_random():
