@@ -172,7 +172,8 @@ def _processes(count, size, rounds, seed):
     """Steps of a training by several processes, each with an image."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = (count, size, rounds, seed, folder)
-        multiprocessing.spawn(_of_process, arguments, nprocs=count)
+        # Forked, so that nobody imports all the packages again; each has one thread.
+        multiprocessing.start_processes(_of_process, arguments, count, start_method='fork')
         return torch.load(os.path.join(folder, 'found'), weights_only=True)
 
 
