@@ -45,7 +45,8 @@ def test_what_the_zoo_inherits(config, host, site):
     cfg = btkd_det.distill(f'mmdet::{config}.py', TEACHER, 'kd')
     assert cfg.model.type == 'btkd_det.DistilledDetector'
     assert cfg.model.host == host
-    assert cfg.model.distill == {site: KD if site == 'roi_logits' else BINARY}
+    dense = dict(losses=dict(BINARY, focus=1.0), average='foreground')
+    assert cfg.model.distill == {site: KD if site == 'roi_logits' else dense}
 
 
 @pytest.mark.parametrize(
