@@ -39,11 +39,14 @@ def test_a_second_run_in_a_work_dir_is_refused_and_one_with_something_else_is_to
     folder, args = training
     first, log = start(folder, args, 'first.txt')
     wait_for(log, STEP)
+    # It would be done before the second one has begun.
+    os.kill(first, signal.SIGSTOP)
     second, text = start(folder, args, 'second.txt')
     assert end(second) == 1
     last = text.read_text().strip().splitlines()[-1]
     assert last.startswith(f'error: --work-dir: {folder}/run is in use by another run (process ')
     assert f'process {first} on ' in last
+    os.kill(first, signal.SIGCONT)
     wait_for(log, 'Saving checkpoint at 2 epochs')
     os.kill(first, signal.SIGKILL)
     end(first)
