@@ -150,10 +150,8 @@ def gather(cfg, model, shape, unfinished):
     if unfinished.done:
         print(f'Goes on after {unfinished.done} of {shape[0] * shape[1]} rows of an earlier run.')
     with BatchBar('batches', total) as bar:
-        whole = readable(
-            *(batches, getattr(batches, 'dataset', None), inner),
-            'CONFIG.train_dataloader.dataset',
-        )
+        images = getattr(batches, 'dataset', None)
+        whole = readable(batches, images, inner, 'CONFIG.train_dataloader.dataset')
         return gathering.gather(model, whole, shape, bar.update, unfinished)
 
 
