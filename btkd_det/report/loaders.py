@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.registry import DATA_SAMPLERS
 
-from ..config.named_types import builds
+from ..config.named_types import builds, is_type
 from ..config.reading import type_name
 
 #: Keys of a data set's config under which other data sets stand.
@@ -51,7 +51,7 @@ def _load_first(dataset: Any) -> None:
 def _loading_first(pipeline: Any) -> list[Any]:
     """The steps that load, then the others; likewise within what skips bad images."""
     for step in pipeline:
-        if isinstance(step, dict) and type_name(step) == 'SkipBadImages':
+        if is_type(step, 'btkd_det', 'SkipBadImages'):
             step['transforms'] = _loading_first(step['transforms'])
     # Sorting is stable: the loading steps keep their order, and so do the others.
     return sorted(pipeline, key=lambda step: not _loads(step))

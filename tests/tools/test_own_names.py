@@ -112,6 +112,12 @@ def test_an_own_sampler_stays():
     assert found['sampler']['type'] == 'DefaultSampler'
 
 
+def test_a_step_of_the_users_named_like_ours_is_not_looked_into():
+    pipeline = [dict(type='mine.SkipBadImages', path='list.txt'), dict(type='LoadImageFromFile')]
+    found = one_pass(dict(dataset=dict(pipeline=pipeline)))['dataset']['pipeline']
+    assert found == pipeline[::-1]
+
+
 @pytest.mark.parametrize('name', ['CocoMetric', 'VOCMetric', 'Accuracy'])
 def test_an_own_metric_stays(name):
     own(name, METRICS)
