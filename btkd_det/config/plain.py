@@ -53,7 +53,7 @@ def plain_config(cfg: Config) -> Config | None:
     if cfg.get('custom_hooks'):
         cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not _is_ours(hook)]
     saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    if is_type(saving, 'btkd_det', 'AtomicCheckpointHook') and _is_ours(saving):
+    if _is_ours(saving) and type_name(saving) == 'AtomicCheckpointHook':
         saving.pop('on_error', None)
         saving['type'] = 'CheckpointHook'
     for key in ('val_evaluator', 'test_evaluator'):

@@ -1,5 +1,6 @@
 """Reading the config that the user named, with an error that says what is wrong with it."""
 
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -87,3 +88,16 @@ def type_name(node: dict[str, Any], key: str = 'type') -> str:
     kind = node.get(key) if isinstance(node, dict) else None
     name = getattr(kind, '__name__', None) or str(kind or '')
     return name.rpartition('.')[2]
+
+
+def losses_of(site: Any) -> Sequence[Any]:
+    """The losses of a site as a config states them: one, several, or beside the site's options.
+
+    Args:
+        site (dict | list): An entry of ``distill``.
+
+    Returns:
+        Sequence: Each loss as it stands there.
+    """
+    losses = site.get('losses', site) if isinstance(site, dict) else site
+    return losses if isinstance(losses, (list, tuple)) else [losses]

@@ -67,6 +67,5 @@ class BinaryKDLoss(LogitLoss):
         if self.temperature != 1:
             student_logits = student_logits / self.temperature
             teacher_logits = teacher_logits / self.temperature
-        return self.temperature**2 * binary_kl(student_logits, teacher_logits, self.focus).sum(
-            dim=1
-        )
+        divergences = binary_kl(student_logits, teacher_logits, self.focus)
+        return self.temperature**2 * divergences.sum(dim=1)

@@ -6,6 +6,7 @@ from mmengine.config import Config
 from torch import nn
 
 from ..config.named_types import is_type
+from ..config.reading import losses_of
 from ..errors import ConfigError
 
 
@@ -19,8 +20,7 @@ def check_collecting(cfg: Config) -> None:
         ConfigError: One would collect to the end and never speak.
     """
     for site, losses in (cfg.model.get('distill') or {}).items():
-        losses = losses.get('losses', losses) if isinstance(losses, dict) else losses
-        for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+        for loss in losses_of(losses):
             if is_type(loss, 'btkd_det', 'IKDLoss') and loss.get('class_means') is None:
                 _check_collecting(loss, cfg.get('train_cfg') or {}, f'model.distill.{site}')
 

@@ -14,6 +14,11 @@ from ..models.data_classes import listed
 from .annotations import check_coco_file
 
 
+def is_coco_metric(evaluator: Any, scope: str | None) -> bool:
+    """Whether a metric is MMDetection's of COCO; see :func:`measures_coco`."""
+    return builds(evaluator, METRICS, 'mmdet', 'CocoMetric', scope=scope)
+
+
 def measures_coco(evaluator: Any, scope: str | None) -> bool:
     """Whether a metric is MMDetection's of COCO, or ours.
 
@@ -24,8 +29,7 @@ def measures_coco(evaluator: Any, scope: str | None) -> bool:
     Returns:
         bool: False for a class of the user's, of which nothing is known.
     """
-    ours = is_type(evaluator, 'btkd_det', 'CocoAP')
-    return ours or builds(evaluator, METRICS, 'mmdet', 'CocoMetric', scope=scope)
+    return is_type(evaluator, 'btkd_det', 'CocoAP') or is_coco_metric(evaluator, scope)
 
 
 def check_evaluator(cfg: Config, split: str, parts: list[tuple[dict[str, Any], str]]) -> None:

@@ -15,10 +15,10 @@ from mmengine.runner import BaseLoop, Priority, Runner, get_priority
 from mmengine.visualization import Visualizer
 
 from ..checks import suggest
-from ..config.named_types import builds
 from ..errors import ConfigError
 from ..hints import Model
 from .building import ERRORS, build_part, cannot_build, explain_keys
+from .evaluators import is_coco_metric
 from .registries import find_type, signature_names, typed_nodes
 
 # Each of these is of use with the two others only, to MMEngine.
@@ -124,16 +124,12 @@ def check_keys_of_saving(hook: Any, field: str) -> None:
             )
 
 
-def _is_coco(evaluator: Any, scope: str | None) -> bool:
-    return builds(evaluator, root.METRICS, 'mmdet', 'CocoMetric', scope=scope)
-
-
 def _check_save_best(hook: Any, cfg: Config, field: str) -> None:
     """Know a wrong name for what ``CocoMetric`` gives; of other evaluators nothing is known."""
     wanted = hook.save_best or []
     evaluators = cfg.get('val_evaluator') or []
     evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
-    known = [_is_coco(evaluator, cfg.get('default_scope')) for evaluator in evaluators]
+    known = [is_coco_metric(evaluator, cfg.get('default_scope')) for evaluator in evaluators]
     if not evaluators or not all(known):
         return
     names = [name for evaluator in evaluators for name in _coco_names(evaluator)]

@@ -7,6 +7,7 @@ from torch import nn
 
 from ..errors import ConfigError
 from ..hints import Model
+from ..registry import MODELS
 from ..teacher.class_map import FEATURES_ALONE
 from .dense_readers import READERS, reader_of
 from .probe import probed
@@ -151,3 +152,15 @@ def check_levels(student: Model, teacher: Model) -> None:
             f"teacher.config: of an image of {size} the teacher's dense head has maps of {its} "
             f"and the student's of {ours}; both need the same levels with the same strides"
         )
+
+
+def check_compares_softmax(loss: Model, field: str, why: str) -> None:
+    """Raise a ConfigError where a loss, or what it is around, compares sigmoids.
+
+    Args:
+        loss (LogitLoss): Of a site whose logits have a softmax.
+        field (str): Where it stands in the config.
+        why (str): What says that they have one.
+    """
+    if isinstance(getattr(loss, 'host', loss), MODELS.get('btkd_det.BinaryKDLoss')):
+        raise ConfigError(f'{field}.type: BinaryKDLoss compares sigmoids, and {why}; valid: KDLoss')

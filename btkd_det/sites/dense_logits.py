@@ -12,7 +12,13 @@ from ..losses.ranks import mean_over_ranks
 from ..registry import MODELS, SITES
 from .base import Site
 from .dense import DenseOutputs, DenseRecord, DenseRecorder, check_rows
-from .dense_checks import check_equal, check_head_classes, check_levels, heads_of
+from .dense_checks import (
+    check_compares_softmax,
+    check_equal,
+    check_head_classes,
+    check_levels,
+    heads_of,
+)
 from .dense_readers import has_sigmoids
 
 AVERAGES = ('anchors', 'foreground')
@@ -109,9 +115,5 @@ def check_logit_loss(loss: Model, field: str, head: Model) -> None:
             f'{field}.num_classes: {loss.num_classes}; valid: {count + 1}, the '
             f"{count} classes of the student's bbox_head and a column for background"
         )
-    host = getattr(loss, 'host', loss)
-    if isinstance(host, MODELS.get('btkd_det.BinaryKDLoss')) and not has_sigmoids(head):
-        raise ConfigError(
-            f'{field}.type: BinaryKDLoss compares sigmoids, and the {type(head).__name__} has a '
-            'softmax; valid: KDLoss'
-        )
+    if not has_sigmoids(head):
+        check_compares_softmax(loss, field, f'the {type(head).__name__} has a softmax')

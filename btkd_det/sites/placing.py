@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.logging import print_log
 
 from ..config.named_types import type_package
-from ..config.reading import type_name
+from ..config.reading import losses_of, type_name
 from ..errors import ConfigError
 from ..registry import MODELS, SCOPE, SITES, registered
 from .base import Site
@@ -41,7 +41,7 @@ def check_place(
         valid (dict[str, type[Site]]): The sites of the model.
     """
     families = {name: MODELS.get(f'btkd_det.{cls.family}') for name, cls in valid.items()}
-    for loss in _each(losses):
+    for loss in losses_of(losses):
         name = loss.get('type') if isinstance(loss, dict) else None
         ours = type_package(loss) in ('', SCOPE)
         cls = MODELS.module_dict.get(type_name(loss)) if ours else None
@@ -66,19 +66,13 @@ def check_options(
         valid (dict[str, type[Site]]): The sites of the model.
         error (ConfigError): What building the losses raised.
     """
-    for loss in _each(losses):
+    for loss in losses_of(losses):
         for option in valid[site].options:
             if isinstance(loss, dict) and f'unknown key {option!r} ' in str(error):
                 raise ConfigError(
                     f'{error}; {option} is an option of the site: distill.{site}='
                     f'dict(losses=dict(type={loss.get("type")!r}, ...), {option}=...)'
                 ) from error
-
-
-def _each(losses: dict[str, Any] | list[Any]) -> Sequence[Any]:
-    """The losses of a site as its config states them: one, several, or beside its options."""
-    losses = losses.get('losses', losses) if isinstance(losses, dict) else losses
-    return losses if isinstance(losses, (list, tuple)) else [losses]
 
 
 def warn_if_nothing_is_distilled(sites: Mapping, valid: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from mmdet.models.dense_heads import DDQDETRHead, DETRHead, GroundingDINOHead
 from ..errors import ConfigError
 from ..hints import Model
 from ..registry import MODELS
-from .dense_checks import check_head_classes
+from .dense_checks import check_compares_softmax, check_head_classes
 
 #: Heads of DETR's relatives that cannot be read, and why.
 REFUSED = {
@@ -79,9 +79,6 @@ def check_query_loss(loss: Model, field: str, head: Model) -> None:
             f'{field}.num_classes: got {loss.num_classes}; valid: {count}, the {count - 1} classes '
             "of the student's bbox_head and one for background"
         )
-    host = getattr(loss, 'host', loss)
-    if isinstance(host, MODELS.get('btkd_det.BinaryKDLoss')) and not head.loss_cls.use_sigmoid:
-        raise ConfigError(
-            f'{field}.type: BinaryKDLoss compares sigmoids, and the {type(head).__name__} has a '
-            'softmax (bbox_head.loss_cls.use_sigmoid=False); valid: KDLoss'
-        )
+    if not head.loss_cls.use_sigmoid:
+        why = f'the {type(head).__name__} has a softmax (bbox_head.loss_cls.use_sigmoid=False)'
+        check_compares_softmax(loss, field, why)
